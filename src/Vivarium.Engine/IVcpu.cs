@@ -1,0 +1,31 @@
+namespace Vivarium.Engine;
+
+/// <summary>One virtual processor. <see cref="Run"/> and the state calls belong to one thread; the rest may be called from any.</summary>
+public interface IVcpu : IDisposable
+{
+    int Index { get; }
+
+    /// <summary>Enters the guest and runs it until the monitor is needed.</summary>
+    void Run(out VmExit exit);
+
+    /// <summary>Makes <see cref="Run"/> return <see cref="ExitReason.Cancelled"/> soon, also from a guest busy loop. If the vCPU is not running, the next Run returns at once.</summary>
+    void Kick();
+
+    /// <summary>Says that <see cref="IVcpuBus.AcknowledgeInterrupt"/> may have something; the engine asks as soon as the guest can take an interrupt.</summary>
+    void RequestInterrupt();
+
+    /// <summary>Queues a non-maskable interrupt.</summary>
+    void RequestNmi();
+
+    /// <summary>True when an interrupt was requested, or an NMI is queued, that ends a HLT.</summary>
+    bool HasPendingEvent { get; }
+
+    /// <summary>Copies the whole architectural state out. Not while <see cref="Run"/> runs.</summary>
+    void GetState(CpuState state);
+
+    /// <summary>Replaces the whole architectural state. Not while <see cref="Run"/> runs.</summary>
+    void SetState(CpuState state);
+
+    /// <summary>Counters since creation.</summary>
+    VcpuStatistics Statistics { get; }
+}

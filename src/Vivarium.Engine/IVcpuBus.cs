@@ -1,0 +1,35 @@
+namespace Vivarium.Engine;
+
+/// <summary>
+/// What a vCPU sees of the rest of the machine. The engine calls it on the vCPU's thread, in the middle of an
+/// instruction; the call must complete the access. (An instruction may make several accesses, for example a string
+/// move between two MMIO ranges; a call per access keeps it restartable without an engine-visible protocol.)
+/// </summary>
+public interface IVcpuBus
+{
+    /// <summary>IN: <paramref name="size"/> is 1, 2 or 4. Nobody there reads as all ones.</summary>
+    uint ReadPort(ushort port, int size);
+
+    /// <summary>OUT: <paramref name="size"/> is 1, 2 or 4.</summary>
+    void WritePort(ushort port, int size, uint value);
+
+    /// <summary>Reads MMIO: <paramref name="size"/> is 1, 2, 4 or 8; nobody there reads as all ones.</summary>
+    ulong ReadMmio(ulong gpa, int size);
+
+    void WriteMmio(ulong gpa, int size, ulong value);
+
+    /// <summary>
+    /// The highest-priority interrupt to deliver now (local APIC or, through it, the 8259), acknowledged: it is in
+    /// service afterwards. -1 if there is none. Called only when the guest can take an interrupt.
+    /// </summary>
+    int AcknowledgeInterrupt();
+
+    /// <summary>Reads an MSR that belongs to the local APIC (IA32_APIC_BASE, IA32_TSC_DEADLINE, x2APIC 0x800-0x8FF) or the paravirtual interface. False: #GP.</summary>
+    bool ReadMsr(uint index, out ulong value);
+
+    /// <summary>Writes such an MSR. False: #GP.</summary>
+    bool WriteMsr(uint index, ulong value);
+
+    /// <summary>CR8: bits 7:4 of the local APIC's task-priority register.</summary>
+    byte TaskPriority { get; set; }
+}

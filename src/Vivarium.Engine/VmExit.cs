@@ -1,0 +1,34 @@
+namespace Vivarium.Engine;
+
+/// <summary>Why <see cref="IVcpu.Run"/> returned.</summary>
+public enum ExitReason : byte
+{
+    None,
+
+    /// <summary>HLT (or MWAIT) with nothing to deliver: the vCPU waits for an interrupt, NMI or INIT.</summary>
+    Halt,
+
+    /// <summary>Triple fault: the processor has shut down.</summary>
+    Shutdown,
+
+    /// <summary>VMCALL or VMMCALL; arguments are in the general registers, the result goes to RAX.</summary>
+    Hypercall,
+
+    /// <summary>A debug event that the monitor asked for.</summary>
+    Debug,
+
+    /// <summary><see cref="IVcpu.Kick"/> was called.</summary>
+    Cancelled,
+
+    /// <summary>The engine met something it cannot execute; <see cref="VmExit.Detail"/> says what. Guest state is at the instruction.</summary>
+    InternalError,
+}
+
+/// <summary>Control has passed from guest code to the monitor. A plain value: reporting one allocates nothing.</summary>
+public struct VmExit
+{
+    public ExitReason Reason;
+
+    /// <summary>For <see cref="ExitReason.InternalError"/>: one sentence for the user.</summary>
+    public string? Detail;
+}

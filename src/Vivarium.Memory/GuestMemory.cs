@@ -1,0 +1,223 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Vivarium.Memory.Host;
+
+namespace Vivarium.Memory;
+
+/// <summary>
+/// The guest-physical address map: which GPAs are RAM or ROM, and where they stand in the host.
+/// Everything that is not in a slot is MMIO or nothing. Accesses through this type never leave a slot.
+/// </summary>
+/// <remarks>The set of slots is fixed before the machine starts; looking up needs no lock.</remarks>
+public sealed unsafe class GuestMemory : IDisposable
+{
+    public const int PageShift = 12;
+    public const ulong PageSize = 1ul << PageShift;
+    public const ulong PageMask = PageSize - 1;
+
+    private readonly List<MemorySlot> _slots = [];
+    private readonly byte* _host;
+    private readonly PageFlags* _flags;
+    private readonly ulong _capacity;
+    private readonly int _fd;
+    private ulong _used;
+    private bool _disposed;
+
+    /// <summary>Reserves host memory for <paramref name="capacity"/> bytes of RAM and ROM; pages cost nothing until touched.</summary>
+    /// <exception cref="OutOfMemoryException">The host refuses the reservation.</exception>
+    public GuestMemory(ulong capacity)
+    {
+        ArgumentOutOfRangeException.ThrowIfZero(capacity);
+        _capacity = (capacity + PageMask) & ~PageMask;
+        _fd = LinuxMemory.MemfdCreate("vivarium-ram", LinuxMemory.MfdCloexec);
+        if (_fd < 0)
+        {
+            throw new OutOfMemoryException($"memfd_create failed: {Marshal.GetLastPInvokeErrorMessage()}");
+        }
+
+        void* host = LinuxMemory.Ftruncate(_fd, (long)_capacity) != 0
+            ? (void*)-1
+            : LinuxMemory.Mmap(null, (nuint)_capacity, LinuxMemory.ProtRead | LinuxMemory.ProtWrite,
+                LinuxMemory.MapShared | LinuxMemory.MapNoReserve, _fd, 0);
+        if (host == (void*)-1)
+        {
+            string why = Marshal.GetLastPInvokeErrorMessage();
+            _ = LinuxMemory.Close(_fd);
+            throw new OutOfMemoryException($"cannot reserve {_capacity >> 20} MiB of guest memory: {why}");
+        }
+
+        _host = (byte*)host;
+        _flags = (PageFlags*)NativeMemory.AllocZeroed((nuint)(_capacity >> PageShift), 1);
+    }
+
+    /// <summary>The memfd behind every slot.</summary>
+    public int FileDescriptor => _fd;
+
+    public IReadOnlyList<MemorySlot> Slots => _slots;
+
+    /// <summary>Sum of the sizes of all slots that are not ROM, in bytes.</summary>
+    public ulong RamSize
+    {
+        get
+        {
+            ulong sum = 0;
+            foreach (MemorySlot slot in _slots)
+            {
+                sum += slot.ReadOnly ? 0 : slot.Length;
+            }
+
+            return sum;
+        }
+    }
+
+    /// <summary>Called (on the writing thread, before the bytes change) when <see cref="Write(ulong, ReadOnlySpan{byte})"/> touches a page flagged <see cref="PageFlags.Code"/>.</summary>
+    public Action<ulong, int>? CodeWritten { get; set; }
+
+    /// <summary>Adds a slot. Start and length are page-aligned; slots may not overlap or exceed the capacity.</summary>
+    public MemorySlot AddSlot(ulong start, ulong length, bool readOnly = false)
+    {
+        if (((start | length) & PageMask) != 0 || length == 0)
+        {
+            throw new ArgumentException("a memory slot is a whole number of 4 KiB pages");
+        }
+
+        if (_used + length > _capacity)
+        {
+            throw new ArgumentException("memory slots exceed the reserved capacity");
+        }
+
+        foreach (MemorySlot other in _slots)
+        {
+            if (start < other.End && other.Start < start + length)
+            {
+                throw new ArgumentException($"memory slot at {start:x} overlaps the one at {other.Start:x}");
+            }
+        }
+
+        var slot = new MemorySlot(start, length, (long)_used, _host + _used, _flags + (_used >> PageShift), readOnly);
+        _used += length;
+        _slots.Add(slot);
+        return slot;
+    }
+
+    /// <summary>The slot that holds <paramref name="gpa"/>, or null where there is no RAM or ROM.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public MemorySlot? Find(ulong gpa)
+    {
+        foreach (MemorySlot slot in CollectionsMarshal.AsSpan(_slots))
+        {
+            if (slot.Contains(gpa))
+            {
+                return slot;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>True if the whole range lies in one slot.</summary>
+    public bool IsBacked(ulong gpa, ulong length)
+    {
+        MemorySlot? slot = Find(gpa);
+        return slot is not null && length <= slot.End - gpa;
+    }
+
+    /// <summary>Copies guest memory out. Returns false, with the buffer undefined, if any byte is not backed.</summary>
+    public bool TryRead(ulong gpa, Span<byte> buffer)
+    {
+        while (!buffer.IsEmpty)
+        {
+            MemorySlot? slot = Find(gpa);
+            if (slot is null)
+            {
+                return false;
+            }
+
+            int part = (int)Math.Min((ulong)buffer.Length, slot.End - gpa);
+            new ReadOnlySpan<byte>(slot.Host + (gpa - slot.Start), part).CopyTo(buffer);
+            buffer = buffer[part..];
+            gpa += (ulong)part;
+        }
+
+        return true;
+    }
+
+    /// <summary>Copies into guest memory (RAM or ROM). Returns false if any byte is not backed; bytes before it were written.</summary>
+    public bool TryWrite(ulong gpa, ReadOnlySpan<byte> data)
+    {
+        while (!data.IsEmpty)
+        {
+            MemorySlot? slot = Find(gpa);
+            if (slot is null)
+            {
+                return false;
+            }
+
+            int part = (int)Math.Min((ulong)data.Length, slot.End - gpa);
+            NoteWrite(slot, gpa, part);
+            data[..part].CopyTo(new Span<byte>(slot.Host + (gpa - slot.Start), part));
+            data = data[part..];
+            gpa += (ulong)part;
+        }
+
+        return true;
+    }
+
+    /// <exception cref="ArgumentOutOfRangeException">The range is not backed.</exception>
+    public void Read(ulong gpa, Span<byte> buffer)
+    {
+        if (!TryRead(gpa, buffer))
+        {
+            throw new ArgumentOutOfRangeException(nameof(gpa), $"guest memory {gpa:x}+{buffer.Length:x} is not RAM");
+        }
+    }
+
+    /// <exception cref="ArgumentOutOfRangeException">The range is not backed.</exception>
+    public void Write(ulong gpa, ReadOnlySpan<byte> data)
+    {
+        if (!TryWrite(gpa, data))
+        {
+            throw new ArgumentOutOfRangeException(nameof(gpa), $"guest memory {gpa:x}+{data.Length:x} is not RAM");
+        }
+    }
+
+    public T Read<T>(ulong gpa) where T : unmanaged
+    {
+        T value;
+        Read(gpa, new Span<byte>(&value, sizeof(T)));
+        return value;
+    }
+
+    public void Write<T>(ulong gpa, T value) where T : unmanaged => Write(gpa, new ReadOnlySpan<byte>(&value, sizeof(T)));
+
+    public void Dispose()
+    {
+        if (_disposed)
+        {
+            return;
+        }
+
+        _disposed = true;
+        _slots.Clear();
+        _ = LinuxMemory.Munmap(_host, (nuint)_capacity);
+        _ = LinuxMemory.Close(_fd);
+        NativeMemory.Free(_flags);
+    }
+
+    private void NoteWrite(MemorySlot slot, ulong gpa, int length)
+    {
+        ulong first = (gpa - slot.Start) >> PageShift;
+        ulong last = (gpa - slot.Start + (ulong)length - 1) >> PageShift;
+        bool code = false;
+        for (ulong page = first; page <= last; page++)
+        {
+            code |= (slot.Flags[page] & PageFlags.Code) != 0;
+            slot.Flags[page] |= PageFlags.Dirty;
+        }
+
+        if (code)
+        {
+            CodeWritten?.Invoke(gpa, length);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+namespace Vivarium.Memory;
+
+/// <summary>What the monitor must know about a guest page before it is written.</summary>
+[Flags]
+public enum PageFlags : byte
+{
+    None = 0,
+
+    /// <summary>The page holds guest code that an engine has translated: writes must be reported.</summary>
+    Code = 1,
+
+    /// <summary>The page was written since the dirty log was last read.</summary>
+    Dirty = 2,
+}
