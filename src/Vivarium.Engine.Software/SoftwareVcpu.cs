@@ -21,6 +21,7 @@ internal sealed unsafe partial class SoftwareVcpu
         NativeMemory.Clear(S, (nuint)sizeof(NativeState));
         S->Xsave = (byte*)NativeMemory.AlignedAlloc(CpuModel.MaxXsaveSize, 64);
         NativeMemory.Clear(S->Xsave, CpuModel.MaxXsaveSize);
+        FlushTlb(keepGlobal: false);
     }
 
     public int Index { get; }
