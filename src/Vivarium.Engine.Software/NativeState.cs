@@ -51,17 +51,6 @@ internal unsafe struct NativeJumpCache
 
     /// <summary>Pairs: negated RIP (so that an LEA compares without touching flags), code address.</summary>
     public fixed ulong Entry[Entries * 2];
-
-    /// <summary>Empties the cache. An entry's index is RIP modulo <see cref="Entries"/>, so RIP 1 (or, in its own place, RIP 0) can never be found.</summary>
-    public void Clear()
-    {
-        for (int i = 0; i < Entries * 2; i += 2)
-        {
-            Entry[i] = unchecked((ulong)-1);
-        }
-
-        Entry[2] = 0;
-    }
 }
 
 /// <summary>
@@ -117,6 +106,9 @@ internal unsafe struct NativeState
     public ulong FaultError;
     public ulong FaultAddress;
 
+    /// <summary>The exit thunk, for the fault handler.</summary>
+    public byte* ExitThunk;
+
     /// <summary>GC handle of the <see cref="SoftwareVcpu"/>, for helpers called from emitted code.</summary>
     public nint Handle;
 
@@ -132,7 +124,7 @@ internal unsafe struct NativeState
     public fixed ulong Dr[8];
 
     /// <summary>Bounce buffer for accesses that cannot go to RAM directly (page-crossing, MMIO); the guest address's alignment is kept.</summary>
-    public fixed byte Bounce[256];
+    public fixed byte Bounce[1024];
 
     /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC.</summary>
     public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
