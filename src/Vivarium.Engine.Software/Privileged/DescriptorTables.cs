@@ -61,7 +61,7 @@ internal static unsafe class DescriptorTables
     public static void StoreLdt(SoftwareVcpu cpu, in Instruction insn)
     {
         RequireProtection(cpu);
-        CheckUmip(cpu);
+        cpu.RequireRing0UnderUmip();
         SegmentLoads.StoreSelector(cpu, insn, cpu.S->Ldtr.Selector);
     }
 
@@ -90,13 +90,13 @@ internal static unsafe class DescriptorTables
     public static void StoreTask(SoftwareVcpu cpu, in Instruction insn)
     {
         RequireProtection(cpu);
-        CheckUmip(cpu);
+        cpu.RequireRing0UnderUmip();
         SegmentLoads.StoreSelector(cpu, insn, cpu.S->Tr.Selector);
     }
 
     private static void ReadPseudoDescriptor(SoftwareVcpu cpu, in Instruction insn, bool operand16, out ulong tableBase, out ushort limit)
     {
-        RequirePrivilege(cpu);
+        cpu.RequireRing0();
         int size = cpu.Code64 ? 10 : 6;
         Span<byte> bytes = stackalloc byte[10];
         bytes.Clear();
@@ -116,7 +116,7 @@ internal static unsafe class DescriptorTables
 
     private static void WritePseudoDescriptor(SoftwareVcpu cpu, in Instruction insn, ulong tableBase, uint limit)
     {
-        CheckUmip(cpu);
+        cpu.RequireRing0UnderUmip();
         int size = cpu.Code64 ? 10 : 6;
         Span<byte> bytes = stackalloc byte[10];
         BinaryPrimitives.WriteUInt16LittleEndian(bytes, (ushort)limit);
@@ -127,7 +127,7 @@ internal static unsafe class DescriptorTables
     private static ushort ReadSystemSelector(SoftwareVcpu cpu, in Instruction insn)
     {
         RequireProtection(cpu);
-        RequirePrivilege(cpu);
+        cpu.RequireRing0();
         return SelectorOperand.Read(cpu, insn, 0);
     }
 
@@ -148,29 +148,11 @@ internal static unsafe class DescriptorTables
             : throw SoftwareVcpu.SelectorFault(Vector.GeneralProtection, selector);
     }
 
-    /// <summary>CPL 0, which virtual-8086 mode never has.</summary>
-    private static void RequirePrivilege(SoftwareVcpu cpu)
-    {
-        if (cpu.Cpl != 0)
-        {
-            throw GuestException.Protection();
-        }
-    }
-
     private static void RequireProtection(SoftwareVcpu cpu)
     {
         if (!cpu.SegmentProtection)
         {
             throw GuestException.Undefined();
-        }
-    }
-
-    /// <summary>User-mode instruction prevention (SDM vol. 3A, 2.5, CR4.UMIP).</summary>
-    private static void CheckUmip(SoftwareVcpu cpu)
-    {
-        if ((cpu.S->Cr4 & Cr4Bits.Umip) != 0 && cpu.Cpl != 0)
-        {
-            throw GuestException.Protection();
         }
     }
 }

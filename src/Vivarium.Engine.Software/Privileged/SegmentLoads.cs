@@ -11,6 +11,7 @@ internal static unsafe class SegmentLoads
 
     public static void Register(delegate*<SoftwareVcpu, in Instruction, void>[] table)
     {
+        table[(int)Mnemonic.Mov] = &Move;
         table[(int)Mnemonic.Push] = &Push;
         table[(int)Mnemonic.Pop] = &Pop;
         table[(int)Mnemonic.Lds] = &LoadFarPointer;
@@ -20,12 +21,12 @@ internal static unsafe class SegmentLoads
         table[(int)Mnemonic.Lss] = &LoadFarPointer;
     }
 
-    /// <summary>MOV to or from a segment register; MOV's table entry belongs to whoever tells its special forms apart.</summary>
+    /// <summary>MOV to or from a segment register.</summary>
     public static void Move(SoftwareVcpu cpu, in Instruction insn)
     {
         if (insn.Op0Register.IsSegmentRegister())
         {
-            int target = insn.Op0Register - Register.ES;
+            int target = insn.Op0Register - Iced.Intel.Register.ES;
             ushort selector = insn.Op1Kind == OpKind.Register
                 ? (ushort)cpu.ReadRegister(insn.Op1Register)
                 : (ushort)cpu.Load(cpu.LinearAddress(insn, 2, Access.Read), 2);
@@ -34,16 +35,16 @@ internal static unsafe class SegmentLoads
             return;
         }
 
-        ushort value = cpu.Segment(insn.Op1Register - Register.ES)->Selector;
+        ushort value = cpu.Segment(insn.Op1Register - Iced.Intel.Register.ES)->Selector;
         StoreSelector(cpu, insn, value);
     }
 
     public static void Push(SoftwareVcpu cpu, in Instruction insn)
-        => cpu.Push(-insn.StackPointerIncrement, cpu.Segment(insn.Op0Register - Register.ES)->Selector);
+        => cpu.Push(-insn.StackPointerIncrement, cpu.Segment(insn.Op0Register - Iced.Intel.Register.ES)->Selector);
 
     public static void Pop(SoftwareVcpu cpu, in Instruction insn)
     {
-        int target = insn.Op0Register - Register.ES;
+        int target = insn.Op0Register - Iced.Intel.Register.ES;
         int size = insn.StackPointerIncrement;
         NativeSegment segment = Check(cpu, target, (ushort)cpu.PeekStack(0, size));
         cpu.ReleaseStack((uint)size);

@@ -57,7 +57,7 @@ internal static unsafe class SelectorQueries
             bool raise = (selector & 3) < wanted;
             if (raise)
             {
-                int index = insn.Op0Register.GetFullRegister() - Register.RAX;
+                int index = insn.Op0Register.GetFullRegister() - Iced.Intel.Register.RAX;
                 cpu.WriteGpr(index, 2, (ushort)((selector & ~3) | wanted));
             }
 

@@ -15,10 +15,10 @@ internal static unsafe class Tlb
 
     public static void InvalidatePage(SoftwareVcpu cpu, in Instruction insn)
     {
-        RequirePrivilege(cpu);
+        cpu.RequireRing0();
 
         // Only the address is computed: no segment check, and a non-canonical address does nothing.
-        int segment = insn.MemorySegment - Register.ES;
+        int segment = insn.MemorySegment - Iced.Intel.Register.ES;
         ulong offset = cpu.EffectiveAddress(insn);
         ulong linear = cpu.Code64
             ? (segment >= SoftwareVcpu.FsIndex ? cpu.Segment(segment)->Base : 0) + offset
@@ -31,7 +31,7 @@ internal static unsafe class Tlb
 
     public static void InvalidatePcid(SoftwareVcpu cpu, in Instruction insn)
     {
-        RequirePrivilege(cpu);
+        cpu.RequireRing0();
         ulong type = cpu.ReadRegister(insn.Op0Register);
         ulong address = cpu.LinearAddress(insn, 16, Access.Read);
         cpu.Probe(address, 16, Access.Read);
@@ -48,13 +48,5 @@ internal static unsafe class Tlb
         }
 
         cpu.FlushPcid((SoftwareVcpu.InvpcidType)type, (int)pcid, linear);
-    }
-
-    private static void RequirePrivilege(SoftwareVcpu cpu)
-    {
-        if (cpu.Cpl != 0)
-        {
-            throw GuestException.Protection();
-        }
     }
 }
