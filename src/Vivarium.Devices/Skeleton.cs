@@ -4,55 +4,6 @@ namespace Vivarium.Devices;
 
 public interface ISerialBackend { void Write(ReadOnlySpan<byte> bytes); }
 
-public sealed class ApicBus(Lock gate)
-{
-    internal Lock Lock => gate;
-    internal Pic8259? Pic { get; set; }
-    internal void SetExternalInterrupt(bool level) => throw new NotImplementedException();
-}
-
-/// <summary>Ports 0x20-21, 0xA0-A1, 0x4D0-4D1.</summary>
-public sealed class Pic8259(Lock gate)
-{
-    internal Lock Lock => gate;
-    public Action<bool>? OutputChanged { get; set; }
-    public void Map(PortBus ports) => throw new NotImplementedException();
-    internal void SetInput(int irq, bool level) => throw new NotImplementedException();
-}
-
-/// <summary>0xFEC00000.</summary>
-public sealed class IoApic(ApicBus apics)
-{
-    public const int Pins = 24;
-    public const ulong DefaultAddress = 0xFEC0_0000;
-    public ApicBus Bus => apics;
-    public void Map(MmioBus mmio) => throw new NotImplementedException();
-    internal void SetInput(int pin, bool level) => throw new NotImplementedException();
-}
-
-/// <summary>The machine's IVcpuBus asks <see cref="OwnsMmio"/> before the MmioBus.</summary>
-public sealed class LocalApic(uint id, ApicBus apics, MachineClock clock) : IMmioDevice
-{
-    public const ulong DefaultAddress = 0xFEE0_0000;
-    public const long TimerFrequency = 1_000_000_000;
-    public uint Id => id;
-    public ApicBus Bus => apics;
-    public MachineClock Clock => clock;
-    public ILocalApicEvents? Events { get; set; }
-    public bool HasInterrupt => throw new NotImplementedException();
-    public int AcknowledgeInterrupt() => throw new NotImplementedException();
-    public byte TaskPriority { get; set; }
-    public bool OwnsMmio(ulong gpa) => throw new NotImplementedException();
-    public ulong MmioBase => throw new NotImplementedException();
-    public ulong ReadMmio(ulong offset, int size) => throw new NotImplementedException();
-    public void WriteMmio(ulong offset, int size, ulong value) => throw new NotImplementedException();
-    public bool ReadMsr(uint index, out ulong value) => throw new NotImplementedException();
-    public bool WriteMsr(uint index, ulong value) => throw new NotImplementedException();
-    /// <summary>What firmware leaves on the bootstrap processor: enabled, LINT0 ExtINT, LINT1 NMI.</summary>
-    public void EnterVirtualWireMode() => throw new NotImplementedException();
-    public void Reset() => throw new NotImplementedException();
-}
-
 /// <summary>Ports 0x40-43 and 0x61.</summary>
 public sealed class Pit8254(MachineClock clock, InterruptLine irq0)
 {
