@@ -2,15 +2,6 @@
 #pragma warning disable CS0067, CA1822
 namespace Vivarium.Devices;
 
-public interface ISerialBackend { void Write(ReadOnlySpan<byte> bytes); }
-
-/// <summary>Ports 0x40-43 and 0x61.</summary>
-public sealed class Pit8254(MachineClock clock, InterruptLine irq0)
-{
-    public MachineClock Clock => clock;
-    public InterruptLine Irq0 => irq0;
-    public void Map(PortBus ports) => throw new NotImplementedException();
-}
 
 /// <summary>Ports 0x70-71.</summary>
 public sealed class Rtc(MachineClock clock, InterruptLine irq8, ulong lowMemory, ulong highMemory)
@@ -52,16 +43,6 @@ public sealed class I8042(InterruptLine irq1, InterruptLine irq12)
     public (InterruptLine, InterruptLine) Parts => (irq1, irq12);
     public Action? ResetRequested { get; set; }
     public void Map(PortBus ports) => throw new NotImplementedException();
-}
-
-public sealed class Uart16550(MachineClock clock, InterruptLine irq, ISerialBackend? backend)
-{
-    public const ushort Com1 = 0x3F8, Com2 = 0x2F8, Com3 = 0x3E8, Com4 = 0x2E8;
-    public (MachineClock, InterruptLine, ISerialBackend?) Parts => (clock, irq, backend);
-    /// <summary>Takes as many bytes as there is room for and says how many; <see cref="ReceiveReady"/> tells when there is room again.</summary>
-    public int Receive(ReadOnlySpan<byte> bytes) => throw new NotImplementedException();
-    public Action? ReceiveReady { get; set; }
-    public void Map(PortBus ports, ushort firstPort, string name) => throw new NotImplementedException();
 }
 
 /// <summary>Port 0xCF9; reached through <see cref="PciHost"/>, in whose range it lies.</summary>
