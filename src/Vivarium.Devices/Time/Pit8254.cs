@@ -82,7 +82,14 @@ public sealed class Pit8254 : IPortDevice
     public Pit8254State Save()
     {
         lock (_lock)
-            return new() { Channels = [.. _channels.Select(channel => channel.Save())], SpeakerData = _speakerData };
+        {
+            return new()
+            {
+                Channels = [.. _channels.Select(channel => channel.Save())],
+                SpeakerData = _speakerData,
+                EdgeDue = _edge <= Now,
+            };
+        }
     }
 
     public void Restore(Pit8254State state)
@@ -95,6 +102,10 @@ public sealed class Pit8254 : IPortDevice
                 _channels[i].Restore(state.Channels[i], now);
             _speakerData = state.SpeakerData;
             DriveIrq0(now);
+            if (!state.EdgeDue)
+                return;
+            _edge = now;
+            _timer.Arm(_clock.Nanoseconds);
         }
     }
 

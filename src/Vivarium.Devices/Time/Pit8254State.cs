@@ -10,6 +10,9 @@ public sealed record Pit8254State
     public PitChannelState[] Channels { get; init; } = [];
 
     public bool SpeakerData { get; init; }
+
+    /// <summary>Counter 0's output has risen, and IRQ 0 is still to be sent.</summary>
+    public bool EdgeDue { get; init; }
 }
 
 /// <summary>One counter. Ticks are those of the 1.193182 MHz input since power-on.</summary>
