@@ -42,11 +42,7 @@ public sealed record PlatformLayout
     public const byte PmTimerLength = 4;
 
     /// <summary>General purpose event block 0: two status bytes, two enable bytes.</summary>
-    public const ushort Gpe0Block = 0x620;
     public const byte Gpe0Length = 4;
-
-    /// <summary>Value of SLP_TYP that means soft-off (S5), as on the PIIX4.</summary>
-    public const byte SleepTypeS5 = 0;
 
     /// <summary>System control interrupt: IRQ and GSI 9, level, active high.</summary>
     public const byte SciIrq = 9;
@@ -103,6 +99,12 @@ public sealed record PlatformLayout
 
     /// <summary>The serial ports present.</summary>
     public IReadOnlyList<SerialPort> SerialPorts { get; init; } = [PcSerialPorts[0], PcSerialPorts[1]];
+
+    /// <summary>First port of general purpose event block 0.</summary>
+    public ushort Gpe0Block { get; init; } = 0xAFE0;
+
+    /// <summary>Value of SLP_TYP that means soft-off (S5).</summary>
+    public byte SleepTypeS5 { get; init; } = 5;
 
     public bool HasKeyboardController { get; init; } = true;
 

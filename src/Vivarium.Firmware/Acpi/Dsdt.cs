@@ -19,11 +19,11 @@ internal static class Dsdt
         // The operating system tells by \_PIC whether it uses the APICs; the 8259s are the default.
         aml.Name("\\PICF", 0);
         aml.Method("\\_PIC", arguments: 1, method => method.StoreArgument(0, "PICF"));
-        aml.Name("\\_S5", value => value.Package(PlatformLayout.SleepTypeS5, PlatformLayout.SleepTypeS5, 0, 0));
+        aml.Name("\\_S5", value => value.Package(layout.SleepTypeS5, layout.SleepTypeS5, 0, 0));
         aml.Scope("\\_SB", sb =>
         {
             sb.Device("PCI0", host => PciHost(host, layout));
-            sb.Device("MBRD", Motherboard);
+            sb.Device("MBRD", board => Motherboard(board, layout));
         });
         return SystemDescriptionTable.Seal("DSDT"u8, Revision, aml.ToArray());
     }
@@ -116,10 +116,12 @@ internal static class Dsdt
     }
 
     /// <summary>Ports that belong to the board itself and must not be given to PCI devices.</summary>
-    private static void Motherboard(AmlBuilder board)
+    private static void Motherboard(AmlBuilder board, PlatformLayout layout)
     {
-        const byte powerManagementPorts = 0x30;
+        const byte powerManagementPorts = PlatformLayout.PmTimerBlock + PlatformLayout.PmTimerLength - PlatformLayout.Pm1aEventBlock;
         board.HardwareId("PNP0C02");
-        board.Name("_CRS", new ResourceTemplate().Io(PlatformLayout.Pm1aEventBlock, powerManagementPorts));
+        board.Name("_CRS", new ResourceTemplate()
+            .Io(PlatformLayout.Pm1aEventBlock, powerManagementPorts)
+            .Io(layout.Gpe0Block, PlatformLayout.Gpe0Length));
     }
 }

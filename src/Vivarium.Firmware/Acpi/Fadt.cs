@@ -57,7 +57,7 @@ internal static class Fadt
         body.U32(0); // PM1b_CNT_BLK
         body.U32(0); // PM2_CNT_BLK
         body.U32(PlatformLayout.PmTimerBlock);
-        body.U32(PlatformLayout.Gpe0Block);
+        body.U32(layout.Gpe0Block);
         body.U32(0); // GPE1_BLK
         body.U8(PlatformLayout.Pm1EventLength);
         body.U8(PlatformLayout.Pm1ControlLength);
@@ -91,7 +91,7 @@ internal static class Fadt
         default(GenericAddress).Write(body); // X_PM1b_CNT_BLK
         default(GenericAddress).Write(body); // X_PM2_CNT_BLK
         GenericAddress.Io(PlatformLayout.PmTimerBlock, PlatformLayout.PmTimerLength, GenericAddress.Access.DWord).Write(body);
-        GenericAddress.Io(PlatformLayout.Gpe0Block, PlatformLayout.Gpe0Length, GenericAddress.Access.Byte).Write(body);
+        GenericAddress.Io(layout.Gpe0Block, PlatformLayout.Gpe0Length, GenericAddress.Access.Byte).Write(body);
         default(GenericAddress).Write(body); // X_GPE1_BLK
         default(GenericAddress).Write(body); // SLEEP_CONTROL_REG
         default(GenericAddress).Write(body); // SLEEP_STATUS_REG
