@@ -11,8 +11,8 @@ public sealed class PvhKernel : KernelImage
     /// <summary>COMMAND_LINE_SIZE of Linux on x86, less the terminating zero; the protocol itself states no limit.</summary>
     private const int LinuxCommandLineLimit = 2047;
 
-    /// <summary>An i386 kernel reaches an initrd only in its directly mapped memory (initrd_addr_max of such kernels).</summary>
-    private const ulong InitrdLimit32 = 0x3800_0000;
+    /// <summary>An i386 kernel wants its initrd below this address (initrd_addr_max of such kernels is one less).</summary>
+    private const ulong InitrdLimit32 = 0x8000_0000;
 
     private readonly Elf _elf;
     private readonly uint _entry;
