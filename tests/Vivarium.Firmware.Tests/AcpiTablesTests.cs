@@ -173,7 +173,7 @@ public sealed class AcpiTablesTests
             Assert.Contains($"EisaId (\"{id}\")", source, StringComparison.Ordinal);
         }
 
-        Assert.Contains("IRQNoFlags ()\n                        {4}", source.Replace("\r", "", StringComparison.Ordinal), StringComparison.Ordinal);
+        Assert.Contains("IRQNoFlags(){4}", string.Concat(source.Where(c => !char.IsWhiteSpace(c))), StringComparison.Ordinal);
         Assert.Contains("Device (COM2)", source, StringComparison.Ordinal);
         Assert.DoesNotContain("Device (COM3)", source, StringComparison.Ordinal);
         Assert.DoesNotContain("PNP0F13", source, StringComparison.Ordinal);

@@ -52,7 +52,7 @@ public sealed class PvhKernel : KernelImage
                 || segment.FileSize > segment.MemorySize)
             {
                 throw new BootException(
-                    $"{file.Name} is damaged: it wants {segment.MemorySize:#x} bytes at {segment.PhysicalAddress:#x}, which no machine here has; give an intact vmlinux");
+                    $"{file.Name} is damaged: it wants 0x{segment.MemorySize:x} bytes at 0x{segment.PhysicalAddress:x}, which no machine here has; give an intact vmlinux");
             }
 
             ulong segmentEnd = segment.PhysicalAddress + segment.MemorySize;
@@ -70,7 +70,7 @@ public sealed class PvhKernel : KernelImage
 
         if (!entryIsLoaded)
         {
-            throw new BootException($"{file.Name} is damaged: its PVH entry point {entry:#x} is not in any segment; give an intact vmlinux");
+            throw new BootException($"{file.Name} is damaged: its PVH entry point 0x{entry:x} is not in any segment; give an intact vmlinux");
         }
 
         return new PvhKernel(file, elf, (uint)entry, end);
