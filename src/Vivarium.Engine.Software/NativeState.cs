@@ -1,0 +1,123 @@
+using System.Runtime.InteropServices;
+using Vivarium.Engine;
+
+namespace Vivarium.Engine.Software;
+
+/// <summary>A segment register as translated code sees it.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct NativeSegment
+{
+    public ulong Base;
+
+    /// <summary>Last valid offset (expand-up) or last invalid one (expand-down); granularity applied.</summary>
+    public uint Limit;
+
+    /// <summary>As <see cref="SegmentRegister.Attributes"/>.</summary>
+    public uint Attributes;
+
+    /// <summary>
+    /// Largest offset that is readable / writable without further checks, or 0 where every access must go to
+    /// <see cref="SoftwareVcpu.SegmentedAddress"/> (unusable, wrong type, expand-down). Used by translated code only.
+    /// </summary>
+    public uint ReadLimit;
+    public uint WriteLimit;
+    public ushort Selector;
+    private readonly ushort _pad0;
+    private readonly uint _pad1;
+}
+
+/// <summary>
+/// One direct-mapped software TLB: parallel arrays, so that translated code reaches each with one index register.
+/// A tag is the linear page address; an access hits when (address XOR tag) is at most 4096 - size, which also catches
+/// accesses that cross the page.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct NativeTlb
+{
+    public const int Entries = 256;
+
+    public fixed ulong ReadTag[Entries];
+    public fixed ulong WriteTag[Entries];
+
+    /// <summary>Host address of the page's first byte.</summary>
+    public fixed ulong HostPage[Entries];
+}
+
+/// <summary>Where indirect and cross-page jumps look first: guest RIP to translated code, direct-mapped.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct NativeJumpCache
+{
+    public const int Entries = 1024;
+
+    /// <summary>Pairs: negated RIP (so that an LEA compares without touching flags), code address. Empty: RIP 1, code 0.</summary>
+    public fixed ulong Entry[Entries * 2];
+}
+
+/// <summary>
+/// The vCPU's native state block: one register points to it for the whole time in translated code. It is the single
+/// home of the architectural state while C# runs; in translated code most general registers, the arithmetic flags and
+/// (when <see cref="ExtendedLoaded"/>) the x87 and vector state live in the host's own registers instead.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct NativeState
+{
+    /// <summary>RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8-R15.</summary>
+    public fixed ulong Gpr[16];
+
+    /// <summary>Offset in the code segment (RIP, EIP or IP, zero-extended).</summary>
+    public ulong Rip;
+
+    /// <summary>CF, PF, AF, ZF, SF, OF as the host's PUSHFQ delivered them; other bits are to be ignored.</summary>
+    public ulong ArithmeticFlags;
+
+    /// <summary>All other RFLAGS bits: the fixed bit 1, TF, IF, DF, IOPL, NT, RF, VM, AC, VIF, VIP, ID.</summary>
+    public ulong SystemFlags;
+
+    /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation).</summary>
+    public ulong ExitRequest;
+
+    /// <summary>Not zero: x87 and vector state are in the host's registers; zero: in <see cref="Xsave"/>.</summary>
+    public ulong ExtendedLoaded;
+
+    /// <summary>Standard-format XSAVE area, 64-byte aligned, <see cref="CpuModel.MaxXsaveSize"/> bytes.</summary>
+    public byte* Xsave;
+
+    /// <summary>The XSAVE components that translated code saves and loads (guest XCR0-capable ones of the model).</summary>
+    public ulong XsaveMask;
+
+    /// <summary>Added to the host TSC to make the guest's.</summary>
+    public ulong TscOffset;
+
+    // Scratch and linkage of the emitted thunks.
+    public ulong HostRsp;
+    public ulong SavedRax;
+    public ulong Scratch0;
+    public ulong Scratch1;
+    public ulong ExitCode;
+    public ulong ExitHostPc;
+    public ulong ExitInfo;
+    public ulong FaultTrap;
+    public ulong FaultError;
+    public ulong FaultAddress;
+    public ulong ResolveHelper;
+    public ulong CommitHelper;
+    public ulong ExtendedHelper;
+
+    public ulong HostMxcsr;
+
+    /// <summary>ES, CS, SS, DS, FS, GS.</summary>
+    public NativeSegment Es, Cs, Ss, Ds, Fs, Gs;
+    public NativeSegment Ldtr, Tr;
+    public ulong GdtrBase, IdtrBase;
+    public uint GdtrLimit, IdtrLimit;
+    public ulong Cr0, Cr2, Cr3, Cr4, Efer, Xcr0;
+    public fixed ulong Dr[8];
+
+    /// <summary>Bounce buffer for accesses that cannot go to RAM directly (page-crossing, MMIO); the guest address's alignment is kept.</summary>
+    public fixed byte Bounce[256];
+
+    /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC.</summary>
+    public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
+
+    public NativeJumpCache UserJumps, SupervisorJumps, SupervisorAcJumps;
+}

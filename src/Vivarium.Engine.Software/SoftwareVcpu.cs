@@ -1,0 +1,117 @@
+using System.Runtime.InteropServices;
+using Iced.Intel;
+using Vivarium.Engine;
+using Vivarium.Memory;
+
+namespace Vivarium.Engine.Software;
+
+/// <summary>
+/// One virtual processor of the software engine. This file: the architectural registers as the emulated
+/// instruction families use them. Beside it: the run loop, memory (Mmu/), state transfer.
+/// </summary>
+internal sealed unsafe partial class SoftwareVcpu
+{
+    public SoftwareVcpu(int index, GuestMemory memory, CpuModel model, IVcpuBus bus)
+    {
+        Index = index;
+        Memory = memory;
+        Model = model;
+        Bus = bus;
+        S = (NativeState*)NativeMemory.AlignedAlloc((nuint)sizeof(NativeState), 4096);
+        NativeMemory.Clear(S, (nuint)sizeof(NativeState));
+        S->Xsave = (byte*)NativeMemory.AlignedAlloc(CpuModel.MaxXsaveSize, 64);
+        NativeMemory.Clear(S->Xsave, CpuModel.MaxXsaveSize);
+    }
+
+    public int Index { get; }
+
+    public VcpuStatistics Statistics { get; } = new();
+
+    /// <summary>The native state block; valid while C# runs.</summary>
+    public NativeState* S { get; }
+
+    public GuestMemory Memory { get; }
+
+    public CpuModel Model { get; }
+
+    public IVcpuBus Bus { get; }
+
+    /// <summary>Where execution goes on after the emulated instruction; the run loop sets it to the following instruction before it calls the family.</summary>
+    public ulong NextRip { get; set; }
+
+    /// <summary>STI or MOV SS was just executed: interrupts (MOV SS: also debug traps) wait for one instruction.</summary>
+    public bool InterruptShadow { get; set; }
+
+    public ulong Rflags
+    {
+        get => (S->ArithmeticFlags & RflagsBits.Arithmetic) | S->SystemFlags;
+        set
+        {
+            S->ArithmeticFlags = value & RflagsBits.Arithmetic;
+            S->SystemFlags = (value & ~RflagsBits.Arithmetic & RflagsBits.Defined) | RflagsBits.Fixed;
+        }
+    }
+
+    /// <summary>Segment register by encoding: ES, CS, SS, DS, FS, GS = 0..5.</summary>
+    public NativeSegment* Segment(int index) => &S->Es + index;
+
+    public bool ProtectedMode => (S->Cr0 & Cr0Bits.Pe) != 0;
+
+    public bool Virtual8086 => (S->SystemFlags & RflagsBits.Vm) != 0;
+
+    /// <summary>EFER.LMA.</summary>
+    public bool LongModeActive => (S->Efer & EferBits.Lma) != 0;
+
+    /// <summary>In a 64-bit code segment.</summary>
+    public bool Code64 => LongModeActive && (S->Cs.Attributes & SegmentRegister.Long) != 0;
+
+    /// <summary>Current privilege level: the DPL of SS; 0 in real mode, 3 in virtual-8086 mode.</summary>
+    public int Cpl => (int)(S->Ss.Attributes >> SegmentRegister.DplShift) & 3;
+
+    /// <summary>Default operand and address size of the code segment: 16, 32 or 64.</summary>
+    public int CodeBits => Code64 ? 64 : (S->Cs.Attributes & SegmentRegister.Big) != 0 ? 32 : 16;
+
+    public ulong ReadGpr(int index, int size) => size switch
+    {
+        1 => (byte)S->Gpr[index],
+        2 => (ushort)S->Gpr[index],
+        4 => (uint)S->Gpr[index],
+        _ => S->Gpr[index],
+    };
+
+    /// <summary>Writes a general register with the architecture's merge rules: 8 and 16 bits merge, 32 zero-extend.</summary>
+    public void WriteGpr(int index, int size, ulong value)
+    {
+        ulong old = S->Gpr[index];
+        S->Gpr[index] = size switch
+        {
+            1 => (old & ~0xFFul) | (byte)value,
+            2 => (old & ~0xFFFFul) | (ushort)value,
+            4 => (uint)value,
+            _ => value,
+        };
+    }
+
+    /// <summary>Reads a general register operand as Iced names it, AH-BH included.</summary>
+    public ulong ReadRegister(Register register)
+    {
+        if (register is >= Register.AH and <= Register.BH)
+        {
+            return (byte)(S->Gpr[register - Register.AH] >> 8);
+        }
+
+        return ReadGpr(register.GetFullRegister() - Register.RAX, register.GetSize());
+    }
+
+    public void WriteRegister(Register register, ulong value)
+    {
+        if (register is >= Register.AH and <= Register.BH)
+        {
+            int index = register - Register.AH;
+            S->Gpr[index] = (S->Gpr[index] & ~0xFF00ul) | ((value & 0xFF) << 8);
+            return;
+        }
+
+        WriteGpr(register.GetFullRegister() - Register.RAX, register.GetSize(), value);
+    }
+}
