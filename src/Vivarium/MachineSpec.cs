@@ -35,21 +35,9 @@ public sealed record MachineSpec
     /// <summary>Wall-clock limit for the whole run, or null.</summary>
     public TimeSpan? Timeout { get; init; }
 
-    /// <summary>Checks everything, the boot files included (as far as can be said without loading them).</summary>
+    /// <summary>Checks everything but the boot files, which <see cref="VirtualMachine.Create"/> opens and checks.</summary>
     /// <exception cref="InvalidInputException">Something is wrong; the message says what.</exception>
     public void Validate()
-    {
-        ValidateHardware();
-        BootFile.Check(Kernel, "kernel");
-        if (Initrd is not null)
-        {
-            BootFile.Check(Initrd, "initrd");
-        }
-    }
-
-    /// <summary>Checks everything but the boot files.</summary>
-    /// <exception cref="InvalidInputException">Something is wrong; the message says what.</exception>
-    public void ValidateHardware()
     {
         if (Memory == 0)
         {

@@ -24,7 +24,7 @@ internal static class RunSession
             Timeout = options.Timeout,
         };
         // A slip in the options must not wait for a download.
-        spec.ValidateHardware();
+        spec.Validate();
         if (options.Guest is not null)
         {
             BootSet boot = GuestCatalog.Find(options.Guest).Obtain(GuestCache.Default);
