@@ -43,7 +43,7 @@ internal static class Program
             DoctorVerb.Build(),
             GuestVerb.Build(),
         };
-        root.SetAction(_ => throw new InvalidInputException("say what to do, for example: viv run linux (viv --help shows all verbs)"));
+        root.SetAction(SayWhatToDo);
         foreach (HelpOption help in root.Options.OfType<HelpOption>())
         {
             help.Action = new ExampleHelp((HelpAction)help.Action!);
@@ -51,6 +51,9 @@ internal static class Program
 
         return root;
     }
+
+    private static int SayWhatToDo(ParseResult parsed) =>
+        throw new InvalidInputException("say what to do, for example: viv run linux (viv --help shows all verbs)");
 
     private static int Complain(string sentence, int status)
     {

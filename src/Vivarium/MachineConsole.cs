@@ -60,6 +60,9 @@ public sealed class MachineConsole
         }
     }
 
+    /// <summary>Lets a vCPU go that waits because nobody reads its output: its machine is to end.</summary>
+    internal void ReleaseWriters() => _output.Release();
+
     internal void Close()
     {
         lock (_gate)
@@ -108,6 +111,11 @@ public sealed class MachineConsole
                 }
 
                 rest = rest[uart.Receive(rest)..];
+                if (rest.IsEmpty)
+                {
+                    // It took all, so there may be room for more; otherwise it will say when.
+                    WakeFeeder();
+                }
             }
         }
     }

@@ -9,8 +9,8 @@ public sealed record MachineSpec
     /// <summary>Least memory that any kernel we can load needs: the first MiB and some room above it.</summary>
     public const ulong SmallestMemory = 2 * ByteSize.MiB;
 
-    /// <summary>One year: beyond it a time limit is a slip of the pen.</summary>
-    public const double LongestTimeoutSeconds = 365 * 86400.0;
+    /// <summary>Thirty days: beyond it a time limit is a slip of the pen.</summary>
+    public const double LongestTimeoutSeconds = 30 * 86400.0;
 
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 

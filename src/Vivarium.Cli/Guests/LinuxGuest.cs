@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using System.Text;
 using Spectre.Console;
 
 namespace Vivarium.Cli.Guests;
@@ -56,11 +57,11 @@ internal sealed record LinuxGuest(string Name, string Description, string Kernel
     /// <summary>The initramfs belongs to this version of viv; its name says what is in it, so that a stale one is never used.</summary>
     private static string InitramfsFor(GuestCache cache, string folder)
     {
-        byte[] busybox = File.ReadAllBytes(Path.Combine(folder, ShellFile));
-        byte[] identity = SHA256.HashData([.. System.Text.Encoding.UTF8.GetBytes(ShellInitramfs.Init), .. BitConverter.GetBytes(busybox.Length)]);
+        string busybox = Path.Combine(folder, ShellFile);
+        byte[] identity = SHA256.HashData(Encoding.UTF8.GetBytes($"{ShellInitramfs.Init}{ShellInitramfs.Profile}{new FileInfo(busybox).Length}"));
         string entry = $"initramfs/{Convert.ToHexStringLower(identity.AsSpan(0, 8))}";
         return Path.Combine(
-            cache.GetOrCreate(entry, work => File.WriteAllBytes(Path.Combine(work, "initramfs.cpio"), ShellInitramfs.Build(busybox, Path.Combine(folder, ShellFile)))),
+            cache.GetOrCreate(entry, work => File.WriteAllBytes(Path.Combine(work, "initramfs.cpio"), ShellInitramfs.Build(busybox))),
             "initramfs.cpio");
     }
 }

@@ -1,4 +1,4 @@
-using Vivarium.Firmware;
+using Vivarium.Firmware.Cpio;
 
 namespace Vivarium.Cli.Guests;
 
@@ -39,15 +39,43 @@ internal static class ShellInitramfs
         """;
 
     /// <summary>What sh -l reads: a prompt that says where one is.</summary>
-    private const string Profile = """
-        export PS1='\u@\h:\w\$ ' ENV=/etc/shrc
+    public const string Profile = """
+        export PS1='\u@\h:\w\$ '
 
         """;
 
-    private static readonly string[] Folders = ["bin", "sbin", "usr", "usr/bin", "usr/sbin", "etc", "proc", "sys", "dev", "tmp", "root", "run", "var", "mnt"];
+    private const uint Executable = 0x1ED; // 0755
+    private const uint Readable = 0x1A4; // 0644
+    private const string Busybox = "bin/busybox";
 
-    public static byte[] Build(byte[] busybox, string busyboxPath)
+    private static readonly string[] s_folders = ["proc", "sys", "dev", "tmp", "root", "run", "var", "mnt"];
+
+    /// <param name="busybox">The static busybox of the guest, which this host can run too.</param>
+    public static byte[] Build(string busybox)
     {
-        throw new NotImplementedException($"{busyboxPath}{busybox.Length}{Profile}{Folders}");
+        HostCommand applets = HostCommand.Run(busybox, ["--list-full"]) is { Succeeded: true } list
+            ? list
+            : throw new VivariumException($"cannot run {busybox} to ask for its applets");
+        return InitramfsBuilder.Build(archive =>
+        {
+            foreach (string folder in s_folders)
+            {
+                archive.Directory(folder);
+            }
+
+            archive.File(Busybox, File.ReadAllBytes(busybox), Executable);
+            foreach (string applet in applets.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
+            {
+                if (applet != Busybox)
+                {
+                    archive.Symlink(applet, "/" + Busybox);
+                }
+            }
+
+            archive.File("init", Init, Executable);
+            archive.File("etc/profile", Profile, Readable);
+            archive.File("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", Readable);
+            archive.File("etc/group", "root:x:0:\n", Readable);
+        });
     }
 }

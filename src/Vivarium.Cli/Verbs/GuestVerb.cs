@@ -12,9 +12,12 @@ internal static class GuestVerb
         var list = new Command("list", "List the guests that viv run knows by name.");
         list.SetAction(_ => List());
         var guest = new Command("guest", "Guests that viv knows by name.") { list };
-        guest.SetAction(_ => throw new InvalidInputException("say what to do with guests, for example: viv guest list"));
+        guest.SetAction(SayWhatToDo);
         return guest;
     }
+
+    private static int SayWhatToDo(ParseResult parsed) =>
+        throw new InvalidInputException("say what to do with guests, for example: viv guest list");
 
     private static int List()
     {

@@ -36,6 +36,12 @@ internal static class RunSession
 
     private static void CheckWhatToRun(RunOptions options)
     {
+        if (options.Guest is ['-', ..])
+        {
+            // The parser takes an option that it does not know for the guest's name.
+            throw new InvalidInputException($"unknown option '{options.Guest}'; see viv run --help");
+        }
+
         if (options.Guest is null && options.Kernel is null)
         {
             throw new InvalidInputException("say what to run: viv run linux, or viv run --kernel FILE");

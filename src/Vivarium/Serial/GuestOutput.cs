@@ -38,6 +38,9 @@ internal sealed class GuestOutput(string name) : ISerialBackend
         }
     }
 
+    /// <summary>Takes no more bytes; a writer that waits for room goes on.</summary>
+    public void Release() => _queue.Close();
+
     /// <summary>Takes no more bytes. Waits until the stream has had all of them, but not longer than <paramref name="patience"/>.</summary>
     public void Close(TimeSpan patience)
     {
