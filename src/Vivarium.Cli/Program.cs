@@ -33,6 +33,11 @@ internal static class Program
         {
             return Complain(e.Message, ExitStatus.Failure);
         }
+        catch (Exception e)
+        {
+            // A mistake of ours; its place is worth more to whoever reads the report than the whole trace.
+            return Complain($"internal error: {e.GetType().Name}: {e.Message} {e.StackTrace?.Split('\n')[0].Trim()}", ExitStatus.Failure);
+        }
     }
 
     private static RootCommand BuildRoot()

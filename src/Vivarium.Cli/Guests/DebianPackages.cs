@@ -124,6 +124,6 @@ internal sealed class DebianPackages
         }
 
         return HostCommand.Run(program, [.. options, .. words], folder)
-            ?? throw new InvalidInputException($"there is no {program} on this host to fetch Debian packages with; {WayOut}");
+            ?? throw new InvalidInputException($"there is no apt-get on this host to fetch Debian packages with; {WayOut}");
     }
 }

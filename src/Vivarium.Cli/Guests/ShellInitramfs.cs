@@ -21,7 +21,6 @@ internal static class ShellInitramfs
         hostname vivarium
         trap 'poweroff -f' USR1 USR2
         trap 'reboot -f' TERM
-        trap '' INT QUIT TSTP HUP
         read -r consoles </sys/class/tty/console/active
         tty=/dev/${consoles##* }
         [ -c "$tty" ] || tty=/dev/console
@@ -30,16 +29,18 @@ internal static class ShellInitramfs
             echo "Welcome to Vivarium: Linux $(uname -r) on one processor. Leave with poweroff, or Ctrl-A x."
             echo
         } >"$tty"
-        cd /root
-        setsid -c sh -l <"$tty" >"$tty" 2>&1 &
+        # A background job of this shell ignores SIGINT; login gives it back to the shell that it starts.
+        # What login says on stderr is of no interest; the profile puts stderr back.
+        setsid -c login -f root <"$tty" >"$tty" 2>/dev/null &
         shell=$!
         while kill -0 $shell 2>/dev/null; do wait $shell; done
         poweroff -f
 
         """;
 
-    /// <summary>What sh -l reads: a prompt that says where one is.</summary>
+    /// <summary>What the login shell reads: a prompt that says where one is.</summary>
     public const string Profile = """
+        exec 2>&1
         export PS1='\u@\h:\w\$ '
 
         """;
