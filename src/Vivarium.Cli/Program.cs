@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
+using System.Runtime.InteropServices;
 using Vivarium.Cli.Verbs;
 
 namespace Vivarium.Cli;
@@ -10,6 +11,11 @@ internal static class Program
 {
     public static int Main(string[] args)
     {
+        if (!OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64)
+        {
+            return Complain($"this host is {RuntimeInformation.RuntimeIdentifier}; viv needs Linux on x86-64", ExitStatus.Failure);
+        }
+
         RootCommand root = BuildRoot();
         ParseResult parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (parsed.Errors.Count > 0)

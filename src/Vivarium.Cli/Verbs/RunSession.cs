@@ -96,7 +96,7 @@ internal static class RunSession
             using var onHangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, EndBySignal);
             using var onInterrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, EndBySignal);
             using var onQuit = PosixSignalRegistration.Create(PosixSignal.SIGQUIT, EndBySignal);
-            using var onContinue = PosixSignalRegistration.Create(PosixSignal.SIGCONT, _ => terminal?.Apply());
+            using var onContinue = OperatingSystem.IsLinux() ? PosixSignalRegistration.Create(PosixSignal.SIGCONT, _ => terminal?.Apply()) : null;
             AppDomain.CurrentDomain.UnhandledException += (_, _) => terminal?.Dispose();
 
             if (options.Serial.Kind == SerialKind.Stdio)
