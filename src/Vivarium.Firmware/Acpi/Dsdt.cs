@@ -17,10 +17,10 @@ internal static class Dsdt
         var aml = new AmlBuilder();
 
         // The operating system tells by \_PIC whether it uses the APICs; the 8259s are the default.
-        aml.Name("\\PICF", 0);
-        aml.Method("\\_PIC", arguments: 1, method => method.StoreArgument(0, "PICF"));
-        aml.Name("\\_S5", value => value.Package(layout.SleepTypeS5, layout.SleepTypeS5, 0, 0));
-        aml.Scope("\\_SB", sb =>
+        aml.Name("PICF", 0);
+        aml.Method("_PIC", arguments: 1, method => method.StoreArgument(0, "PICF"));
+        aml.Name("_S5", value => value.Package(layout.SleepTypeS5, layout.SleepTypeS5, 0, 0));
+        aml.Scope("_SB", sb =>
         {
             sb.Device("PCI0", host => PciHost(host, layout));
             sb.Device("MBRD", board => Motherboard(board, layout));

@@ -9,6 +9,9 @@ internal sealed class ResourceTemplate
     private const byte DWordAddressSpaceTag = 0x87;
     private const byte WordAddressSpaceTag = 0x88;
 
+    /// <summary>A zero after the end tag stands for a checksum that is right (ACPI 6.4.2.9).</summary>
+    private const byte NoChecksum = 0;
+
     private const byte MemoryRange = 0;
     private const byte IoRange = 1;
     private const byte BusNumberRange = 2;
@@ -54,7 +57,7 @@ internal sealed class ResourceTemplate
         var whole = new LittleEndianWriter();
         whole.Bytes(_out.Written);
         whole.U8(EndTag);
-        whole.U8(SystemDescriptionTable.Checksum(whole.Written));
+        whole.U8(NoChecksum);
         return whole.ToArray();
     }
 

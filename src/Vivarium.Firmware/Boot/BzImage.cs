@@ -159,7 +159,7 @@ public sealed class BzImage : KernelImage
             || LoadAddress > PlatformLayout.PciHoleStart)
         {
             throw new BootException(
-                $"{Name} is damaged: its header asks for {InitSize:#x} bytes at {LoadAddress:#x}, which no machine here has; give an intact bzImage");
+                $"{Name} is damaged: its header asks for 0x{InitSize:x} bytes at 0x{LoadAddress:x}, which no machine here has; give an intact bzImage");
         }
     }
 

@@ -51,6 +51,6 @@ public sealed class Initrd : IDisposable
         ulong needed = floor + size;
         throw new BootException(needed <= limit && needed <= PlatformLayout.PciHoleStart - PlatformLayout.AcpiAreaSize
             ? $"{room}; give the machine at least {ByteSize.RoundedUp(needed + PlatformLayout.AcpiAreaSize)} of memory or use a smaller initrd"
-            : $"{room} and more memory does not help, for this kernel looks for it below {limit:#x}; use a smaller initrd");
+            : $"{room} and more memory does not help, for this kernel looks for it below 0x{limit:x}; use a smaller initrd");
     }
 }

@@ -11,8 +11,8 @@ public sealed class PvhKernel : KernelImage
     /// <summary>COMMAND_LINE_SIZE of Linux on x86, less the terminating zero; the protocol itself states no limit.</summary>
     private const int LinuxCommandLineLimit = 2047;
 
-    /// <summary>An i386 kernel reaches an initrd only in its directly mapped memory (initrd_addr_max of such kernels).</summary>
-    private const ulong InitrdLimit32 = 0x3800_0000;
+    /// <summary>An i386 kernel wants its initrd below this address (initrd_addr_max of such kernels is one less).</summary>
+    private const ulong InitrdLimit32 = 0x8000_0000;
 
     private readonly Elf _elf;
     private readonly uint _entry;
@@ -52,7 +52,7 @@ public sealed class PvhKernel : KernelImage
                 || segment.FileSize > segment.MemorySize)
             {
                 throw new BootException(
-                    $"{file.Name} is damaged: it wants {segment.MemorySize:#x} bytes at {segment.PhysicalAddress:#x}, which no machine here has; give an intact vmlinux");
+                    $"{file.Name} is damaged: it wants 0x{segment.MemorySize:x} bytes at 0x{segment.PhysicalAddress:x}, which no machine here has; give an intact vmlinux");
             }
 
             ulong segmentEnd = segment.PhysicalAddress + segment.MemorySize;
@@ -70,7 +70,7 @@ public sealed class PvhKernel : KernelImage
 
         if (!entryIsLoaded)
         {
-            throw new BootException($"{file.Name} is damaged: its PVH entry point {entry:#x} is not in any segment; give an intact vmlinux");
+            throw new BootException($"{file.Name} is damaged: its PVH entry point 0x{entry:x} is not in any segment; give an intact vmlinux");
         }
 
         return new PvhKernel(file, elf, (uint)entry, end);
