@@ -17,6 +17,12 @@ internal sealed unsafe partial class SoftwareVcpu
     /// </summary>
     public PendingFault RaisedFault;
 
+    /// <summary>An NMI is being handled: further ones wait for IRET (SDM vol. 3A, 6.7.1).</summary>
+    public bool NmiBlocked { get; set; }
+
+    /// <summary>A triple fault has happened: the run loop reports the shutdown.</summary>
+    public bool ShutdownPending { get; set; }
+
     /// <summary>HLT: wait for an event after this instruction.</summary>
     public bool Halted { get; set; }
 

@@ -9,7 +9,7 @@ internal static unsafe class FirstLevelTlb
     private const ulong Invalid = 0x8000_0000_0000_0000;
     private const ulong InvalidForEntry0 = Invalid | 0x1000;
 
-    /// <summary>Negated RIP 1, which no block begins at with code address 0.</summary>
+    /// <summary>Negated RIP 1.</summary>
     private const ulong EmptyJump = unchecked((ulong)-1);
 
     public static int Index(ulong linear) => (int)(linear >> 12) & (NativeTlb.Entries - 1);
@@ -60,10 +60,12 @@ internal static unsafe class FirstLevelTlb
         tlb->WriteTag[0] = InvalidForEntry0;
     }
 
+    /// <summary>An entry's index is RIP modulo the size, so RIP 1 (or, in its own place, RIP 0) can never be found.</summary>
     public static void Flush(NativeJumpCache* jumps)
     {
         // The first ulong of each pair is the low half.
         new Span<UInt128>(jumps->Entry, NativeJumpCache.Entries).Fill(new UInt128(0, EmptyJump));
+        jumps->Entry[2] = 0;
     }
 
     private static void Drop(NativeTlb* tlb, int index, ulong linear, ulong mask)

@@ -14,7 +14,7 @@ namespace Vivarium.Engine.Software.Mmu;
 internal static unsafe class PageWalker
 {
     /// <summary>MAXPHYADDR, as CPUID leaf 80000008H reports it.</summary>
-    public const int PhysicalAddressBits = 40;
+    public const int PhysicalAddressBits = CpuModel.PhysicalAddressBits;
 
     public const ulong Size4K = 1ul << 12;
     public const ulong Size2M = 1ul << 21;

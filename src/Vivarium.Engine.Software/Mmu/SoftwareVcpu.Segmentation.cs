@@ -83,24 +83,24 @@ internal sealed unsafe partial class SoftwareVcpu
             throw SegmentFault(segment);
         }
 
-        uint limit = register->Limit;
-        ulong last = (ulong)offset + (uint)size - 1;
-        bool inside;
-        if ((attributes & (CodeSegment | ExpandDown)) == ExpandDown && SegmentProtection)
-        {
-            uint top = (attributes & SegmentRegister.Big) != 0 ? uint.MaxValue : ushort.MaxValue;
-            inside = offset > limit && last <= top;
-        }
-        else
-        {
-            // A segment of all 4 GiB wraps around; it has no offset outside.
-            inside = last <= limit || limit == uint.MaxValue;
-        }
-
-        if (!inside)
+        if (!WithinLimit(*register, offset, size))
         {
             throw SegmentFault(segment);
         }
+    }
+
+    /// <summary>The segment limit check (SDM vol. 3A, 5.3), for 16-bit and 32-bit code.</summary>
+    internal bool WithinLimit(in NativeSegment segment, uint offset, int size)
+    {
+        ulong last = (ulong)offset + (uint)size - 1;
+        if ((segment.Attributes & (CodeSegment | ExpandDown)) == ExpandDown && SegmentProtection)
+        {
+            uint top = (segment.Attributes & SegmentRegister.Big) != 0 ? uint.MaxValue : ushort.MaxValue;
+            return offset > segment.Limit && last <= top;
+        }
+
+        // A segment of all 4 GiB wraps around; it has no offset outside.
+        return last <= segment.Limit || segment.Limit == uint.MaxValue;
     }
 
     private static bool TypeAllows(uint attributes, Access access)

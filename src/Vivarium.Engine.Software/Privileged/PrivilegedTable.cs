@@ -22,6 +22,10 @@ internal static unsafe class PrivilegedTable
             // SSE2 has instructions of the same names.
             case Mnemonic.Movsd or Mnemonic.Cmpsd when !instruction.IsStringInstruction:
                 return null;
+            case Mnemonic.Push or Mnemonic.Pop when !instruction.Op0Register.IsSegmentRegister():
+            case Mnemonic.Jmp when !(instruction.IsJmpFar || instruction.IsJmpFarIndirect):
+            case Mnemonic.Call when !(instruction.IsCallFar || instruction.IsCallFarIndirect):
+                return null;
             default:
                 return Handlers[(int)instruction.Mnemonic];
         }
@@ -55,6 +59,16 @@ internal static unsafe class PrivilegedTable
     private static delegate*<SoftwareVcpu, in Instruction, void>[] Build()
     {
         var table = new delegate*<SoftwareVcpu, in Instruction, void>[Enum.GetValues<Mnemonic>().Length];
+        InterruptReturn.Register(table);
+        SoftwareInterrupts.Register(table);
+        Syscalls.Register(table);
+        FarTransfers.Register(table);
+        SegmentLoads.Register(table);
+        DescriptorTables.Register(table);
+        SelectorQueries.Register(table);
+        SegmentBases.Register(table);
+        Tlb.Register(table);
+
         Caches.Register(table);
         ControlRegisters.Register(table);
         Cpuid.Register(table);
