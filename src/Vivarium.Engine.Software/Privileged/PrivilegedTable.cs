@@ -72,11 +72,15 @@ internal static unsafe class PrivilegedTable
         Caches.Register(table);
         ControlRegisters.Register(table);
         Cpuid.Register(table);
+        DecimalAdjust.Register(table);
+        ExtendedState.Register(table);
         FlagInstructions.Register(table);
         Halt.Register(table);
         Hypercalls.Register(table);
+        Legacy.Register(table);
         Msrs.Register(table);
         PortIo.Register(table);
+        Strings.Register(table);
         Timestamps.Register(table);
         Undefined.Register(table);
         return table;
