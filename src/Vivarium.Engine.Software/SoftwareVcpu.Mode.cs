@@ -8,8 +8,6 @@ internal sealed unsafe partial class SoftwareVcpu
 {
     private const ulong BreakpointsEnabled = 0xFF;
     private const uint CodeSegmentType = 8;
-    private const uint ExpandDown = 4;
-    private const uint ReadableOrWritable = 2;
 
     private readonly BlockMode[] _jumpModes = new BlockMode[3];
     private readonly ulong[] _jumpBases = new ulong[3];

@@ -67,7 +67,7 @@ internal sealed unsafe class CodeRegion : IDisposable
                 return;
             }
 
-            void* range = LinuxHost.Mmap(null, (nuint)((long)Slices * Size), LinuxHost.ProtNone,
+            void* range = LinuxHost.Mmap(null, unchecked((nuint)((long)Slices * Size)), LinuxHost.ProtNone,
                 LinuxHost.MapPrivate | LinuxHost.MapAnonymous | LinuxHost.MapNoReserve, -1, 0);
             Check(range != (void*)-1, "mmap");
             s_reservation = (byte*)range;
