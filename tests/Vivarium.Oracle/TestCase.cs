@@ -6,7 +6,7 @@ namespace Vivarium.Oracle;
 internal sealed unsafe class TestCase
 {
     /// <summary>Longest code that a case may have.</summary>
-    public const int MaxCode = 512;
+    public const int MaxCode = 640;
 
     public CaseState* Input { get; } = CaseState.Allocate();
 
@@ -32,6 +32,9 @@ internal sealed unsafe class TestCase
     /// <summary>RFLAGS bits that are undefined at the end.</summary>
     public ulong UndefinedFlags { get; set; }
 
+    /// <summary>RFLAGS bits that are undefined when the case ends with an exception.</summary>
+    public ulong UndefinedFlagsAtFault { get; set; }
+
     /// <summary>Byte ranges of the data window that are not compared (FPU instruction and data pointers).</summary>
     public List<(int Start, int Length)> IgnoredMemory { get; } = [];
 
@@ -53,6 +56,7 @@ internal sealed unsafe class TestCase
         Instructions.Clear();
         CodeLength = 0;
         UndefinedFlags = 0;
+        UndefinedFlagsAtFault = 0;
         Cpl = 0;
     }
 }

@@ -39,7 +39,7 @@ internal static unsafe class Comparison
             Check(ref text, s_gprNames[register], e->Gpr[register], a->Gpr[register]);
         }
 
-        ulong flags = ComparedFlags & ~test.UndefinedFlags;
+        ulong flags = ComparedFlags & ~(expected.Vector == Outcome.NoException ? test.UndefinedFlags : test.UndefinedFlagsAtFault);
         Check(ref text, "RFLAGS (defined)", e->Rflags & flags, a->Rflags & flags);
         Check(ref text, "GS base", e->GsBase, a->GsBase);
         CompareExtended(ref text, e->Xsave, a->Xsave);

@@ -62,6 +62,7 @@ internal sealed unsafe class CaseGenerator(ulong seed)
             test.Pads[0] = test.CodeAddress + (ulong)test.CodeLength;
             test.Input->Rip = test.CodeAddress;
             test.UndefinedFlags = FlagFlow.ToRflags(decoded.RflagsUndefined);
+            test.UndefinedFlagsAtFault = test.UndefinedFlags;
             return true;
         }
 
