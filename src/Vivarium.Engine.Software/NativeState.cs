@@ -16,11 +16,11 @@ internal struct NativeSegment
     public uint Attributes;
 
     /// <summary>
-    /// Largest offset that is readable / writable without further checks, or 0 where every access must go to
+    /// First offset that is not readable / writable without further checks: 0 where every access must go to
     /// <see cref="SoftwareVcpu.SegmentedAddress"/> (unusable, wrong type, expand-down). Used by translated code only.
     /// </summary>
-    public uint ReadLimit;
-    public uint WriteLimit;
+    public ulong ReadEnd;
+    public ulong WriteEnd;
     public ushort Selector;
     private readonly ushort _pad0;
     private readonly uint _pad1;
@@ -49,14 +49,14 @@ internal unsafe struct NativeJumpCache
 {
     public const int Entries = 1024;
 
-    /// <summary>Pairs: negated RIP (so that an LEA compares without touching flags), code address. Empty: RIP 1, code 0.</summary>
+    /// <summary>Pairs: negated RIP (so that an LEA compares without touching flags), code address.</summary>
     public fixed ulong Entry[Entries * 2];
 }
 
 /// <summary>
 /// The vCPU's native state block: one register points to it for the whole time in translated code. It is the single
 /// home of the architectural state while C# runs; in translated code most general registers, the arithmetic flags and
-/// (when <see cref="ExtendedLoaded"/>) the x87 and vector state live in the host's own registers instead.
+/// (while <see cref="ExtendedInMemory"/> is zero) the x87 and vector state live in the host's own registers instead.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeState
@@ -76,8 +76,8 @@ internal unsafe struct NativeState
     /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation).</summary>
     public ulong ExitRequest;
 
-    /// <summary>Not zero: x87 and vector state are in the host's registers; zero: in <see cref="Xsave"/>.</summary>
-    public ulong ExtendedLoaded;
+    /// <summary>Zero: x87 and vector state are in the host's registers; not zero (always so while C# runs): in <see cref="Xsave"/>.</summary>
+    public ulong ExtendedInMemory;
 
     /// <summary>Standard-format XSAVE area, 64-byte aligned, <see cref="CpuModel.MaxXsaveSize"/> bytes.</summary>
     public byte* Xsave;
@@ -88,22 +88,32 @@ internal unsafe struct NativeState
     /// <summary>Added to the host TSC to make the guest's.</summary>
     public ulong TscOffset;
 
-    // Scratch and linkage of the emitted thunks.
-    public ulong HostRsp;
+    /// <summary>Guest RAX while translated code holds the flags in AX.</summary>
     public ulong SavedRax;
-    public ulong Scratch0;
-    public ulong Scratch1;
+    public ulong Scratch;
+
+    /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;
+
+    /// <summary>Host address that goes with <see cref="ExitCode"/>: the jump to link, or the faulting instruction.</summary>
     public ulong ExitHostPc;
+
+    /// <summary>Index of the trapped instruction.</summary>
     public ulong ExitInfo;
+
+    /// <summary>x86 vector, error code and address of a host fault in translated code.</summary>
     public ulong FaultTrap;
     public ulong FaultError;
     public ulong FaultAddress;
-    public ulong ResolveHelper;
-    public ulong CommitHelper;
-    public ulong ExtendedHelper;
 
-    public ulong HostMxcsr;
+    /// <summary>The exit thunk, for the fault handler.</summary>
+    public byte* ExitThunk;
+
+    /// <summary>GC handle of the <see cref="SoftwareVcpu"/>, for helpers called from emitted code.</summary>
+    public nint Handle;
+
+    /// <summary>MXCSR as .NET expects it.</summary>
+    public uint HostMxcsr;
 
     /// <summary>ES, CS, SS, DS, FS, GS.</summary>
     public NativeSegment Es, Cs, Ss, Ds, Fs, Gs;
@@ -114,7 +124,7 @@ internal unsafe struct NativeState
     public fixed ulong Dr[8];
 
     /// <summary>Bounce buffer for accesses that cannot go to RAM directly (page-crossing, MMIO); the guest address's alignment is kept.</summary>
-    public fixed byte Bounce[256];
+    public fixed byte Bounce[1024];
 
     /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC.</summary>
     public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;

@@ -1,11 +1,105 @@
+using Vivarium.Engine.Software.Mmu;
+using Vivarium.Engine.Software.Translate;
+
 namespace Vivarium.Engine.Software;
 
 // What translated code is specialised for.
 internal sealed unsafe partial class SoftwareVcpu
 {
+    private const ulong BreakpointsEnabled = 0xFF;
+    private const uint CodeSegmentType = 8;
+
+    private readonly BlockMode[] _jumpModes = new BlockMode[3];
+    private readonly ulong[] _jumpBases = new ulong[3];
+    private BlockMode _mode;
+
     /// <summary>
     /// To be called after any change of CR0, CR4, EFER, XCR0, CPL, EFLAGS.TF/AC/VM, DR7 or a segment register:
     /// recomputes what translated code may take for granted (segment limits, the block mode).
     /// </summary>
-    public void UpdateMode() => throw new NotImplementedException();
+    public void UpdateMode()
+    {
+        BlockMode mode = 0;
+        int cpl = Cpl;
+        ulong codeBase = 0;
+        if (Code64)
+        {
+            mode |= BlockMode.Code64;
+        }
+        else
+        {
+            mode |= (S->Cs.Attributes & SegmentRegister.Big) != 0 ? BlockMode.Code32 : 0;
+            mode |= (S->Ss.Attributes & SegmentRegister.Big) != 0 ? BlockMode.Stack32 : 0;
+            for (int i = 0; i < 6; i++)
+            {
+                SetAccessEnds(Segment(i));
+            }
+
+            mode |= IsFlat() ? BlockMode.Flat : 0;
+            codeBase = S->Cs.Base;
+        }
+
+        bool alignmentCheck = S->SystemFlags.Has(RflagsBits.Ac);
+        mode |= cpl == 3 ? BlockMode.User : alignmentCheck ? BlockMode.SupervisorAc : 0;
+        mode |= ProtectedMode && !Virtual8086 ? BlockMode.Protected : 0;
+        mode |= S->Cr0.Has(Cr0Bits.Em) ? BlockMode.Emulate : 0;
+        mode |= S->Cr4.Has(Cr4Bits.OsFxsr) && !S->Cr0.Has(Cr0Bits.Em) ? BlockMode.Sse : 0;
+        if (S->Cr4.Has(Cr4Bits.OsXsave) && (mode & BlockMode.Protected) != 0)
+        {
+            mode |= (S->Xcr0 & 0x6) == 0x6 ? BlockMode.Avx : 0;
+            mode |= (S->Xcr0 & 0xE6) == 0xE6 ? BlockMode.Avx512 : 0;
+        }
+
+        mode |= cpl == 0 || !S->Cr4.Has(Cr4Bits.Tsd) ? BlockMode.Rdtsc : 0;
+        if (S->SystemFlags.Has(RflagsBits.Tf) || (S->Dr[7] & BreakpointsEnabled) != 0
+            || (cpl == 3 && alignmentCheck && S->Cr0.Has(Cr0Bits.Am)))
+        {
+            mode |= BlockMode.Stepping;
+        }
+
+        _mode = mode;
+        int space = (int)mode.Space();
+        if (_jumpModes[space] != mode || _jumpBases[space] != codeBase)
+        {
+            _jumpModes[space] = mode;
+            _jumpBases[space] = codeBase;
+            FirstLevelTlb.Flush(JumpsOf((AddressSpace)space));
+        }
+    }
+
+    /// <summary>Code, data and stack segments cover all 4 GiB from 0, with all rights.</summary>
+    private bool IsFlat()
+        => IsFlat(&S->Es) && IsFlat(&S->Ss) && IsFlat(&S->Ds)
+            && S->Cs.Base == 0 && S->Cs.Limit == uint.MaxValue && S->Cs.ReadEnd != 0;
+
+    private static bool IsFlat(NativeSegment* segment) => segment->Base == 0 && segment->WriteEnd == 1ul << 32 && segment->ReadEnd == 1ul << 32;
+
+    private static void SetAccessEnds(NativeSegment* segment)
+    {
+        uint attributes = segment->Attributes;
+        segment->ReadEnd = segment->WriteEnd = 0;
+        if ((attributes & SegmentRegister.Unusable) != 0 || (attributes & SegmentRegister.Present) == 0
+            || (attributes & SegmentRegister.CodeOrData) == 0)
+        {
+            return;
+        }
+
+        ulong end = segment->Limit + 1ul;
+        bool code = (attributes & CodeSegmentType) != 0;
+        if (code)
+        {
+            segment->ReadEnd = (attributes & ReadableOrWritable) != 0 ? end : 0;
+        }
+        else if ((attributes & ExpandDown) == 0)
+        {
+            segment->ReadEnd = end;
+            segment->WriteEnd = (attributes & ReadableOrWritable) != 0 ? end : 0;
+        }
+    }
+}
+
+internal static class BitTests
+{
+    /// <summary>True if all of <paramref name="bits"/> are set.</summary>
+    public static bool Has(this ulong value, ulong bits) => (value & bits) == bits;
 }

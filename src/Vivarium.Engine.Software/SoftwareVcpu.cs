@@ -1,6 +1,8 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
-using Vivarium.Engine;
+using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Host;
+using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software;
@@ -9,8 +11,12 @@ namespace Vivarium.Engine.Software;
 /// One virtual processor of the software engine. This file: the architectural registers as the emulated
 /// instruction families use them. Beside it: the run loop, memory (Mmu/), state transfer.
 /// </summary>
-internal sealed unsafe partial class SoftwareVcpu
+internal sealed unsafe partial class SoftwareVcpu : IVcpu
 {
+    private const uint DefaultMxcsr = 0x1F80;
+
+    private GCHandle _handle;
+
     public SoftwareVcpu(int index, GuestMemory memory, CpuModel model, IVcpuBus bus)
     {
         Index = index;
@@ -21,6 +27,31 @@ internal sealed unsafe partial class SoftwareVcpu
         NativeMemory.Clear(S, (nuint)sizeof(NativeState));
         S->Xsave = (byte*)NativeMemory.AlignedAlloc(CpuModel.MaxXsaveSize, 64);
         NativeMemory.Clear(S->Xsave, CpuModel.MaxXsaveSize);
+        S->XsaveMask = model.XsaveMask;
+        S->HostMxcsr = DefaultMxcsr;
+        *(uint*)(S->Xsave + MxcsrOffset) = DefaultMxcsr;
+        S->ExtendedInMemory = 1;
+        _handle = GCHandle.Alloc(this);
+        S->Handle = GCHandle.ToIntPtr(_handle);
+
+        FaultHandler.Install();
+        _cache = new TranslationCache(memory);
+        var emitter = new Emitter();
+        emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
+        _thunks = new Thunks(emitter, ResolveEntry, ResolveCarefulEntry, CommitEntry);
+        _cache.Seal(emitter.Here);
+        S->ExitThunk = _thunks.Exit;
+        _translator = new Translator(emitter, _cache, _thunks) { Offered = _ => true };
+        CodeWatch = this;
+        FlushTlb(keepGlobal: false);
+    }
+
+    public void Dispose()
+    {
+        _cache.Dispose();
+        _handle.Free();
+        NativeMemory.AlignedFree(S->Xsave);
+        NativeMemory.AlignedFree(S);
     }
 
     public int Index { get; }

@@ -1,4 +1,8 @@
-using Iced.Intel;
+using System.Buffers.Binary;
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using Vivarium.Engine.Software.Mmu;
+using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software;
 
@@ -6,35 +10,234 @@ namespace Vivarium.Engine.Software;
 internal sealed unsafe partial class SoftwareVcpu
 {
     /// <summary>Reads 1, 2, 4 or 8 bytes at a linear address with the current privilege; page-crossing and MMIO are fine. Throws <see cref="GuestException"/> (#PF, #GP) with CR2 set.</summary>
-    public ulong Load(ulong linear, int size) => throw new NotImplementedException();
+    public ulong Load(ulong linear, int size) => Load(linear, size, DataSpace);
 
-    public void Store(ulong linear, int size, ulong value) => throw new NotImplementedException();
+    public void Store(ulong linear, int size, ulong value) => Store(linear, size, value, DataSpace);
 
-    /// <summary>As <see cref="Load"/>, as an implicit supervisor access (descriptor tables, TSS).</summary>
-    public ulong LoadSystem(ulong linear, int size) => throw new NotImplementedException();
+    /// <summary>As <see cref="Load(ulong, int)"/>, as an implicit supervisor access (descriptor tables, TSS).</summary>
+    public ulong LoadSystem(ulong linear, int size) => Load(linear, size, AddressSpace.Supervisor);
 
-    public void StoreSystem(ulong linear, int size, ulong value) => throw new NotImplementedException();
+    public void StoreSystem(ulong linear, int size, ulong value) => Store(linear, size, value, AddressSpace.Supervisor);
 
     /// <summary>Reads or writes a larger operand (FXSAVE, XSAVE, descriptor pairs): all pages are checked before the first byte moves.</summary>
-    public void LoadBytes(ulong linear, Span<byte> buffer) => throw new NotImplementedException();
+    public void LoadBytes(ulong linear, Span<byte> buffer) => LoadBytes(linear, buffer, DataSpace);
 
-    public void StoreBytes(ulong linear, ReadOnlySpan<byte> data) => throw new NotImplementedException();
+    public void StoreBytes(ulong linear, ReadOnlySpan<byte> data) => StoreBytes(linear, data, DataSpace);
 
     /// <summary>Checks that the whole range could be accessed, faulting as the access would, without touching it.</summary>
-    public void Probe(ulong linear, int size, Access access) => throw new NotImplementedException();
+    public void Probe(ulong linear, int size, Access access) => Probe(linear, size, access, DataSpace);
 
-    /// <summary>The operand's offset in its segment, address size applied.</summary>
-    public ulong EffectiveAddress(in Instruction instruction) => throw new NotImplementedException();
+    internal ulong Load(ulong linear, int size, AddressSpace space)
+    {
+        if ((linear & GuestMemory.PageMask) + (uint)size > GuestMemory.PageSize)
+        {
+            Span<byte> bytes = stackalloc byte[8];
+            bytes.Clear();
+            LoadBytes(linear, bytes[..size], space);
+            return BinaryPrimitives.ReadUInt64LittleEndian(bytes);
+        }
 
-    /// <summary>The operand's linear address after all segment checks for an access of <paramref name="size"/> bytes. Throws #GP/#SS.</summary>
-    public ulong LinearAddress(in Instruction instruction, int size, Access access) => throw new NotImplementedException();
+        CachedPage page = Translate(linear, Access.Read, space);
+        ulong offset = linear & GuestMemory.PageMask;
+        return page.Host == null ? ReadMmio(page.Gpa + offset, size) : ReadHost(page.Host + offset, size);
+    }
 
-    /// <summary>Segment base + offset after all checks (canonical in 64-bit mode; limit, type, presence otherwise).</summary>
-    public ulong SegmentedAddress(int segment, ulong offset, int size, Access access) => throw new NotImplementedException();
+    internal void Store(ulong linear, int size, ulong value, AddressSpace space)
+    {
+        if ((linear & GuestMemory.PageMask) + (uint)size > GuestMemory.PageSize)
+        {
+            Span<byte> bytes = stackalloc byte[8];
+            BinaryPrimitives.WriteUInt64LittleEndian(bytes, value);
+            StoreBytes(linear, bytes[..size], space);
+            return;
+        }
 
-    /// <summary>Forgets all translations (non-global only if <paramref name="keepGlobal"/>), and with them the jump caches.</summary>
-    public void FlushTlb(bool keepGlobal) => throw new NotImplementedException();
+        CachedPage page = Translate(linear, Access.Write, space);
+        ulong offset = linear & GuestMemory.PageMask;
+        if (page.Host == null)
+        {
+            WriteMmio(page.Gpa + offset, size, value);
+        }
+        else if (BeginWrite(page, offset, size))
+        {
+            WriteHost(page.Host + offset, size, value);
+        }
+    }
 
-    /// <summary>Forgets the translation of one page (INVLPG).</summary>
-    public void FlushPage(ulong linear) => throw new NotImplementedException();
+    internal void LoadBytes(ulong linear, Span<byte> buffer, AddressSpace space)
+    {
+        Probe(linear, buffer.Length, Access.Read, space);
+        while (!buffer.IsEmpty)
+        {
+            ulong offset = linear & GuestMemory.PageMask;
+            int part = (int)Math.Min((ulong)buffer.Length, GuestMemory.PageSize - offset);
+            ReadPart(Translate(linear, Access.Read, space), offset, buffer[..part]);
+            buffer = buffer[part..];
+            linear += (uint)part;
+        }
+    }
+
+    internal void StoreBytes(ulong linear, ReadOnlySpan<byte> data, AddressSpace space)
+    {
+        Probe(linear, data.Length, Access.Write, space);
+        while (!data.IsEmpty)
+        {
+            ulong offset = linear & GuestMemory.PageMask;
+            int part = (int)Math.Min((ulong)data.Length, GuestMemory.PageSize - offset);
+            WritePart(Translate(linear, Access.Write, space), offset, data[..part]);
+            data = data[part..];
+            linear += (uint)part;
+        }
+    }
+
+    internal void Probe(ulong linear, int size, Access access, AddressSpace space)
+    {
+        for (ulong at = linear; at - linear < (uint)size; at = (at & ~GuestMemory.PageMask) + GuestMemory.PageSize)
+        {
+            _ = Translate(at, access, space);
+        }
+    }
+
+    private CachedPage Translate(ulong linear, Access access, AddressSpace space)
+    {
+        if (!LongModeActive)
+        {
+            linear = (uint)linear;
+        }
+        else if (!IsCanonical(linear))
+        {
+            throw GuestException.Protection();
+        }
+
+        if (!TryTranslate(linear, access, space, out CachedPage page, out uint errorCode))
+        {
+            S->Cr2 = linear;
+            throw new GuestException(Vector.PageFault, errorCode);
+        }
+
+        return page;
+    }
+
+    /// <summary>Notes a write to RAM, before it happens. False: ROM, the write is dropped.</summary>
+    private bool BeginWrite(in CachedPage page, ulong offset, int size)
+    {
+        if (page.IsRom)
+        {
+            return false;
+        }
+
+        if (page.IsCode)
+        {
+            CodeWatch?.Invalidate(page.Gpa + offset, size);
+        }
+
+        SlotFlags.Set(page.Flags, PageFlags.Dirty);
+        return true;
+    }
+
+    private void ReadPart(in CachedPage page, ulong offset, Span<byte> buffer)
+    {
+        if (page.Host != null)
+        {
+            new ReadOnlySpan<byte>(page.Host + offset, buffer.Length).CopyTo(buffer);
+            return;
+        }
+
+        ulong gpa = page.Gpa + offset;
+        Span<byte> piece = stackalloc byte[8];
+        while (!buffer.IsEmpty)
+        {
+            int size = MmioPiece(gpa, buffer.Length);
+            BinaryPrimitives.WriteUInt64LittleEndian(piece, ReadMmio(gpa, size));
+            piece[..size].CopyTo(buffer);
+            buffer = buffer[size..];
+            gpa += (uint)size;
+        }
+    }
+
+    private void WritePart(in CachedPage page, ulong offset, ReadOnlySpan<byte> data)
+    {
+        if (page.Host != null)
+        {
+            if (BeginWrite(page, offset, data.Length))
+            {
+                data.CopyTo(new Span<byte>(page.Host + offset, data.Length));
+            }
+
+            return;
+        }
+
+        ulong gpa = page.Gpa + offset;
+        Span<byte> piece = stackalloc byte[8];
+        while (!data.IsEmpty)
+        {
+            int size = MmioPiece(gpa, data.Length);
+            piece.Clear();
+            data[..size].CopyTo(piece);
+            WriteMmio(gpa, size, BinaryPrimitives.ReadUInt64LittleEndian(piece));
+            data = data[size..];
+            gpa += (uint)size;
+        }
+    }
+
+    private ulong ReadMmio(ulong gpa, int size)
+    {
+        ulong value = 0;
+        for (int done = 0; done < size;)
+        {
+            int piece = MmioPiece(gpa + (uint)done, size - done);
+            Statistics.MmioAccesses++;
+            ulong part = Bus.ReadMmio(gpa + (uint)done, piece);
+            value |= (piece == 8 ? part : part & ((1ul << (piece * 8)) - 1)) << (done * 8);
+            done += piece;
+        }
+
+        return value;
+    }
+
+    private void WriteMmio(ulong gpa, int size, ulong value)
+    {
+        for (int done = 0; done < size;)
+        {
+            int piece = MmioPiece(gpa + (uint)done, size - done);
+            Statistics.MmioAccesses++;
+            ulong part = value >> (done * 8);
+            Bus.WriteMmio(gpa + (uint)done, piece, piece == 8 ? part : part & ((1ul << (piece * 8)) - 1));
+            done += piece;
+        }
+    }
+
+    /// <summary>The largest naturally aligned piece of 1, 2, 4 or 8 bytes that an access can begin with.</summary>
+    private static int MmioPiece(ulong gpa, int left)
+    {
+        int aligned = 1 << Math.Min(3, BitOperations.TrailingZeroCount(gpa));
+        return Math.Min(aligned, 1 << BitOperations.Log2((uint)Math.Min(left, 8)));
+    }
+
+    private static ulong ReadHost(byte* host, int size) => size switch
+    {
+        1 => *host,
+        2 => Unsafe.ReadUnaligned<ushort>(host),
+        4 => Unsafe.ReadUnaligned<uint>(host),
+        _ => Unsafe.ReadUnaligned<ulong>(host),
+    };
+
+    private static void WriteHost(byte* host, int size, ulong value)
+    {
+        switch (size)
+        {
+            case 1:
+                *host = (byte)value;
+                break;
+            case 2:
+                Unsafe.WriteUnaligned(host, (ushort)value);
+                break;
+            case 4:
+                Unsafe.WriteUnaligned(host, (uint)value);
+                break;
+            default:
+                Unsafe.WriteUnaligned(host, value);
+                break;
+        }
+    }
 }

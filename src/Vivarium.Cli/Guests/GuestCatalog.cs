@@ -1,0 +1,16 @@
+namespace Vivarium.Cli.Guests;
+
+/// <summary>The guests that viv knows by name.</summary>
+internal static class GuestCatalog
+{
+    public static IReadOnlyList<LinuxGuest> All { get; } =
+    [
+        new LinuxGuest("linux", "Debian's cloud kernel with a busybox shell", "linux-image-cloud-amd64"),
+    ];
+
+    public static IEnumerable<string> Names => All.Select(guest => guest.Name);
+
+    /// <exception cref="InvalidInputException">There is no such guest.</exception>
+    public static LinuxGuest Find(string name) => All.FirstOrDefault(guest => guest.Name == name)
+        ?? throw new InvalidInputException($"there is no guest '{name}'; known are {string.Join(", ", Names)} (or bring your own with --kernel FILE)");
+}

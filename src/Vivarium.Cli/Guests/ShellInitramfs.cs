@@ -1,0 +1,82 @@
+using Vivarium.Firmware.Cpio;
+
+namespace Vivarium.Cli.Guests;
+
+/// <summary>An initramfs around one static busybox: every applet as a link, and an init that gives a shell with job control.</summary>
+internal static class ShellInitramfs
+{
+    /// <summary>
+    /// Process 1. The applets poweroff, halt and reboot signal it (USR2, USR1, TERM, as busybox's own init takes them);
+    /// the shell gets the console as its controlling terminal, so that Ctrl-C and job control work.
+    /// </summary>
+    public const string Init = """
+        #!/bin/sh
+        export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=linux
+        mount -t proc proc /proc
+        mount -t sysfs sysfs /sys
+        mount -t devtmpfs devtmpfs /dev 2>/dev/null
+        mkdir -p /dev/pts
+        mount -t devpts devpts /dev/pts
+        mount -t tmpfs tmpfs /tmp
+        hostname vivarium
+        trap 'poweroff -f' USR1 USR2
+        trap 'reboot -f' TERM
+        read -r consoles </sys/class/tty/console/active
+        tty=/dev/${consoles##* }
+        [ -c "$tty" ] || tty=/dev/console
+        {
+            echo
+            echo "Welcome to Vivarium: Linux $(uname -r) on one processor. Leave with poweroff, or Ctrl-A x."
+            echo
+        } >"$tty"
+        # A background job of this shell ignores SIGINT; login gives it back to the shell that it starts.
+        # What login says on stderr is of no interest; the profile puts stderr back.
+        setsid -c login -f root <"$tty" >"$tty" 2>/dev/null &
+        shell=$!
+        while kill -0 $shell 2>/dev/null; do wait $shell; done
+        poweroff -f
+
+        """;
+
+    /// <summary>What the login shell reads: a prompt that says where one is.</summary>
+    public const string Profile = """
+        exec 2>&1
+        export PS1='\u@\h:\w\$ '
+
+        """;
+
+    private const uint Executable = 0x1ED; // 0755
+    private const uint Readable = 0x1A4; // 0644
+    private const string Busybox = "bin/busybox";
+
+    private static readonly string[] s_folders = ["proc", "sys", "dev", "tmp", "root", "run", "var", "mnt"];
+
+    /// <param name="busybox">The static busybox of the guest, which this host can run too.</param>
+    public static byte[] Build(string busybox)
+    {
+        HostCommand applets = HostCommand.Run(busybox, ["--list-full"]) is { Succeeded: true } list
+            ? list
+            : throw new VivariumException($"cannot run {busybox} to ask for its applets");
+        return InitramfsBuilder.Build(archive =>
+        {
+            foreach (string folder in s_folders)
+            {
+                archive.Directory(folder);
+            }
+
+            archive.File(Busybox, File.ReadAllBytes(busybox), Executable);
+            foreach (string applet in applets.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
+            {
+                if (applet != Busybox)
+                {
+                    archive.Symlink(applet, "/" + Busybox);
+                }
+            }
+
+            archive.File("init", Init, Executable);
+            archive.File("etc/profile", Profile, Readable);
+            archive.File("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", Readable);
+            archive.File("etc/group", "root:x:0:\n", Readable);
+        });
+    }
+}

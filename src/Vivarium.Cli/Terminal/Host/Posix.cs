@@ -1,0 +1,56 @@
+using System.Runtime.InteropServices;
+
+namespace Vivarium.Cli.Terminal.Host;
+
+/// <summary>The calls that the console needs: read(2), write(2), poll(2), isatty(3), termios(3).</summary>
+internal static unsafe partial class Posix
+{
+    public const int StandardInput = 0;
+    public const int StandardOutput = 1;
+    public const int StandardError = 2;
+    public const int SetAttributesNow = 0;
+    public const short PollIn = 1;
+    public const short PollOut = 4;
+
+    /// <summary>EINTR.</summary>
+    public const int InterruptedCall = 4;
+
+    /// <summary>EAGAIN.</summary>
+    public const int TryAgain = 11;
+
+    /// <summary>struct termios of Linux; only the kernel and libc look inside.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Termios
+    {
+        private fixed uint _words[15];
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct PollFd
+    {
+        public int Fd;
+        public short Events;
+        public short Revents;
+    }
+
+    [LibraryImport("libc", EntryPoint = "isatty")]
+    public static partial int IsATty(int fd);
+
+    [LibraryImport("libc", EntryPoint = "tcgetattr", SetLastError = true)]
+    public static partial int TcGetAttr(int fd, Termios* termios);
+
+    [LibraryImport("libc", EntryPoint = "tcsetattr", SetLastError = true)]
+    public static partial int TcSetAttr(int fd, int actions, Termios* termios);
+
+    [LibraryImport("libc", EntryPoint = "cfmakeraw")]
+    public static partial void CfMakeRaw(Termios* termios);
+
+    [LibraryImport("libc", EntryPoint = "read", SetLastError = true)]
+    public static partial nint Read(int fd, byte* buffer, nint count);
+
+    [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
+    public static partial nint Write(int fd, byte* buffer, nint count);
+
+    [LibraryImport("libc", EntryPoint = "poll", SetLastError = true)]
+    public static partial int Poll(PollFd* fds, uint count, int timeoutMilliseconds);
+}

@@ -1,0 +1,114 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
+using Spectre.Console;
+using Vivarium.Cli.Guests;
+
+namespace Vivarium.Cli.Verbs;
+
+/// <summary><c>viv doctor</c>: what this host offers, and what to do about what is missing.</summary>
+internal static class DoctorVerb
+{
+    private enum Health
+    {
+        Good,
+        Advice,
+        Bad,
+    }
+
+    private readonly record struct Finding(string Subject, Health Health, string Text);
+
+    public static Command Build()
+    {
+        var doctor = new Command("doctor", "Say what this host offers, and what to do about what is missing.");
+        doctor.SetAction(_ => Examine());
+        return doctor;
+    }
+
+    private static int Examine()
+    {
+        Finding[] findings = [Host(), Processor(), Models(), Memory(), SoftwareEngine(), KvmEngine(), Packages("apt-get"), Packages("dpkg-deb"), Cache(), Guests()];
+        var table = new Table().Border(TableBorder.None).HideHeaders().AddColumns("", "", "");
+        foreach (Finding finding in findings)
+        {
+            string mark = finding.Health switch { Health.Good => "[green]ok[/]", Health.Advice => "[yellow]--[/]", _ => "[red]no[/]" };
+            table.AddRow(new Markup(mark), new Text(finding.Subject), new Text(finding.Text));
+        }
+
+        Report.Create().Write(table);
+        return findings.Any(finding => finding.Health == Health.Bad) ? ExitStatus.Failure : ExitStatus.Success;
+    }
+
+    private static Finding Host() => OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64
+        ? new("host", Health.Good, $"{RuntimeInformation.OSDescription}, {Environment.ProcessorCount} processors")
+        : new("host", Health.Bad, $"{RuntimeInformation.RuntimeIdentifier} is not supported; viv needs Linux on x86-64");
+
+    private static Finding Processor()
+    {
+        string features = string.Join(' ', new (string Name, bool Present)[]
+        {
+            ("sse4.2", Sse42.IsSupported), ("avx", Avx.IsSupported), ("avx2", Avx2.IsSupported), ("fma", Fma.IsSupported),
+            ("bmi1", Bmi1.IsSupported), ("bmi2", Bmi2.IsSupported), ("aes", Aes.IsSupported), ("avx512f", Avx512F.IsSupported),
+        }.Where(feature => feature.Present).Select(feature => feature.Name));
+        return Sse42.IsSupported && Popcnt.IsSupported
+            ? new("processor", Health.Good, $"{ModelName()}: {features}")
+            : new("processor", Health.Bad, $"{ModelName()} has not the x86-64-v2 instructions (SSE4.2, POPCNT) that the engine needs; use a newer host");
+    }
+
+    private static Finding Models()
+    {
+        bool v3 = Avx2.IsSupported && Fma.IsSupported && Bmi1.IsSupported && Bmi2.IsSupported && Lzcnt.IsSupported;
+        string models = string.Join(", ", new[] { "x86-64-v2" }.Concat(v3 ? ["x86-64-v3"] : []).Concat(v3 && Avx512F.IsSupported && Avx512BW.IsSupported ? ["x86-64-v4"] : []).Append("host"));
+        return v3
+            ? new("cpu models", Health.Good, models)
+            : new("cpu models", Health.Advice, $"{models}; the default x86-64-v3 needs AVX2, so say --cpu x86-64-v2");
+    }
+
+    private static Finding Memory()
+    {
+        GCMemoryInfo memory = GC.GetGCMemoryInfo();
+        return new("memory", Health.Good, $"{memory.TotalAvailableMemoryBytes >> 20} MiB");
+    }
+
+    private static Finding SoftwareEngine() => new("engine software", Health.Good, "binary translation, always there");
+
+    private static Finding KvmEngine() => File.Exists("/dev/kvm")
+        ? new("engine kvm", Health.Advice, "the host has /dev/kvm, but viv cannot use it yet; the software engine runs instead")
+        : new("engine kvm", Health.Advice, "no /dev/kvm, and none is needed; the software engine runs");
+
+    private static Finding Packages(string program) => HostCommand.Run(program, ["--version"]) is { Succeeded: true }
+        ? new(program, Health.Good, "present, so viv run linux can fetch its guest")
+        : new(program, Health.Advice, "missing: viv run linux cannot fetch its guest; boot your own with viv run --kernel FILE");
+
+    private static Finding Cache()
+    {
+        string root = GuestCache.Default.Root;
+        try
+        {
+            Directory.CreateDirectory(root);
+            string probe = Path.Combine(root, $".probe.{Environment.ProcessId}");
+            Directory.CreateDirectory(probe);
+            Directory.Delete(probe);
+            return new("cache", Health.Good, root);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return new("cache", Health.Advice, $"{root} cannot be written ({e.Message.TrimEnd('.')}); set XDG_CACHE_HOME to a folder that can");
+        }
+    }
+
+    private static Finding Guests()
+    {
+        string cached = string.Join(", ", GuestCatalog.All.Where(guest => guest.IsCached(GuestCache.Default)).Select(guest => guest.Name));
+        return cached.Length > 0
+            ? new("guests", Health.Good, $"{cached} in the cache: no network needed")
+            : new("guests", Health.Advice, "none in the cache yet; viv run linux fetches one (needs the network, once)");
+    }
+
+    private static string ModelName()
+    {
+        const string Key = "model name";
+        string? line = File.Exists("/proc/cpuinfo") ? File.ReadLines("/proc/cpuinfo").FirstOrDefault(l => l.StartsWith(Key, StringComparison.Ordinal)) : null;
+        return line is null ? "unknown processor" : line[(line.IndexOf(':', StringComparison.Ordinal) + 1)..].Trim();
+    }
+}

@@ -1,0 +1,65 @@
+using System.Globalization;
+using Vivarium.Engine;
+
+namespace Vivarium.Cli.Verbs;
+
+/// <summary>The words after <c>viv run</c>, understood.</summary>
+internal sealed record RunOptions
+{
+    private const string FilePrefix = "file:";
+
+    public string? Guest { get; init; }
+    public string? Kernel { get; init; }
+    public string? Initrd { get; init; }
+    public string? Append { get; init; }
+    public required ulong Memory { get; init; }
+    public required string Cpu { get; init; }
+    public required EngineKind Engine { get; init; }
+    public required SerialTarget Serial { get; init; }
+    public bool NoReboot { get; init; }
+    public TimeSpan? Timeout { get; init; }
+    public bool Statistics { get; init; }
+
+    public static ulong ParseMemory(string text) => ByteSize.TryParse(text, out ulong bytes)
+        ? bytes
+        : throw new InvalidInputException($"'{text}' is not a memory size; write for example --memory 512M or 4G");
+
+    public static string ParseCpu(string text) => CpuModel.Names.Contains(text)
+        ? text
+        : throw new InvalidInputException($"unknown CPU model '{text}'; known are {string.Join(", ", CpuModel.Names)}");
+
+    public static EngineKind ParseEngine(string text) => text switch
+    {
+        "auto" => EngineKind.Auto,
+        "software" => EngineKind.Software,
+        "kvm" => throw new InvalidInputException("the kvm engine is not there yet; use --engine software"),
+        _ => throw new InvalidInputException($"unknown engine '{text}'; known are auto, software"),
+    };
+
+    public static SerialTarget ParseSerial(string text) => text switch
+    {
+        "stdio" => SerialTarget.Stdio,
+        "none" => SerialTarget.None,
+        _ when text.StartsWith(FilePrefix, StringComparison.Ordinal) && text.Length > FilePrefix.Length => new SerialTarget(SerialKind.File, text[FilePrefix.Length..]),
+        _ => throw new InvalidInputException($"'{text}' is no place for the serial port; known are stdio, file:PATH, none"),
+    };
+
+    public static TimeSpan ParseTimeout(string text)
+    {
+        (string digits, double seconds) = text switch
+        {
+            _ when text.EndsWith("ms", StringComparison.Ordinal) => (text[..^2], 0.001),
+            _ when text.EndsWith('s') => (text[..^1], 1),
+            _ when text.EndsWith('m') => (text[..^1], 60),
+            _ when text.EndsWith('h') => (text[..^1], 3600),
+            _ => (text, 1.0),
+        };
+        if (double.TryParse(digits, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double value)
+            && value * seconds is > 0 and <= MachineSpec.LongestTimeoutSeconds)
+        {
+            return TimeSpan.FromSeconds(value * seconds);
+        }
+
+        throw new InvalidInputException($"'{text}' is not a time limit; write for example --timeout 60s or 5m");
+    }
+}

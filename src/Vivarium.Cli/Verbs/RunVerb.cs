@@ -1,0 +1,58 @@
+using System.CommandLine;
+using Vivarium.Cli.Guests;
+
+namespace Vivarium.Cli.Verbs;
+
+/// <summary><c>viv run</c>: one machine in the foreground.</summary>
+internal static class RunVerb
+{
+    public static Command Build()
+    {
+        var guest = new Argument<string?>("guest")
+        {
+            Description = "A guest that viv knows by name: " + string.Join(", ", GuestCatalog.Names),
+            Arity = ArgumentArity.ZeroOrOne,
+        };
+        var kernel = Text("--kernel", "FILE", "Linux kernel to boot: bzImage, or ELF vmlinux with a PVH note");
+        var initrd = Text("--initrd", "FILE", "Initial RAM disk for the kernel");
+        var append = Text("--append", "TEXT", "Kernel command line (after a named guest's own)");
+        var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G", "512M");
+        var cpu = Text("--cpu", "MODEL", "Processor that the guest sees: " + string.Join(", ", Engine.CpuModel.Names), Engine.CpuModel.Names[0]);
+        var engine = Text("--engine", "NAME", "What executes the guest: auto, software", "auto");
+        var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio, file:PATH, none", "stdio");
+        var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
+        var timeout = Text("--timeout", "TIME", "End after this time, for example 60s, 5m, 1500ms");
+        var stats = new Option<bool>("--stats") { Description = "Print counters to stderr at the end" };
+
+        var command = new Command("run", "Run a machine in the foreground, its serial console on this terminal.")
+        {
+            guest, kernel, initrd, append, memory, cpu, engine, serial, noReboot, timeout, stats,
+        };
+        command.SetAction(parsed => RunSession.Run(new RunOptions
+        {
+            Guest = parsed.GetValue(guest),
+            Kernel = parsed.GetValue(kernel),
+            Initrd = parsed.GetValue(initrd),
+            Append = parsed.GetValue(append),
+            Memory = RunOptions.ParseMemory(parsed.GetValue(memory)!),
+            Cpu = RunOptions.ParseCpu(parsed.GetValue(cpu)!),
+            Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
+            Serial = RunOptions.ParseSerial(parsed.GetValue(serial)!),
+            NoReboot = parsed.GetValue(noReboot),
+            Timeout = parsed.GetValue(timeout) is { } time ? RunOptions.ParseTimeout(time) : null,
+            Statistics = parsed.GetValue(stats),
+        }));
+        return command;
+    }
+
+    private static Option<string?> Text(string name, string value, string description, string? byDefault = null)
+    {
+        var option = new Option<string?>(name) { HelpName = value, Description = description, Arity = ArgumentArity.ExactlyOne };
+        if (byDefault is not null)
+        {
+            option.DefaultValueFactory = _ => byDefault;
+        }
+
+        return option;
+    }
+}

@@ -1,0 +1,123 @@
+namespace Vivarium.Devices;
+
+/// <summary>
+/// What connects local APICs and I/O APICs: carries interrupt messages to the local APICs that they name, end-of-interrupt
+/// messages back, and the 8259's output to everyone's LINT0. All with the machine's one interrupt lock held.
+/// </summary>
+public sealed class ApicBus
+{
+    /// <summary>The physical destination that means everyone; sources with 8-bit destinations widen theirs to it.</summary>
+    internal const uint Broadcast = 0xFFFF_FFFF;
+
+    private const byte Broadcast8 = 0xFF;
+
+    // Message-signalled interrupts: address and data formats, SDM vol. 3A, 11.11.
+    private const int MessageDestinationShift = 12;
+    private const ulong MessageLogical = 1 << 2;
+    private const int MessageModeShift = 8;
+    private const uint MessageLevelTriggered = 1 << 15;
+
+    private LocalApic[] _locals = [];
+    private IoApic[] _ioApics = [];
+    private int _arbitration;
+
+    internal ApicBus(Lock interruptLock) => Lock = interruptLock;
+
+    internal Lock Lock { get; }
+
+    internal Pic8259? Pic { get; set; }
+
+    /// <summary>An interrupt that a device signals by writing to 0xFEExxxxx (MSI and MSI-X).</summary>
+    public void SignalMessage(ulong address, uint data)
+    {
+        var message = new ApicMessage(
+            (byte)data,
+            (DeliveryMode)((data >> MessageModeShift) & 7),
+            (address & MessageLogical) != 0,
+            Widen((byte)(address >> MessageDestinationShift)),
+            (data & MessageLevelTriggered) != 0);
+        lock (Lock)
+            Deliver(message);
+    }
+
+    /// <summary>A non-maskable interrupt on everyone's LINT1 pin, as from a front-panel button.</summary>
+    public void SignalNmi()
+    {
+        lock (Lock)
+        {
+            foreach (var local in _locals)
+                local.SignalLint1();
+        }
+    }
+
+    internal static uint Widen(byte destination) => destination == Broadcast8 ? Broadcast : destination;
+
+    internal void Add(LocalApic local)
+    {
+        lock (Lock)
+            _locals = [.. _locals, local];
+    }
+
+    internal void Add(IoApic ioApic)
+    {
+        lock (Lock)
+            _ioApics = [.. _ioApics, ioApic];
+    }
+
+    internal void SetExternalInterrupt(bool level)
+    {
+        foreach (var local in _locals)
+            local.SetLint0(level);
+    }
+
+    /// <summary>Takes a message to those it names; false if nobody accepted it.</summary>
+    internal bool Deliver(in ApicMessage message)
+    {
+        if (message.Mode == DeliveryMode.LowestPriority)
+            return LowestPriority(message) is { } chosen && chosen.Accept(message);
+
+        var accepted = false;
+        foreach (var local in _locals)
+        {
+            if (local.IsAddressedBy(message.Destination, message.Logical))
+                accepted |= local.Accept(message);
+        }
+
+        return accepted;
+    }
+
+    /// <summary>Takes an interrupt command with a shorthand to everyone, or everyone but its sender.</summary>
+    internal void DeliverToAll(in ApicMessage message, LocalApic? except)
+    {
+        foreach (var local in _locals)
+        {
+            if (local != except)
+                local.Accept(message);
+        }
+    }
+
+    internal void EndOfInterrupt(byte vector)
+    {
+        foreach (var ioApic in _ioApics)
+            ioApic.EndOfInterrupt(vector);
+    }
+
+    /// <summary>The addressed processor with the lowest priority; equals take turns.</summary>
+    private LocalApic? LowestPriority(in ApicMessage message)
+    {
+        LocalApic? best = null;
+        for (var i = 0; i < _locals.Length; i++)
+        {
+            var local = _locals[(_arbitration + 1 + i) % _locals.Length];
+            if (local.IsEnabled && local.IsAddressedBy(message.Destination, message.Logical)
+                && (best is null || local.ProcessorPriority < best.ProcessorPriority))
+            {
+                best = local;
+            }
+        }
+
+        if (best is not null)
+            _arbitration = Array.IndexOf(_locals, best);
+        return best;
+    }
+}

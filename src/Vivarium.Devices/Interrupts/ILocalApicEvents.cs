@@ -1,0 +1,19 @@
+namespace Vivarium.Devices;
+
+/// <summary>
+/// What a local APIC tells its processor. Called on any thread with the interrupt lock held: an implementation may only
+/// set flags and wake threads (<c>IVcpu.RequestInterrupt</c>, <c>RequestNmi</c>, <c>Kick</c>).
+/// </summary>
+public interface ILocalApicEvents
+{
+    /// <summary>An interrupt can be fetched with <see cref="LocalApic.AcknowledgeInterrupt"/>.</summary>
+    void InterruptRequested();
+
+    void NmiRequested();
+
+    /// <summary>INIT: the processor goes to its INIT state and waits for a start-up message; the local APIC has reset itself.</summary>
+    void InitRequested();
+
+    /// <summary>SIPI: a processor in wait-for-SIPI starts in real mode at <paramref name="vector"/> * 4096; any other ignores it.</summary>
+    void StartupRequested(byte vector);
+}

@@ -1,0 +1,66 @@
+using Vivarium.Engine.Software.Translate;
+
+namespace Vivarium.Engine.Software.CodeCache;
+
+/// <summary>What identifies a translation: where the code stands in guest-physical memory, the RIP it was translated for, and the mode.</summary>
+internal readonly record struct BlockKey(ulong Gpa, ulong Rip, BlockMode Mode);
+
+/// <summary>One translated basic block.</summary>
+internal sealed unsafe class Block
+{
+    public required BlockKey Key { get; init; }
+
+    /// <summary>Address of the translation.</summary>
+    public byte* Code { get; init; }
+
+    /// <summary>Size of the translation in bytes, cold parts included.</summary>
+    public int CodeLength { get; init; }
+
+    /// <summary>Guest bytes covered.</summary>
+    public int GuestLength { get; init; }
+
+    /// <summary>For an instruction that crosses a page: GPA of the second page; else <see cref="NoPage"/>.</summary>
+    public ulong SecondPage { get; init; } = NoPage;
+
+    /// <summary>Where each instruction's host code starts, and its offset in the guest code: pairs, ascending by host code (cold parts come last).</summary>
+    public required ushort[] Map { get; init; }
+
+    /// <summary>The direct jumps of this block: offset of the displacement, and of the stub it goes to while not linked.</summary>
+    public required ushort[] JumpStubs { get; init; }
+
+    /// <summary>Addresses of the jumps' displacements that were linked to this block.</summary>
+    public List<nint>? IncomingJumps { get; set; }
+
+    /// <summary>False once the guest has changed the code.</summary>
+    public bool Valid { get; set; } = true;
+
+    public const ulong NoPage = ulong.MaxValue;
+
+    /// <summary>RIP of the instruction whose translation holds a host address.</summary>
+    public ulong RipAt(byte* hostPc)
+    {
+        int offset = (int)(hostPc - Code);
+        int guest = 0;
+        for (int i = 0; i < Map.Length && Map[i] <= offset; i += 2)
+        {
+            guest = Map[i + 1];
+        }
+
+        return Key.Rip + (ulong)guest;
+    }
+
+    /// <summary>The stub behind one of this block's jumps.</summary>
+    public byte* StubOf(byte* displacement)
+    {
+        int offset = (int)(displacement - Code);
+        for (int i = 0; i < JumpStubs.Length; i += 2)
+        {
+            if (JumpStubs[i] == offset)
+            {
+                return Code + JumpStubs[i + 1];
+            }
+        }
+
+        throw new InvalidOperationException("a linked jump without a stub");
+    }
+}

@@ -1,0 +1,159 @@
+using System.Runtime.CompilerServices;
+using Vivarium.Engine.Software.Host;
+using Vivarium.Memory;
+
+namespace Vivarium.Engine.Software.CodeCache;
+
+/// <summary>
+/// All translations of a machine: finds them by key and by host address, links jumps between them, and throws them
+/// away when the guest changes the code they were made from. When the region is full everything is thrown away:
+/// simple, and rare.
+/// </summary>
+internal sealed unsafe class TranslationCache : IDisposable
+{
+    private readonly Dictionary<BlockKey, Block> _blocks = [];
+    private readonly List<Block> _byAddress = [];
+    private readonly CodePages _pages;
+    private byte* _start;
+    private byte* _next;
+
+    public TranslationCache(GuestMemory memory)
+    {
+        _pages = new CodePages(memory);
+        _start = _next = Region.Executable;
+    }
+
+    public CodeRegion Region { get; } = new();
+
+    /// <summary>Counts invalidations of any kind: who holds a code address across one must look again.</summary>
+    public int Generation { get; private set; }
+
+    public int BlockCount => _blocks.Count;
+
+    /// <summary>Bytes of translations, thunks not counted.</summary>
+    public long UsedBytes => _next - _start;
+
+    /// <summary>The next free executable address, 16-byte aligned.</summary>
+    public byte* Next => _next;
+
+    /// <summary>Bytes left.</summary>
+    public long Free => Region.Executable + CodeRegion.Size - _next;
+
+    public CodePages Pages => _pages;
+
+    /// <summary>Keeps what was emitted so far (the thunks) for good.</summary>
+    public void Seal(byte* end) => _start = _next = Align(end);
+
+    public byte* ToWritable(byte* executable) => executable + (Region.Writable - Region.Executable);
+
+    public Block? Find(in BlockKey key) => _blocks.GetValueOrDefault(key);
+
+    /// <summary>The block whose translation holds a host address, whether still valid or not.</summary>
+    public Block? FindByAddress(byte* hostPc)
+    {
+        int low = 0;
+        int high = _byAddress.Count - 1;
+        while (low <= high)
+        {
+            int middle = (low + high) >>> 1;
+            Block block = _byAddress[middle];
+            if (hostPc < block.Code)
+            {
+                high = middle - 1;
+            }
+            else if (hostPc >= block.Code + block.CodeLength)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                return block;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Publishes a block. Returns true if one of its pages had held no code before: write translations of it must go.</summary>
+    public bool Add(Block block)
+    {
+        _next = Align(block.Code + block.CodeLength);
+        if (_blocks.Remove(block.Key, out Block? old))
+        {
+            Retire(old);
+        }
+
+        _blocks[block.Key] = block;
+        _byAddress.Add(block);
+        return _pages.Add(block);
+    }
+
+    /// <summary>Makes the jump whose displacement stands at an executable address go to a block.</summary>
+    public void Link(byte* displacement, Block target)
+    {
+        Patch(displacement, target.Code);
+        (target.IncomingJumps ??= []).Add((nint)displacement);
+    }
+
+    /// <summary>Throws away the blocks made from any of the bytes. Returns true if there were any.</summary>
+    public bool Invalidate(ulong gpa, int size)
+    {
+        List<Block>? hit = _pages.Remove(gpa, size);
+        if (hit is null)
+        {
+            return false;
+        }
+
+        foreach (Block block in hit)
+        {
+            _blocks.Remove(block.Key);
+            Retire(block);
+        }
+
+        return true;
+    }
+
+    /// <summary>Throws everything away. Not while translated code is active.</summary>
+    public void Clear()
+    {
+        foreach (Block block in _byAddress)
+        {
+            block.Valid = false;
+        }
+
+        _blocks.Clear();
+        _byAddress.Clear();
+        _pages.Clear();
+        _next = _start;
+        Generation++;
+    }
+
+    public void Dispose() => Region.Dispose();
+
+    private static byte* Align(byte* address) => (byte*)(((nuint)address + 15) & ~(nuint)15);
+
+    /// <summary>Jumps into the block go to the run loop again: each goes to its own stub once more.</summary>
+    private void Retire(Block block)
+    {
+        block.Valid = false;
+        Generation++;
+        if (block.IncomingJumps is null)
+        {
+            return;
+        }
+
+        foreach (nint jump in block.IncomingJumps)
+        {
+            Block? from = FindByAddress((byte*)jump);
+            if (from is { Valid: true } || ReferenceEquals(from, block))
+            {
+                Patch((byte*)jump, from!.StubOf((byte*)jump));
+            }
+        }
+
+        block.IncomingJumps = null;
+    }
+
+    private void Patch(byte* displacement, byte* target)
+        => Unsafe.WriteUnaligned(ToWritable(displacement), checked((int)(target - (displacement + 4))));
+}

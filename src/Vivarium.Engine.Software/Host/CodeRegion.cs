@@ -1,0 +1,95 @@
+using System.Runtime.InteropServices;
+
+namespace Vivarium.Engine.Software.Host;
+
+/// <summary>
+/// A slice of executable memory, mapped twice: once writable, once executable, never both (W^X). All slices of the
+/// process stand in one reserved range, so that the fault handler tells translated code from everything else
+/// with one comparison.
+/// </summary>
+internal sealed unsafe class CodeRegion : IDisposable
+{
+    /// <summary>Size of one slice: what a 32-bit displacement reaches comfortably, and some 100 times what a Linux boot translates.</summary>
+    public const int Size = 128 << 20;
+
+    private const int Slices = 64;
+    private static readonly Lock Gate = new();
+    private static readonly bool[] Taken = new bool[Slices];
+    private static byte* s_reservation;
+    private readonly int _slice;
+
+    public CodeRegion()
+    {
+        lock (Gate)
+        {
+            Reserve();
+            _slice = Array.IndexOf(Taken, false);
+            if (_slice < 0)
+            {
+                throw new InvalidOperationException($"more than {Slices} software engines in one process");
+            }
+
+            Taken[_slice] = true;
+        }
+
+        Executable = s_reservation + ((long)_slice * Size);
+        int fd = LinuxHost.MemfdCreate("vivarium-code", LinuxHost.MfdCloexec);
+        Check(fd >= 0, "memfd_create");
+        Check(LinuxHost.Ftruncate(fd, Size) == 0, "ftruncate");
+        void* executable = LinuxHost.Mmap(Executable, Size, LinuxHost.ProtRead | LinuxHost.ProtExec,
+            LinuxHost.MapShared | LinuxHost.MapFixed | LinuxHost.MapNoReserve, fd, 0);
+        Check(executable == Executable, "mmap");
+        void* writable = LinuxHost.Mmap(null, Size, LinuxHost.ProtRead | LinuxHost.ProtWrite,
+            LinuxHost.MapShared | LinuxHost.MapNoReserve, fd, 0);
+        Check(writable != (void*)-1, "mmap");
+        Writable = (byte*)writable;
+        _ = LinuxHost.Close(fd);
+    }
+
+    /// <summary>Start of the range that holds every slice of the process.</summary>
+    public static byte* ReservationStart => s_reservation;
+
+    public static byte* ReservationEnd => s_reservation + ((long)Slices * Size);
+
+    /// <summary>Where the code runs.</summary>
+    public byte* Executable { get; }
+
+    /// <summary>Where the same bytes are written.</summary>
+    public byte* Writable { get; }
+
+    /// <summary>Reserves the process-wide range, once.</summary>
+    public static void Reserve()
+    {
+        lock (Gate)
+        {
+            if (s_reservation != null)
+            {
+                return;
+            }
+
+            void* range = LinuxHost.Mmap(null, unchecked((nuint)((long)Slices * Size)), LinuxHost.ProtNone,
+                LinuxHost.MapPrivate | LinuxHost.MapAnonymous | LinuxHost.MapNoReserve, -1, 0);
+            Check(range != (void*)-1, "mmap");
+            s_reservation = (byte*)range;
+        }
+    }
+
+    public void Dispose()
+    {
+        _ = LinuxHost.Munmap(Writable, Size);
+        _ = LinuxHost.Mmap(Executable, Size, LinuxHost.ProtNone,
+            LinuxHost.MapPrivate | LinuxHost.MapAnonymous | LinuxHost.MapNoReserve | LinuxHost.MapFixed, -1, 0);
+        lock (Gate)
+        {
+            Taken[_slice] = false;
+        }
+    }
+
+    private static void Check(bool ok, string call)
+    {
+        if (!ok)
+        {
+            throw new InvalidOperationException($"the host refuses executable memory: {call}: {Marshal.GetLastPInvokeErrorMessage()}");
+        }
+    }
+}

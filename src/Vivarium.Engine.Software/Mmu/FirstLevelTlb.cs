@@ -1,0 +1,81 @@
+namespace Vivarium.Engine.Software.Mmu;
+
+/// <summary>Filling and emptying of the TLBs and jump caches that translated code reads (SDM vol. 3A, 4.10.4).</summary>
+internal static unsafe class FirstLevelTlb
+{
+    private const ulong PageMask = 0xFFF;
+
+    /// <summary>No access matches: bit 63 alone is not canonical, and entry 0, where it would be indexed, gets another page.</summary>
+    private const ulong Invalid = 0x8000_0000_0000_0000;
+    private const ulong InvalidForEntry0 = Invalid | 0x1000;
+
+    /// <summary>Negated RIP 1.</summary>
+    private const ulong EmptyJump = unchecked((ulong)-1);
+
+    public static int Index(ulong linear) => (int)(linear >> 12) & (NativeTlb.Entries - 1);
+
+    public static void Fill(NativeTlb* tlb, ulong linear, byte* hostPage, bool writable)
+    {
+        int index = Index(linear);
+        ulong page = linear & ~PageMask;
+        tlb->HostPage[index] = (ulong)hostPage;
+        tlb->ReadTag[index] = page;
+        tlb->WriteTag[index] = writable ? page : InvalidTag(index);
+    }
+
+    public static void Flush(NativeTlb* tlb)
+    {
+        new Span<ulong>(tlb->ReadTag, NativeTlb.Entries * 2).Fill(Invalid);
+        tlb->ReadTag[0] = InvalidForEntry0;
+        tlb->WriteTag[0] = InvalidForEntry0;
+    }
+
+    public static void FlushPage(NativeTlb* tlb, ulong linear) => Drop(tlb, Index(linear), linear, ~PageMask);
+
+    /// <summary>Everything within the 4 MiB around an address.</summary>
+    public static void FlushRegion(NativeTlb* tlb, ulong linear)
+    {
+        for (int index = 0; index < NativeTlb.Entries; index++)
+        {
+            Drop(tlb, index, linear, ~(PageWalker.Size4M - 1));
+        }
+    }
+
+    /// <summary>The next write to a host page must come to C#.</summary>
+    public static void FlushWrites(NativeTlb* tlb, byte* hostPage)
+    {
+        for (int index = 0; index < NativeTlb.Entries; index++)
+        {
+            if (tlb->HostPage[index] == (ulong)hostPage)
+            {
+                tlb->WriteTag[index] = InvalidTag(index);
+            }
+        }
+    }
+
+    /// <summary>The next write to any page must come to C# (the dirty log begins anew).</summary>
+    public static void FlushWrites(NativeTlb* tlb)
+    {
+        new Span<ulong>(tlb->WriteTag, NativeTlb.Entries).Fill(Invalid);
+        tlb->WriteTag[0] = InvalidForEntry0;
+    }
+
+    /// <summary>An entry's index is RIP modulo the size, so RIP 1 (or, in its own place, RIP 0) can never be found.</summary>
+    public static void Flush(NativeJumpCache* jumps)
+    {
+        // The first ulong of each pair is the low half.
+        new Span<UInt128>(jumps->Entry, NativeJumpCache.Entries).Fill(new UInt128(0, EmptyJump));
+        jumps->Entry[2] = 0;
+    }
+
+    private static void Drop(NativeTlb* tlb, int index, ulong linear, ulong mask)
+    {
+        if (((tlb->ReadTag[index] ^ linear) & mask) == 0)
+        {
+            tlb->ReadTag[index] = InvalidTag(index);
+            tlb->WriteTag[index] = InvalidTag(index);
+        }
+    }
+
+    private static ulong InvalidTag(int index) => index == 0 ? InvalidForEntry0 : Invalid;
+}

@@ -1,0 +1,27 @@
+namespace Vivarium.Engine.Software.Mmu;
+
+/// <summary>The control registers that decide how linear addresses are translated (SDM vol. 3A, 4.1.1).</summary>
+internal readonly struct PagingContext(ulong cr0, ulong cr3, ulong cr4, ulong efer)
+{
+    public ulong Cr3 { get; } = cr3;
+
+    public bool Paging => (cr0 & Cr0Bits.Pg) != 0;
+
+    /// <summary>64-bit paging-structure entries: PAE or 4-level paging.</summary>
+    public bool Pae => (cr4 & Cr4Bits.Pae) != 0;
+
+    public bool FourLevel => (efer & EferBits.Lma) != 0;
+
+    public bool WriteProtect => (cr0 & Cr0Bits.Wp) != 0;
+
+    public bool PageSizeExtensions => (cr4 & Cr4Bits.Pse) != 0;
+
+    public bool GlobalPages => (cr4 & Cr4Bits.Pge) != 0;
+
+    public bool Smep => (cr4 & Cr4Bits.Smep) != 0;
+
+    public bool Smap => (cr4 & Cr4Bits.Smap) != 0;
+
+    /// <summary>EFER.NXE, which counts only with 64-bit entries.</summary>
+    public bool NoExecuteEnabled => (efer & EferBits.Nxe) != 0 && Pae;
+}

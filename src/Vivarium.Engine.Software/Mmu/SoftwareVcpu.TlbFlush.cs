@@ -1,0 +1,139 @@
+using Vivarium.Engine.Software.Mmu;
+
+namespace Vivarium.Engine.Software;
+
+// Invalidation of TLBs (SDM vol. 3A, 4.10.4). Dropping more than asked for is always allowed, dropping less never.
+internal sealed unsafe partial class SoftwareVcpu
+{
+    /// <summary>INVPCID types (SDM vol. 2, INVPCID).</summary>
+    public enum InvpcidType : byte
+    {
+        IndividualAddress = 0,
+        SingleContext = 1,
+        AllContexts = 2,
+        AllContextsKeepGlobal = 3,
+    }
+
+    /// <summary>Forgets all translations (of every PCID; non-global only if <paramref name="keepGlobal"/>), and with them the jump caches.</summary>
+    public void FlushTlb(bool keepGlobal)
+    {
+        if (keepGlobal)
+        {
+            _tlb.FlushNonGlobal();
+        }
+        else
+        {
+            _tlb.FlushAll();
+        }
+
+        FlushFirstLevel();
+    }
+
+    /// <summary>
+    /// After CR3 was written: what is cached for the PCID now current goes, unless the written value's bit 63 said to keep
+    /// it (CR4.PCIDE); global pages stay.
+    /// </summary>
+    public void FlushAfterCr3Write(bool keepPcid)
+    {
+        if (!keepPcid)
+        {
+            _tlb.FlushPcid(CurrentPcid);
+        }
+
+        FlushFirstLevel();
+    }
+
+    /// <summary>Forgets the translation of one page, whatever its size (INVLPG).</summary>
+    public void FlushPage(ulong linear)
+    {
+        Statistics.TlbFlushes++;
+        DropPage(linear);
+        FlushJumpCaches();
+    }
+
+    /// <summary>INVPCID; the descriptor's validity was checked.</summary>
+    public void FlushPcid(InvpcidType type, int pcid, ulong linear)
+    {
+        switch (type)
+        {
+            case InvpcidType.IndividualAddress when pcid == CurrentPcid:
+                FlushPage(linear);
+                break;
+            case InvpcidType.IndividualAddress:
+            case InvpcidType.SingleContext:
+                _tlb.FlushPcid(pcid);
+                if (pcid == CurrentPcid)
+                {
+                    FlushFirstLevel();
+                }
+
+                break;
+            default:
+                FlushTlb(keepGlobal: type == InvpcidType.AllContextsKeepGlobal);
+                break;
+        }
+    }
+
+    /// <summary>The next write of translated code to the page of <paramref name="gpa"/> comes to the monitor (the page now holds translated code).</summary>
+    internal void ForgetWrites(ulong gpa)
+    {
+        if (Memory.Find(gpa) is not { } slot)
+        {
+            return;
+        }
+
+        byte* host = slot.Host + ((gpa - slot.Start) & ~0xFFFul);
+        FirstLevelTlb.FlushWrites(&S->UserTlb, host);
+        FirstLevelTlb.FlushWrites(&S->SupervisorTlb, host);
+        FirstLevelTlb.FlushWrites(&S->SupervisorAcTlb, host);
+    }
+
+    /// <summary>The next write to any page comes to the monitor (the dirty log begins anew).</summary>
+    internal void ForgetWrites()
+    {
+        FirstLevelTlb.FlushWrites(&S->UserTlb);
+        FirstLevelTlb.FlushWrites(&S->SupervisorTlb);
+        FirstLevelTlb.FlushWrites(&S->SupervisorAcTlb);
+    }
+
+    internal void FlushJumpCaches()
+    {
+        FirstLevelTlb.Flush(&S->UserJumps);
+        FirstLevelTlb.Flush(&S->SupervisorJumps);
+        FirstLevelTlb.Flush(&S->SupervisorAcJumps);
+    }
+
+    private void FlushFirstLevel()
+    {
+        Statistics.TlbFlushes++;
+        FirstLevelTlb.Flush(&S->UserTlb);
+        FirstLevelTlb.Flush(&S->SupervisorTlb);
+        FirstLevelTlb.Flush(&S->SupervisorAcTlb);
+        FlushJumpCaches();
+    }
+
+    private void DropPage(ulong linear)
+    {
+        if (_tlb.MayHoldGiantPage(linear))
+        {
+            _tlb.FlushAll();
+            FirstLevelTlb.Flush(&S->UserTlb);
+            FirstLevelTlb.Flush(&S->SupervisorTlb);
+            FirstLevelTlb.Flush(&S->SupervisorAcTlb);
+        }
+        else if (_tlb.MayHoldLargePage(linear))
+        {
+            _tlb.FlushRegion(linear);
+            FirstLevelTlb.FlushRegion(&S->UserTlb, linear);
+            FirstLevelTlb.FlushRegion(&S->SupervisorTlb, linear);
+            FirstLevelTlb.FlushRegion(&S->SupervisorAcTlb, linear);
+        }
+        else
+        {
+            _tlb.FlushPage(linear);
+            FirstLevelTlb.FlushPage(&S->UserTlb, linear);
+            FirstLevelTlb.FlushPage(&S->SupervisorTlb, linear);
+            FirstLevelTlb.FlushPage(&S->SupervisorAcTlb, linear);
+        }
+    }
+}

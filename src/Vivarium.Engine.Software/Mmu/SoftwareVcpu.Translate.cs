@@ -1,0 +1,187 @@
+using System.Runtime.CompilerServices;
+using Vivarium.Engine.Software.Mmu;
+using Vivarium.Memory;
+
+namespace Vivarium.Engine.Software;
+
+// From linear addresses to host memory: the way every access takes that the first-level TLB does not answer.
+internal sealed unsafe partial class SoftwareVcpu
+{
+    private readonly SecondLevelTlb _tlb = new();
+
+    /// <summary>Who is to be told about writes to translated code.</summary>
+    internal ICodeWatch? CodeWatch { get; set; }
+
+    /// <summary>The rights of explicit data accesses at the current privilege level.</summary>
+    public AddressSpace DataSpace
+        => Cpl == 3 ? AddressSpace.User
+            : (S->SystemFlags & RflagsBits.Ac) != 0 ? AddressSpace.SupervisorAc
+            : AddressSpace.Supervisor;
+
+    /// <summary>The PCID that is current: CR3 bits 11:0 if CR4.PCIDE is set, else 0 (SDM vol. 3A, 4.10.1).</summary>
+    private int CurrentPcid => (S->Cr4 & Cr4Bits.Pcide) != 0 ? (int)(S->Cr3 & 0xFFF) : 0;
+
+    private PagingContext Paging => new(S->Cr0, S->Cr3, S->Cr4, S->Efer);
+
+    /// <summary>Bits 63:47 are all equal (with 4-level paging).</summary>
+    public static bool IsCanonical(ulong address) => (ulong)((long)(address << 16) >> 16) == address;
+
+    /// <summary>
+    /// A first-level TLB miss of translated code. Ok: the TLB of the current address space is filled (for writes only if
+    /// later writes need no monitor either) and the host address of the byte comes back; else null.
+    /// </summary>
+    internal byte* TryResolve(ulong linear, int size, Access access, out ResolveResult result)
+    {
+        result = default;
+        Statistics.TlbMisses++;
+        if (LongModeActive)
+        {
+            if (!IsCanonical(linear))
+            {
+                result.Kind = ResolveKind.NotCanonical;
+                return null;
+            }
+        }
+        else
+        {
+            linear = (uint)linear;
+        }
+
+        ulong offset = linear & GuestMemory.PageMask;
+        if (offset + (uint)size > GuestMemory.PageSize)
+        {
+            result.Kind = ResolveKind.Slow;
+            return null;
+        }
+
+        AddressSpace space = DataSpace;
+        if (!TryTranslate(linear, access, space, out CachedPage page, out uint errorCode))
+        {
+            result.Kind = ResolveKind.PageFault;
+            result.ErrorCode = errorCode;
+            return null;
+        }
+
+        if (page.Host == null || (access == Access.Write && page.IsRom))
+        {
+            result.Kind = ResolveKind.Slow;
+            return null;
+        }
+
+        bool writable = !page.IsRom && !page.IsCode && (page.Rights & PageRights.Dirty) != 0;
+        if (access == Access.Write)
+        {
+            if (page.IsCode && CodeWatch is { } watch && watch.Overlaps(page.Gpa + offset, size))
+            {
+                result.Kind = ResolveKind.Slow;
+                return null;
+            }
+
+            SlotFlags.Set(page.Flags, PageFlags.Dirty);
+        }
+        else
+        {
+            // A read may open the page for writes as well, if no write would have anything left to note.
+            writable = writable && (*page.Flags & PageFlags.Dirty) != 0
+                && AccessRights.Permit(page.Rights, Paging, Access.Write, space);
+        }
+
+        FirstLevelTlb.Fill(TlbOf(space), linear, page.Host, writable);
+        result.Kind = ResolveKind.Ok;
+        return page.Host + offset;
+    }
+
+    /// <summary>
+    /// Fetches instruction bytes at the current privilege level: as many as <paramref name="buffer"/> takes, also over the
+    /// page's end. False: not even the first byte could be had. If <paramref name="got"/> is less than asked for,
+    /// <paramref name="fault"/> says what the next byte would raise.
+    /// </summary>
+    /// <param name="gpa">Guest-physical address of the first byte.</param>
+    internal bool TryFetch(ulong linear, Span<byte> buffer, out int got, out ulong gpa, out PageFaultInfo fault)
+    {
+        got = 0;
+        gpa = 0;
+        fault = default;
+        AddressSpace space = Cpl == 3 ? AddressSpace.User : AddressSpace.Supervisor;
+        while (got < buffer.Length)
+        {
+            ulong address = linear + (uint)got;
+            if (!LongModeActive)
+            {
+                address = (uint)address;
+            }
+            else if (!IsCanonical(address))
+            {
+                fault = new PageFaultInfo { Address = address, NotCanonical = true };
+                break;
+            }
+
+            if (!TryTranslate(address, Access.Execute, space, out CachedPage page, out uint errorCode))
+            {
+                fault = new PageFaultInfo { Address = address, ErrorCode = errorCode };
+                break;
+            }
+
+            ulong offset = address & GuestMemory.PageMask;
+            if (got == 0)
+            {
+                gpa = page.Gpa + offset;
+            }
+
+            int part = (int)Math.Min((ulong)(buffer.Length - got), GuestMemory.PageSize - offset);
+            ReadPart(page, offset, buffer.Slice(got, part));
+            got += part;
+        }
+
+        return got > 0;
+    }
+
+    /// <summary>Translates an address, from the second-level TLB or by a page walk. False: a page fault.</summary>
+    private bool TryTranslate(ulong linear, Access access, AddressSpace space, out CachedPage page, out uint errorCode)
+    {
+        PagingContext paging = Paging;
+        int pcid = CurrentPcid;
+        ref readonly CachedPage cached = ref _tlb.Find(linear, pcid);
+        if (!Unsafe.IsNullRef(in cached)
+            && AccessRights.Permit(cached.Rights, paging, access, space)
+            && (access != Access.Write || (cached.Rights & PageRights.Dirty) != 0))
+        {
+            page = cached;
+            errorCode = 0;
+            return true;
+        }
+
+        // Whatever a cached entry forbids is decided by the tables themselves: the guest may have widened the rights.
+        if (!PageWalker.TryWalk(Memory, paging, linear, access, space, out PageTranslation translation, out errorCode))
+        {
+            page = default;
+
+            // A page fault drops the address's cached translation (SDM vol. 3A, 4.10.4.1).
+            DropPage(linear);
+            return false;
+        }
+
+        page = Locate(translation);
+        _tlb.Insert(linear, pcid, page, translation.PageSize);
+        return true;
+    }
+
+    private CachedPage Locate(in PageTranslation translation)
+    {
+        ulong gpa = translation.Gpa & ~GuestMemory.PageMask;
+        var page = new CachedPage { Gpa = gpa, Rights = translation.Rights };
+        if (Memory.Find(gpa) is { } slot)
+        {
+            ulong offset = gpa - slot.Start;
+            page.Host = slot.Host + offset;
+            page.Flags = slot.Flags + (offset >> GuestMemory.PageShift);
+            page.Rights |= slot.ReadOnly ? PageRights.Rom : PageRights.None;
+        }
+
+        return page;
+    }
+
+    private NativeTlb* TlbOf(AddressSpace space) => &S->UserTlb + (int)space;
+
+    private NativeJumpCache* JumpsOf(AddressSpace space) => &S->UserJumps + (int)space;
+}

@@ -1,0 +1,154 @@
+using System.Runtime.InteropServices;
+using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Mmu;
+using Vivarium.Engine.Software.Translate;
+
+namespace Vivarium.Engine.Software;
+
+// What translated code calls, through the thunks, for memory that its TLB does not know. Nothing may be thrown out of these.
+internal sealed unsafe partial class SoftwareVcpu
+{
+    private const int BounceAlignment = 64;
+
+    private ulong _bounceLinear;
+    private int _bounceSize;
+
+    /// <summary>The address of <see cref="Resolve"/> for emitted code, and so on.</summary>
+    internal static delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> ResolveEntry => &Resolve;
+
+    internal static delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> ResolveCarefulEntry => &ResolveCareful;
+
+    internal static delegate* unmanaged<NativeState*, void> CommitEntry => &Commit;
+
+    private static SoftwareVcpu Of(NativeState* state) => (SoftwareVcpu)GCHandle.FromIntPtr(state->Handle).Target!;
+
+    /// <summary>A TLB miss. Returns the host address, or null to leave translated code.</summary>
+    [UnmanagedCallersOnly]
+    private static byte* Resolve(NativeState* state, ulong linear, uint word, ulong returnAddress)
+    {
+        SoftwareVcpu cpu = Of(state);
+        var info = new AccessInfo(word);
+        byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out ResolveResult result);
+        if (host != null)
+        {
+            return host;
+        }
+
+        cpu.LocateInstruction(returnAddress);
+        if (result.Kind == ResolveKind.PageFault)
+        {
+            cpu.RaisePageFault(linear, result.ErrorCode);
+            state->ExitCode = (ulong)ExitCode.Fault;
+        }
+        else
+        {
+            state->ExitCode = (ulong)ExitCode.Careful;
+        }
+
+        return null;
+    }
+
+    /// <summary>Any access of a careful translation, given as offset in a segment: with all checks, and a bounce buffer for what is not plain memory.</summary>
+    [UnmanagedCallersOnly]
+    private static byte* ResolveCareful(NativeState* state, ulong offset, uint word, ulong returnAddress)
+    {
+        SoftwareVcpu cpu = Of(state);
+        var info = new AccessInfo(word);
+        Access access = info.Write ? Access.Write : Access.Read;
+        try
+        {
+            ulong linear = cpu.SegmentedAddress(info.Segment, offset, info.Size, access);
+            cpu.CheckAlignment(linear, info.Size);
+            cpu.NoteDataBreakpoints(linear, info.Size, info.Write);
+            byte* host = cpu.TryResolve(linear, info.Size, access, out ResolveResult result);
+            if (host != null)
+            {
+                return host;
+            }
+
+            if (result.Kind == ResolveKind.PageFault)
+            {
+                cpu.RaisePageFault(linear, result.ErrorCode);
+            }
+            else
+            {
+                return cpu.Bounce(linear, info);
+            }
+        }
+        catch (GuestException fault)
+        {
+            cpu.Raise(fault.Vector, fault.ErrorCode);
+        }
+
+        cpu.LocateInstruction(returnAddress);
+        state->ExitCode = (ulong)ExitCode.Fault;
+        return null;
+    }
+
+    /// <summary>A careful instruction has written: to the bounce buffer, perhaps.</summary>
+    [UnmanagedCallersOnly]
+    private static void Commit(NativeState* state)
+    {
+        SoftwareVcpu cpu = Of(state);
+        int size = cpu._bounceSize;
+        if (size == 0)
+        {
+            return;
+        }
+
+        cpu._bounceSize = 0;
+        byte* bounce = cpu.BounceFor(cpu._bounceLinear);
+        try
+        {
+            cpu.StoreBytes(cpu._bounceLinear, new ReadOnlySpan<byte>(bounce, size));
+        }
+        catch (GuestException)
+        {
+            // The range was probed as writable before the instruction ran, and nothing ran since.
+            Environment.FailFast("a probed guest page vanished");
+        }
+    }
+
+    private byte* Bounce(ulong linear, AccessInfo info)
+    {
+        byte* bounce = BounceFor(linear);
+        if (info.Write)
+        {
+            Probe(linear, info.Size, Access.Write);
+        }
+
+        if (info.Read)
+        {
+            LoadBytes(linear, new Span<byte>(bounce, info.Size));
+        }
+
+        _bounceLinear = linear;
+        _bounceSize = info.Write ? info.Size : 0;
+        return bounce;
+    }
+
+    /// <summary>A place in the bounce buffer with the alignment of a linear address.</summary>
+    private byte* BounceFor(ulong linear)
+    {
+        ulong aligned = ((ulong)S->Bounce + BounceAlignment - 1) & ~(BounceAlignment - 1ul);
+        return (byte*)(aligned + (linear & (BounceAlignment - 1)));
+    }
+
+    /// <summary>EFLAGS.AC with CR0.AM at CPL 3: #AC for a misaligned access (SDM vol. 3A, 6.15, interrupt 17).</summary>
+    private void CheckAlignment(ulong linear, int size)
+    {
+        if (Cpl == 3 && S->Cr0.Has(Cr0Bits.Am) && S->SystemFlags.Has(RflagsBits.Ac)
+            && size is 2 or 4 or 8 && (linear & (ulong)(size - 1)) != 0)
+        {
+            throw new GuestException(Vector.AlignmentCheck, 0);
+        }
+    }
+
+    /// <summary>S-&gt;Rip = the instruction whose translation holds a return address.</summary>
+    private void LocateInstruction(ulong returnAddress)
+    {
+        byte* pc = (byte*)returnAddress - 1;
+        Block block = _cache.FindByAddress(pc) ?? throw new InvalidOperationException("a helper called from nowhere");
+        S->Rip = block.RipAt(pc);
+    }
+}

@@ -1,0 +1,46 @@
+namespace Vivarium.Engine.Software.Translate;
+
+internal enum ColdKind : byte
+{
+    /// <summary>Bring the extended state into registers, go on.</summary>
+    LoadExtended,
+
+    /// <summary>TLB miss: ask the helper for the host address, go on.</summary>
+    Resolve,
+
+    /// <summary>Segment limit: run the instruction by its careful translation.</summary>
+    Careful,
+
+    /// <summary>A direct jump that is not linked yet.</summary>
+    Link,
+
+    /// <summary>A poll saw a request; go on at the target afterwards.</summary>
+    Poll,
+
+    /// <summary>A cross-page jump that the jump cache does not know.</summary>
+    Miss,
+
+    /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set, the flags are in AX.</summary>
+    IndirectMiss,
+}
+
+/// <summary>A part of a block that is rarely run, and stands behind it.</summary>
+internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, bool flagsSaved = false)
+{
+    public ColdKind Kind => kind;
+
+    /// <summary>The instruction it belongs to.</summary>
+    public ulong Rip => rip;
+
+    /// <summary>The displacement (writable address) that is to lead here.</summary>
+    public byte* Jump => jump;
+
+    /// <summary>Where to go on (executable address).</summary>
+    public byte* Resume => resume;
+
+    /// <summary>Access description, or jump target.</summary>
+    public ulong Data => data;
+
+    /// <summary>The flags are in AX.</summary>
+    public bool FlagsSaved => flagsSaved;
+}

@@ -1,0 +1,307 @@
+using System.Runtime.CompilerServices;
+
+namespace Vivarium.Engine.Software.Translate;
+
+/// <summary>
+/// Writes host instructions as bytes: the few shapes that thunks and checks are made of. An instruction is
+/// named by its mnemonic and operand kinds (M = memory at base + displacement, X = with an index).
+/// </summary>
+internal sealed unsafe class Emitter
+{
+    private byte* _cursor;
+    private long _toExecutable;
+
+    /// <summary>Where the next byte is written.</summary>
+    public byte* Cursor
+    {
+        get => _cursor;
+        set => _cursor = value;
+    }
+
+    /// <summary>The address at which the next byte will run.</summary>
+    public byte* Here => _cursor + _toExecutable;
+
+    public void Start(byte* writable, byte* executable)
+    {
+        _cursor = writable;
+        _toExecutable = executable - writable;
+    }
+
+    public byte* ToExecutable(byte* writable) => writable + _toExecutable;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Byte(int value) => *_cursor++ = (byte)value;
+
+    public void Dword(int value)
+    {
+        Unsafe.WriteUnaligned(_cursor, value);
+        _cursor += 4;
+    }
+
+    public void Qword(ulong value)
+    {
+        Unsafe.WriteUnaligned(_cursor, value);
+        _cursor += 8;
+    }
+
+    public void Bytes(ReadOnlySpan<byte> bytes)
+    {
+        bytes.CopyTo(new Span<byte>(_cursor, bytes.Length));
+        _cursor += bytes.Length;
+    }
+
+    // ---- register to register ----
+
+    /// <summary>opcode reg, rm with both registers.</summary>
+    public void Rr(int opcode, int reg, int rm, bool wide = true)
+    {
+        int rex = 0x40 | (wide ? 8 : 0) | ((reg >> 3) << 2) | (rm >> 3);
+        if (rex != 0x40)
+        {
+            Byte(rex);
+        }
+
+        Opcode(opcode);
+        Byte(0xC0 | ((reg & 7) << 3) | (rm & 7));
+    }
+
+    public void MovRr(int to, int from) => Rr(0x89, from, to);
+
+    public void Mov32Rr(int to, int from) => Rr(0x89, from, to, wide: false);
+
+    /// <summary>The shortest MOV of a constant that leaves flags alone.</summary>
+    public void MovImm(int reg, ulong value)
+    {
+        if (value <= uint.MaxValue)
+        {
+            if (reg >= 8)
+            {
+                Byte(0x41);
+            }
+
+            Byte(0xB8 | (reg & 7));
+            Dword((int)value);
+        }
+        else if ((long)value == (int)value)
+        {
+            Byte(0x48 | (reg >> 3));
+            Byte(0xC7);
+            Byte(0xC0 | (reg & 7));
+            Dword((int)value);
+        }
+        else
+        {
+            Byte(0x48 | (reg >> 3));
+            Byte(0xB8 | (reg & 7));
+            Qword(value);
+        }
+    }
+
+    // ---- memory ----
+
+    /// <summary>opcode reg, [base + disp] (or the reverse, as the opcode says).</summary>
+    public void Rm(int opcode, int reg, int @base, int disp, bool wide = true, bool byteReg = false)
+    {
+        int rex = 0x40 | (wide ? 8 : 0) | ((reg >> 3) << 2) | (@base >> 3);
+        if (rex != 0x40 || (byteReg && reg >= 4))
+        {
+            Byte(rex);
+        }
+
+        Opcode(opcode);
+        ModRm(reg, @base, disp);
+    }
+
+    /// <summary>opcode reg, [base + index * 2^scale + disp].</summary>
+    public void Rx(int opcode, int reg, int @base, int index, int scale, int disp, bool wide = true)
+    {
+        int rex = 0x40 | (wide ? 8 : 0) | ((reg >> 3) << 2) | ((index >> 3) << 1) | (@base >> 3);
+        if (rex != 0x40)
+        {
+            Byte(rex);
+        }
+
+        Opcode(opcode);
+        int sib = (scale << 6) | ((index & 7) << 3) | (@base & 7);
+        if (disp == 0 && (@base & 7) != 5)
+        {
+            Byte(((reg & 7) << 3) | 4);
+            Byte(sib);
+        }
+        else if (disp == (sbyte)disp)
+        {
+            Byte(0x44 | ((reg & 7) << 3));
+            Byte(sib);
+            Byte(disp);
+        }
+        else
+        {
+            Byte(0x84 | ((reg & 7) << 3));
+            Byte(sib);
+            Dword(disp);
+        }
+    }
+
+    /// <summary>opcode reg, [index * 2^scale + disp32], no base.</summary>
+    public void RxNoBase(int opcode, int reg, int index, int scale, int disp, bool wide = true)
+    {
+        int rex = 0x40 | (wide ? 8 : 0) | ((reg >> 3) << 2) | ((index >> 3) << 1);
+        if (rex != 0x40)
+        {
+            Byte(rex);
+        }
+
+        Opcode(opcode);
+        Byte(((reg & 7) << 3) | 4);
+        Byte((scale << 6) | ((index & 7) << 3) | 5);
+        Dword(disp);
+    }
+
+    public void Load(int reg, int @base, int disp, bool wide = true) => Rm(0x8B, reg, @base, disp, wide);
+
+    public void Store(int @base, int disp, int reg, bool wide = true) => Rm(0x89, reg, @base, disp, wide);
+
+    public void LoadState(int reg, int offset) => Rm(0x8B, reg, HostRegister.State, offset);
+
+    public void StoreState(int offset, int reg) => Rm(0x89, reg, HostRegister.State, offset);
+
+    /// <summary>MOV qword [state + offset], constant; uses T2 where the constant needs 64 bits.</summary>
+    public void StoreStateImm(int offset, ulong value)
+    {
+        if ((long)value == (int)value)
+        {
+            Rm(0xC7, 0, HostRegister.State, offset);
+            Dword((int)value);
+        }
+        else
+        {
+            MovImm(HostRegister.T2, value);
+            StoreState(offset, HostRegister.T2);
+        }
+    }
+
+    /// <summary>CMP qword [state + offset], imm8.</summary>
+    public void CmpStateImm8(int offset, int value)
+    {
+        Rm(0x83, 7, HostRegister.State, offset);
+        Byte(value);
+    }
+
+    /// <summary>LEA reg, [base + disp].</summary>
+    public void Lea(int reg, int @base, int disp, bool wide = true) => Rm(0x8D, reg, @base, disp, wide);
+
+    // ---- flags ----
+
+    /// <summary>Puts the arithmetic flags into AX without changing them; RAX goes to <paramref name="slot"/>.</summary>
+    public void SaveFlags(int slot)
+    {
+        StoreState(slot, HostRegister.Rax);
+        Byte(0x9F);             // lahf
+        Bytes([0x0F, 0x90, 0xC0]); // seto al
+    }
+
+    /// <summary>Undoes <see cref="SaveFlags"/>.</summary>
+    public void RestoreFlags(int slot)
+    {
+        Bytes([0x04, 0x7F]);    // add al, 7Fh: OF again
+        Byte(0x9E);             // sahf
+        LoadState(HostRegister.Rax, slot);
+    }
+
+    // ---- jumps ----
+
+    public void Jmp(byte* target)
+    {
+        Byte(0xE9);
+        Dword(checked((int)(target - (Here + 4))));
+    }
+
+    public void Call(byte* target)
+    {
+        Byte(0xE8);
+        Dword(checked((int)(target - (Here + 4))));
+    }
+
+    public void Jcc(int condition, byte* target)
+    {
+        Byte(0x0F);
+        Byte(0x80 | condition);
+        Dword(checked((int)(target - (Here + 4))));
+    }
+
+    /// <summary>Jcc (0-15) or JMP (-1) to a place not known yet. Returns where its 32-bit displacement stands.</summary>
+    public byte* JumpForward(int condition)
+    {
+        if (condition < 0)
+        {
+            Byte(0xE9);
+        }
+        else
+        {
+            Byte(0x0F);
+            Byte(0x80 | condition);
+        }
+
+        Dword(0);
+        return _cursor - 4;
+    }
+
+    /// <summary>Makes a <see cref="JumpForward"/> go to the present place.</summary>
+    public void Land(byte* displacement) => Unsafe.WriteUnaligned(displacement, (int)(_cursor - (displacement + 4)));
+
+    /// <summary>Short Jcc or JRCXZ (opcode 0xE3) to a place not known yet.</summary>
+    public byte* ShortForward(int opcode)
+    {
+        Byte(opcode);
+        Byte(0);
+        return _cursor - 1;
+    }
+
+    public void LandShort(byte* displacement) => *displacement = checked((byte)(sbyte)(_cursor - (displacement + 1)));
+
+    private void Opcode(int opcode)
+    {
+        if (opcode > 0xFFFF)
+        {
+            Byte(opcode >> 16);
+        }
+
+        if (opcode > 0xFF)
+        {
+            Byte(opcode >> 8);
+        }
+
+        Byte(opcode);
+    }
+
+    private void ModRm(int reg, int @base, int disp)
+    {
+        int r = (reg & 7) << 3;
+        int b = @base & 7;
+        if (disp == 0 && b != 5)
+        {
+            Byte(r | b);
+            Sib(b);
+        }
+        else if (disp == (sbyte)disp)
+        {
+            Byte(0x40 | r | b);
+            Sib(b);
+            Byte(disp);
+        }
+        else
+        {
+            Byte(0x80 | r | b);
+            Sib(b);
+            Dword(disp);
+        }
+    }
+
+    private void Sib(int b)
+    {
+        if (b == 4)
+        {
+            Byte(0x24);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+namespace Vivarium.Engine.Software.Translate;
+
+/// <summary>Why translated code went back to the run loop. S-&gt;Rip is exact at every exit but <see cref="HostFault"/> and those of helpers, which find it by the host PC.</summary>
+internal enum ExitCode
+{
+    /// <summary>Go on at S-&gt;Rip.</summary>
+    Dispatch,
+
+    /// <summary>Go on at S-&gt;Rip, and make the jump at S-&gt;ExitHostPc go there directly from now on.</summary>
+    Link,
+
+    /// <summary>A poll saw S-&gt;ExitRequest.</summary>
+    Poll,
+
+    /// <summary>Emulate the instruction with index S-&gt;ExitInfo.</summary>
+    Trap,
+
+    /// <summary>Run the instruction at S-&gt;Rip by the careful translation.</summary>
+    Careful,
+
+    /// <summary>x87 or vector state is not available: #NM at S-&gt;Rip.</summary>
+    DeviceNotAvailable,
+
+    /// <summary>#UD at S-&gt;Rip.</summary>
+    InvalidOpcode,
+
+    /// <summary>The host refused an instruction at S-&gt;ExitHostPc.</summary>
+    HostFault,
+
+    /// <summary>A memory helper found a fault; it has set the vCPU's pending fault and S-&gt;Rip.</summary>
+    Fault,
+
+    /// <summary>A careful translation has finished its one instruction; S-&gt;Rip is the next.</summary>
+    CarefulDone,
+}

@@ -1,0 +1,55 @@
+using System.Runtime.InteropServices;
+
+namespace Vivarium.Engine.Software.Translate;
+
+/// <summary>Offsets of <see cref="NativeState"/>'s fields, as emitted code uses them.</summary>
+internal static unsafe class StateOffset
+{
+    // First, because the others are worked out from it. Never read or written; only its addresses matter.
+    private static readonly NativeState* Sample = (NativeState*)NativeMemory.Alloc((nuint)sizeof(NativeState));
+
+    public static readonly int Rip = Of(s => &s->Rip);
+    public static readonly int ArithmeticFlags = Of(s => &s->ArithmeticFlags);
+    public static readonly int SystemFlags = Of(s => &s->SystemFlags);
+    public static readonly int ExitRequest = Of(s => &s->ExitRequest);
+    public static readonly int ExtendedInMemory = Of(s => &s->ExtendedInMemory);
+    public static readonly int Xsave = Of(s => &s->Xsave);
+    public static readonly int XsaveMask = Of(s => &s->XsaveMask);
+    public static readonly int TscOffset = Of(s => &s->TscOffset);
+    public static readonly int SavedRax = Of(s => &s->SavedRax);
+    public static readonly int Scratch = Of(s => &s->Scratch);
+    public static readonly int ExitCode = Of(s => &s->ExitCode);
+    public static readonly int ExitHostPc = Of(s => &s->ExitHostPc);
+    public static readonly int ExitInfo = Of(s => &s->ExitInfo);
+    public static readonly int FaultTrap = Of(s => &s->FaultTrap);
+    public static readonly int FaultError = Of(s => &s->FaultError);
+    public static readonly int FaultAddress = Of(s => &s->FaultAddress);
+    public static readonly int ExitThunk = Of(s => &s->ExitThunk);
+    public static readonly int HostMxcsr = Of(s => &s->HostMxcsr);
+    public static readonly int Cr0 = Of(s => &s->Cr0);
+    public static readonly int Es = Of(s => &s->Es);
+    public static readonly int UserTlb = Of(s => &s->UserTlb);
+    public static readonly int UserJumps = Of(s => &s->UserJumps);
+
+    /// <summary>Offsets within a <see cref="NativeSegment"/>.</summary>
+    public static readonly int SegmentBase = OfSegment(s => &s->Base);
+    public static readonly int SegmentReadEnd = OfSegment(s => &s->ReadEnd);
+    public static readonly int SegmentWriteEnd = OfSegment(s => &s->WriteEnd);
+
+    private delegate void* Field(NativeState* state);
+
+    private delegate void* SegmentField(NativeSegment* segment);
+
+    public static int Gpr(int index) => index * 8;
+
+    /// <summary>Segment register by encoding, ES = 0.</summary>
+    public static int Segment(int index) => Es + (index * sizeof(NativeSegment));
+
+    public static int Tlb(AddressSpace space) => UserTlb + ((int)space * sizeof(NativeTlb));
+
+    public static int Jumps(AddressSpace space) => UserJumps + ((int)space * sizeof(NativeJumpCache));
+
+    private static int Of(Field field) => (int)((byte*)field(Sample) - (byte*)Sample);
+
+    private static int OfSegment(SegmentField field) => (int)((byte*)field(&Sample->Es) - (byte*)&Sample->Es);
+}

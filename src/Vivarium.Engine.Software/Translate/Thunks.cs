@@ -1,0 +1,255 @@
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+/// <summary>
+/// The emitted routines between C# and translated code. They stand at the start of each code region.
+/// In translated code the host stack pointer is 16-byte aligned and the guest's registers are as
+/// <see cref="HostRegister"/> says; in C# the whole guest state is in the state block.
+/// </summary>
+internal sealed unsafe class Thunks
+{
+    private static readonly int[] CalleeSaved = [Rbx, Rbp, 12, 13, 14, 15];
+
+    private readonly Emitter _e;
+
+    public Thunks(Emitter emitter, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
+        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit)
+    {
+        _e = emitter;
+        Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter();
+        Leave = EmitLeave();
+        Exit = EmitExit();
+        LoadExtended = EmitLoadExtended();
+        Resolve = EmitResolve((byte*)resolve);
+        ResolveCareful = EmitResolve((byte*)resolveCareful);
+        Commit = EmitCommit((byte*)commit);
+    }
+
+    /// <summary>C#: enters translated code; returns when it exits.</summary>
+    public delegate* unmanaged<NativeState*, byte*, void> Enter { get; }
+
+    /// <summary>Jumped to from translated code: saves everything and returns to C#. S-&gt;ExitCode is set.</summary>
+    public byte* Exit { get; }
+
+    /// <summary>Called from translated code: brings x87 and vector state into the host's registers, or exits (#NM). Changes no register.</summary>
+    public byte* LoadExtended { get; }
+
+    /// <summary>Called with T1 = linear address, T2 = access description: returns with T1 = host address, or exits.</summary>
+    public byte* Resolve { get; }
+
+    /// <summary>As <see cref="Resolve"/>, with T1 = offset in a segment; never refuses what can be done at all.</summary>
+    public byte* ResolveCareful { get; }
+
+    /// <summary>Called after a careful instruction that wrote: carries out what went to the bounce buffer.</summary>
+    public byte* Commit { get; }
+
+    /// <summary>Everything saved already: returns to C#.</summary>
+    private byte* Leave { get; }
+
+    private byte* EmitEnter()
+    {
+        byte* start = _e.Here;
+        foreach (int reg in CalleeSaved)
+        {
+            Push(reg);
+        }
+
+        _e.Rr(0x83, 5, Rsp);            // sub rsp, 8
+        _e.Byte(8);
+        _e.MovRr(State, Rdi);
+        _e.MovRr(T1, Rsi);
+        LoadGuest();
+        _e.Rr(0xFF, 4, T1, wide: false); // jmp T1
+        return start;
+    }
+
+    private byte* EmitLeave()
+    {
+        byte* start = _e.Here;
+        _e.Rr(0x83, 0, Rsp);            // add rsp, 8
+        _e.Byte(8);
+        for (int i = CalleeSaved.Length - 1; i >= 0; i--)
+        {
+            Pop(CalleeSaved[i]);
+        }
+
+        _e.Byte(0xC3);
+        return start;
+    }
+
+    private byte* EmitExit()
+    {
+        byte* start = _e.Here;
+        SaveGuest();
+        _e.CmpStateImm8(StateOffset.ExtendedInMemory, 0);
+        byte* inMemory = _e.JumpForward(5);
+        SaveExtended();
+        _e.Land(inMemory);
+        _e.Jmp(Leave);
+        return start;
+    }
+
+    private byte* EmitLoadExtended()
+    {
+        byte* start = _e.Here;
+        _e.StoreState(StateOffset.SavedRax, Rax);
+        _e.MovRr(T1, Rcx);
+        _e.MovRr(T2, Rdx);
+        _e.Byte(0x9C);                  // pushfq
+        _e.Rm(0xF7, 0, State, StateOffset.Cr0, wide: false); // test dword cr0, TS | EM
+        _e.Dword((int)(Cr0Bits.Ts | Cr0Bits.Em));
+        byte* refused = _e.JumpForward(5);
+        XsaveOperands();
+        _e.Bytes([0x48, 0x0F, 0xAE, 0x29]); // xrstor64 [rcx]
+        _e.StoreStateImm(StateOffset.ExtendedInMemory, 0);
+        _e.Byte(0x9D);                  // popfq
+        RestoreScratch();
+        _e.Byte(0xC3);
+        _e.Land(refused);
+        _e.Byte(0x9D);
+        RestoreScratch();
+        _e.Bytes([0x48, 0x8D, 0x64, 0x24, 0x08]); // lea rsp, [rsp+8]: drop the return address
+        _e.StoreStateImm(StateOffset.ExitCode, (ulong)ExitCode.DeviceNotAvailable);
+        _e.Jmp(Exit);
+        return start;
+    }
+
+    private byte* EmitResolve(byte* helper)
+    {
+        byte* start = _e.Here;
+        SaveGuest();
+        _e.LoadState(Rbx, StateOffset.ExtendedInMemory);
+        _e.Rr(0x85, Rbx, Rbx);          // test rbx, rbx
+        byte* inMemory = _e.JumpForward(5);
+        SaveExtended();
+        _e.Land(inMemory);
+        _e.MovRr(Rdi, State);
+        _e.MovRr(Rsi, T1);
+        _e.Mov32Rr(Rdx, T2);
+        _e.Bytes([0x48, 0x8B, 0x0C, 0x24]); // mov rcx, [rsp]: the return address
+        CallAligned(helper);
+        _e.MovRr(T1, Rax);
+        _e.Rr(0x85, Rax, Rax);
+        byte* leave = _e.JumpForward(4);
+        ReloadExtendedUnlessInMemory();
+        LoadGuest();
+        _e.Byte(0xC3);
+        _e.Land(leave);
+        _e.Rr(0x83, 0, Rsp);
+        _e.Byte(8);
+        _e.Jmp(Leave);
+        return start;
+    }
+
+    private byte* EmitCommit(byte* helper)
+    {
+        byte* start = _e.Here;
+        SaveGuest();
+        _e.LoadState(Rbx, StateOffset.ExtendedInMemory);
+        _e.Rr(0x85, Rbx, Rbx);
+        byte* inMemory = _e.JumpForward(5);
+        SaveExtended();
+        _e.Land(inMemory);
+        _e.MovRr(Rdi, State);
+        CallAligned(helper);
+        ReloadExtendedUnlessInMemory();
+        LoadGuest();
+        _e.Byte(0xC3);
+        return start;
+    }
+
+    /// <summary>Calls C# from inside a called thunk: the return address has misaligned the stack by 8.</summary>
+    private void CallAligned(byte* helper)
+    {
+        _e.Rr(0x83, 5, Rsp);
+        _e.Byte(8);
+        _e.MovImm(Rax, (ulong)helper);
+        _e.Rr(0xFF, 2, Rax, wide: false);
+        _e.Rr(0x83, 0, Rsp);
+        _e.Byte(8);
+    }
+
+    /// <summary>RBX (callee-saved, so the helper kept it) says whether the extended state had been in registers.</summary>
+    private void ReloadExtendedUnlessInMemory()
+    {
+        _e.Rr(0x85, Rbx, Rbx);
+        byte* skip = _e.JumpForward(5);
+        XsaveOperands();
+        _e.Bytes([0x48, 0x0F, 0xAE, 0x29]); // xrstor64 [rcx]
+        _e.StoreStateImm(StateOffset.ExtendedInMemory, 0);
+        _e.Land(skip);
+    }
+
+    private void RestoreScratch()
+    {
+        _e.MovRr(Rcx, T1);
+        _e.MovRr(Rdx, T2);
+        _e.LoadState(Rax, StateOffset.SavedRax);
+    }
+
+    private void SaveGuest()
+    {
+        for (int guest = 0; guest < 12; guest++)
+        {
+            _e.StoreState(StateOffset.Gpr(guest), Of(guest));
+        }
+
+        _e.Byte(0x9C);                  // pushfq
+        _e.Rm(0x8F, 0, State, StateOffset.ArithmeticFlags, wide: false); // pop
+    }
+
+    private void LoadGuest()
+    {
+        _e.Rm(0xFF, 6, State, StateOffset.ArithmeticFlags, wide: false); // push
+        _e.Bytes([0x48, 0x81, 0x24, 0x24]); // and qword [rsp], arithmetic flags: never load TF, DF, AC
+        _e.Dword((int)RflagsBits.Arithmetic);
+        _e.Byte(0x9D);                  // popfq
+        for (int guest = 0; guest < 12; guest++)
+        {
+            _e.LoadState(Of(guest), StateOffset.Gpr(guest));
+        }
+    }
+
+    /// <summary>To memory, and the host's own FPU environment back. Clobbers RAX, RCX, RDX.</summary>
+    private void SaveExtended()
+    {
+        XsaveOperands();
+        _e.Bytes([0x48, 0x0F, 0xAE, 0x21]); // xsave64 [rcx]
+        _e.Rm(0xC7, 0, State, StateOffset.ExtendedInMemory);
+        _e.Dword(1);
+        _e.Rm(0x0FAE, 2, State, StateOffset.HostMxcsr, wide: false); // ldmxcsr
+        _e.Bytes([0xDB, 0xE3]);         // fninit
+        if (System.Runtime.Intrinsics.X86.Avx.IsSupported)
+        {
+            _e.Bytes([0xC5, 0xF8, 0x77]); // vzeroupper
+        }
+    }
+
+    private void XsaveOperands()
+    {
+        _e.Load(Rax, State, StateOffset.XsaveMask, wide: false);
+        _e.Load(Rdx, State, StateOffset.XsaveMask + 4, wide: false);
+        _e.LoadState(Rcx, StateOffset.Xsave);
+    }
+
+    private void Push(int reg)
+    {
+        if (reg >= 8)
+        {
+            _e.Byte(0x41);
+        }
+
+        _e.Byte(0x50 | (reg & 7));
+    }
+
+    private void Pop(int reg)
+    {
+        if (reg >= 8)
+        {
+            _e.Byte(0x41);
+        }
+
+        _e.Byte(0x58 | (reg & 7));
+    }
+}

@@ -1,0 +1,66 @@
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+internal sealed unsafe partial class Translator
+{
+    private void EmitCold(in ColdPart part)
+    {
+        Mark(part.Rip);
+        if (part.Kind == ColdKind.Link)
+        {
+            _stubs.Add((ushort)(_e.ToExecutable(part.Jump) - _blockCode));
+            _stubs.Add((ushort)(_e.Here - _blockCode));
+        }
+
+        byte* displacement = part.Jump;
+        _e.Land(displacement);
+        switch (part.Kind)
+        {
+            case ColdKind.LoadExtended:
+                _e.MovRr(Rcx, T1);
+                _e.StoreStateImm(StateOffset.Rip, part.Rip);
+                _e.Call(_thunks.LoadExtended);
+                _e.Jmp(part.Resume);
+                break;
+            case ColdKind.Resolve:
+                // The tag again, to get the address back.
+                EmitTlbTag((part.Data & AccessInfo.WriteBit) != 0);
+                RestoreFlagsIf(part.FlagsSaved);
+                _e.MovImm(T2, part.Data);
+                _e.Call(_thunks.Resolve);
+                _e.Jmp(part.Resume);
+                break;
+            case ColdKind.Careful:
+                RestoreFlagsIf(part.FlagsSaved);
+                EmitExitAt(part.Rip, ExitCode.Careful);
+                break;
+            case ColdKind.Link:
+                _e.StoreStateImm(StateOffset.Rip, part.Data);
+                _e.MovImm(T1, (ulong)_e.ToExecutable(displacement));
+                _e.StoreState(StateOffset.ExitHostPc, T1);
+                EmitExitTail(ExitCode.Link);
+                break;
+            case ColdKind.Poll:
+                _e.MovRr(Rcx, T1);
+                EmitExitAt(part.Data, ExitCode.Poll);
+                break;
+            case ColdKind.Miss:
+                _e.MovRr(Rcx, T1);
+                EmitExitAt(part.Data, ExitCode.Dispatch);
+                break;
+            case ColdKind.IndirectMiss:
+                RestoreFlagsIf(part.FlagsSaved);
+                EmitExitTail(ExitCode.Dispatch);
+                break;
+        }
+    }
+
+    private void RestoreFlagsIf(bool saved)
+    {
+        if (saved)
+        {
+            _e.RestoreFlags(StateOffset.SavedRax);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+using Iced.Intel;
+using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Memory;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+// Near jumps, calls and returns. All of them end the block.
+internal sealed unsafe partial class Translator
+{
+    private const int Jrcxz = 0xE3;
+    private const int JnzCondition = 5;
+    private const int JaeCondition = 3;
+
+    /// <summary>True if the instruction was a near transfer of control (and is translated).</summary>
+    private bool EmitControlFlow(in Instruction instruction)
+    {
+        switch (instruction.FlowControl)
+        {
+            case FlowControl.UnconditionalBranch when instruction.IsJmpShortOrNear:
+                EmitJump(instruction.NearBranchTarget);
+                return true;
+            case FlowControl.ConditionalBranch when instruction.IsJccShortOrNear:
+                EmitConditional((int)instruction.ConditionCode - 1, instruction.NearBranchTarget);
+                return true;
+            case FlowControl.ConditionalBranch when instruction.IsJcxShort || IsLoop(instruction):
+                EmitCountBranch(instruction);
+                return true;
+            case FlowControl.IndirectBranch when instruction.IsJmpNearIndirect:
+                EmitBranchOperand(instruction);
+                EmitIndirectJump();
+                return true;
+            case FlowControl.Call when instruction.IsCallNear:
+                EmitPushNextRip(instruction);
+                EmitJump(instruction.NearBranchTarget);
+                return true;
+            case FlowControl.IndirectCall when instruction.IsCallNearIndirect:
+                EmitBranchOperand(instruction);
+                _e.StoreState(StateOffset.Scratch, T1);
+                EmitPushNextRip(instruction);
+                _e.LoadState(T1, StateOffset.Scratch);
+                EmitIndirectJump();
+                return true;
+            case FlowControl.Return when instruction.Mnemonic == Mnemonic.Ret:
+                EmitReturn(instruction);
+                return true;
+            default:
+                return false;
+        }
+    }
+
+    private static bool IsLoop(in Instruction instruction) => instruction.Mnemonic is Mnemonic.Loop or Mnemonic.Loope or Mnemonic.Loopne;
+
+    /// <summary>Goes on at a known RIP; ends the block.</summary>
+    private void EmitJump(ulong target)
+    {
+        _ended = true;
+        EmitJumpTo(target);
+    }
+
+    private void EmitJumpTo(ulong target)
+    {
+        if (Careful)
+        {
+            EmitExitAt(target, ExitCode.CarefulDone);
+            return;
+        }
+
+        if (target <= _rip)
+        {
+            EmitPoll(target);
+        }
+
+        if (InPage(target))
+        {
+            EmitLinkable(-1, target);
+        }
+        else
+        {
+            EmitCrossPageJump(target);
+        }
+    }
+
+    /// <summary>JMP (-1) or Jcc to a block in this page: to its own stub until the run loop links it.</summary>
+    private void EmitLinkable(int condition, ulong target)
+    {
+        byte* jump = _e.JumpForward(condition);
+        _cold.Add(new ColdPart(ColdKind.Link, _rip, jump, null, target));
+    }
+
+    /// <summary>True if the target is in the same linear page, whose mapping the running block proves.</summary>
+    private bool InPage(ulong target)
+    {
+        ulong linear = _source.Linear + (target - _source.Rip);
+        if (CodeBits != 64)
+        {
+            linear = (uint)linear;
+        }
+
+        return _source.SecondPage == Block.NoPage && ((linear ^ _source.Linear) & ~GuestMemory.PageMask) == 0;
+    }
+
+    /// <summary>Leaves for the run loop, to go on at <paramref name="target"/>, if a request is pending. Keeps flags.</summary>
+    private void EmitPoll(ulong target)
+    {
+        _e.MovRr(T1, Rcx);
+        _e.LoadState(Rcx, StateOffset.ExitRequest);
+        byte* none = _e.ShortForward(Jrcxz);
+        byte* request = _e.JumpForward(-1);
+        _e.LandShort(none);
+        _e.MovRr(Rcx, T1);
+        _cold.Add(new ColdPart(ColdKind.Poll, _rip, request, null, target));
+    }
+
+    /// <summary>Another page may be mapped differently next time, so the jump cache (emptied with the TLB) is asked. Keeps flags.</summary>
+    private void EmitCrossPageJump(ulong target)
+    {
+        int entry = StateOffset.Jumps(_mode.Space()) + ((int)(target & (NativeJumpCache.Entries - 1)) * 16);
+        bool small = (long)target == (int)target;
+        if (!small)
+        {
+            _e.MovImm(T2, target);
+        }
+
+        _e.MovRr(T1, Rcx);
+        _e.LoadState(Rcx, entry);
+        if (small)
+        {
+            _e.Lea(Rcx, Rcx, (int)target);
+        }
+        else
+        {
+            _e.Rx(0x8D, Rcx, Rcx, T2, 0, 0);
+        }
+
+        byte* hit = _e.ShortForward(Jrcxz);
+        byte* miss = _e.JumpForward(-1);
+        _e.LandShort(hit);
+        _e.MovRr(Rcx, T1);
+        _e.Rm(0xFF, 4, State, entry + 8, wide: false);  // jmp [entry.code]
+        _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, null, target));
+    }
+
+    /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>
+    private void EmitIndirectJump()
+    {
+        _ended = true;
+        _e.StoreState(StateOffset.Rip, T1);
+        if (Careful)
+        {
+            EmitExitTail(ExitCode.CarefulDone);
+            return;
+        }
+
+        int jumps = StateOffset.Jumps(_mode.Space());
+        _e.SaveFlags(StateOffset.SavedRax);
+        _e.Mov32Rr(T2, T1);
+        _e.Rr(0x81, 4, T2, wide: false);        // and T2d, entries - 1
+        _e.Dword(NativeJumpCache.Entries - 1);
+        _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d, 4
+        _e.Byte(4);
+        _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
+        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, 0, flagsSaved: true));
+        _e.CmpStateImm8(StateOffset.ExitRequest, 0);
+        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, 0, flagsSaved: true));
+        _e.RestoreFlags(StateOffset.SavedRax);
+        _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
+    }
+
+    private void EmitConditional(int condition, ulong target)
+    {
+        _ended = true;
+        if (!Careful && InPage(target) && target > _rip)
+        {
+            EmitLinkable(condition, target);
+        }
+        else
+        {
+            byte* notTaken = _e.JumpForward(condition ^ 1);
+            EmitJumpTo(target);
+            _e.Land(notTaken);
+        }
+
+        EmitJumpTo(_nextRip);
+    }
+
+    /// <summary>LOOPcc and JrCXZ for each size of the count register; they keep flags.</summary>
+    private void EmitCountBranch(in Instruction instruction)
+    {
+        _ended = true;
+        int size = CountSize(instruction.Code);
+        byte* notTaken = null;
+        if (IsLoop(instruction))
+        {
+            _e.Lea(T2, Rcx, -1, wide: size == 8);
+            if (size == 2)
+            {
+                Emit16(0x89, T2, Rcx);          // mov cx, T2w
+            }
+            else
+            {
+                _e.MovRr(Rcx, T2);              // Lea has zero-extended
+            }
+
+            if (instruction.Mnemonic != Mnemonic.Loop)
+            {
+                notTaken = _e.JumpForward(instruction.Mnemonic == Mnemonic.Loope ? 5 : 4);
+            }
+        }
+
+        _e.MovRr(T1, Rcx);
+        if (size == 4)
+        {
+            _e.Mov32Rr(Rcx, Rcx);
+        }
+        else if (size == 2)
+        {
+            _e.Rr(0x0FB7, Rcx, Rcx, wide: false);
+        }
+
+        byte* zero = _e.ShortForward(Jrcxz);
+        _e.MovRr(Rcx, T1);
+        byte* nonzero = _e.JumpForward(-1);
+        _e.LandShort(zero);
+        _e.MovRr(Rcx, T1);
+        if (IsLoop(instruction))
+        {
+            byte* fallThrough = _e.JumpForward(-1);
+            _e.Land(nonzero);
+            EmitJumpTo(instruction.NearBranchTarget);
+            _e.Land(fallThrough);
+            if (notTaken != null)
+            {
+                _e.Land(notTaken);
+            }
+        }
+        else
+        {
+            EmitJumpTo(instruction.NearBranchTarget);
+            _e.Land(nonzero);
+        }
+
+        EmitJumpTo(_nextRip);
+    }
+
+    private static int CountSize(Code code) => code switch
+    {
+        Code.Loopne_rel8_16_CX or Code.Loopne_rel8_32_CX or Code.Loope_rel8_16_CX or Code.Loope_rel8_32_CX
+            or Code.Loop_rel8_16_CX or Code.Loop_rel8_32_CX or Code.Jcxz_rel8_16 or Code.Jcxz_rel8_32 => 2,
+        Code.Loopne_rel8_16_RCX or Code.Loopne_rel8_64_RCX or Code.Loope_rel8_16_RCX or Code.Loope_rel8_64_RCX
+            or Code.Loop_rel8_16_RCX or Code.Loop_rel8_64_RCX or Code.Jrcxz_rel8_16 or Code.Jrcxz_rel8_64 => 8,
+        _ => 4,
+    };
+
+    /// <summary>T1 = the target of an indirect near JMP or CALL.</summary>
+    private void EmitBranchOperand(in Instruction instruction)
+    {
+        int size = OperandSize(instruction);
+        if (instruction.Op0Kind == OpKind.Register)
+        {
+            int guest = GuestNumber(instruction.Op0Register);
+            int host = Of(guest);
+            if (host < 0)
+            {
+                _e.LoadState(T1, StateOffset.Gpr(guest));
+                host = T1;
+            }
+
+            EmitZeroExtend(T1, host, size);
+            return;
+        }
+
+        EmitOffset(instruction, 0);
+        EmitAccess(SegmentOf(instruction), size, read: true, write: false);
+        EmitLoadZeroExtended(T1, T1, size);
+    }
+
+    private static int OperandSize(in Instruction instruction)
+        => instruction.Op0Kind == OpKind.Register ? instruction.Op0Register.GetSize() : instruction.MemorySize.GetSize();
+
+    private void EmitPushNextRip(in Instruction instruction)
+        => EmitPushImmediate(-instruction.StackPointerIncrement, instruction.NextIP);
+
+    private void EmitReturn(in Instruction instruction)
+    {
+        int size = instruction.Code switch
+        {
+            Code.Retnw or Code.Retnw_imm16 => 2,
+            Code.Retnd or Code.Retnd_imm16 => 4,
+            _ => 8,
+        };
+        EmitStackAddress(0);
+        EmitAccess(SegmentSs, size, read: true, write: false);
+        EmitLoadZeroExtended(T1, T1, size);
+        EmitAdjustStack(size + (instruction.OpCount == 1 ? instruction.Immediate16 : 0));
+        EmitIndirectJump();
+    }
+
+    private void EmitZeroExtend(int to, int from, int size)
+    {
+        switch (size)
+        {
+            case 2:
+                _e.Rr(0x0FB7, to, from, wide: false);
+                break;
+            case 4:
+                _e.Mov32Rr(to, from);
+                break;
+            default:
+                _e.MovRr(to, from);
+                break;
+        }
+    }
+
+    private void EmitLoadZeroExtended(int to, int @base, int size)
+    {
+        switch (size)
+        {
+            case 2:
+                _e.Rm(0x0FB7, to, @base, 0, wide: false);
+                break;
+            case 4:
+                _e.Load(to, @base, 0, wide: false);
+                break;
+            default:
+                _e.Load(to, @base, 0);
+                break;
+        }
+    }
+
+    /// <summary>A 16-bit register-to-register instruction.</summary>
+    private void Emit16(int opcode, int reg, int rm)
+    {
+        _e.Byte(0x66);
+        _e.Rr(opcode, reg, rm, wide: false);
+    }
+}

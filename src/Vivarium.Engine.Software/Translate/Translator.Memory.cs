@@ -1,0 +1,137 @@
+using Iced.Intel;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+// Memory operands: T1 = offset in the segment, then T1 = host address.
+internal sealed unsafe partial class Translator
+{
+    private const int SegmentSs = 2;
+    private const int SegmentFs = 4;
+
+    private static int SegmentOf(in Instruction instruction) => instruction.MemorySegment - Register.ES;
+
+    /// <summary>T1 = the memory operand's offset plus <paramref name="adjust"/>, address size applied. Keeps flags.</summary>
+    private void EmitOffset(in Instruction instruction, int adjust)
+    {
+        Register @base = instruction.MemoryBase;
+        Register index = instruction.MemoryIndex;
+        ulong displacement = instruction.MemoryDisplacement64 + (ulong)adjust;
+        if (index == Register.None && (@base == Register.None || @base.GetFullRegister() == Register.RIP))
+        {
+            // Iced has added RIP already.
+            bool wide = CodeBits == 64 && (@base == Register.RIP || instruction.MemoryDisplSize == 8);
+            _e.MovImm(T1, wide ? displacement : NoBase(instruction, displacement));
+            return;
+        }
+
+        int size = (@base != Register.None ? @base : index).GetSize();
+        int baseHost = @base == Register.None ? -1 : HostOrLoad(@base, T1);
+        int indexHost = index == Register.None ? -1 : HostOrLoad(index, T2);
+        int disp = (int)displacement;
+        bool is64 = size == 8;
+        if (indexHost < 0)
+        {
+            _e.Lea(T1, baseHost, disp, is64);
+        }
+        else
+        {
+            int scale = instruction.MemoryIndexScale switch { 1 => 0, 2 => 1, 4 => 2, _ => 3 };
+            if (baseHost < 0)
+            {
+                _e.RxNoBase(0x8D, T1, indexHost, scale, disp, is64);
+            }
+            else
+            {
+                _e.Rx(0x8D, T1, baseHost, indexHost, scale, disp, is64);
+            }
+        }
+
+        if (size == 2)
+        {
+            _e.Rr(0x0FB7, T1, T1, wide: false); // movzx T1d, T1w
+        }
+    }
+
+    /// <summary>A bare displacement: sign-extended in 64-bit mode unless the address size is 32.</summary>
+    private ulong NoBase(in Instruction instruction, ulong displacement) => CodeBits switch
+    {
+        64 when instruction.MemoryBase == Register.EIP => (uint)displacement,
+        64 => displacement,
+        _ => instruction.MemoryDisplSize == 2 ? (ushort)displacement : (uint)displacement,
+    };
+
+    private int HostOrLoad(Register register, int scratch)
+    {
+        int guest = GuestNumber(register);
+        int host = Of(guest);
+        if (host >= 0)
+        {
+            return host;
+        }
+
+        _e.LoadState(scratch, StateOffset.Gpr(guest));
+        return scratch;
+    }
+
+    /// <summary>
+    /// T1 = offset in a segment becomes T1 = host address of <paramref name="size"/> accessible bytes. T2 is lost; flags
+    /// and all else are kept. On failure the instruction faults, or runs by its careful translation.
+    /// </summary>
+    private void EmitAccess(int segment, int size, bool read, bool write)
+    {
+        var info = new AccessInfo(size, read, write, segment);
+        if (Careful)
+        {
+            _e.MovImm(T2, info.Word);
+            _e.Call(_thunks.ResolveCareful);
+            return;
+        }
+
+        bool checkLimit = CodeBits != 64 && !IsFlat(segment);
+        _e.SaveFlags(StateOffset.SavedRax);
+        if (checkLimit)
+        {
+            int offset = StateOffset.Segment(segment);
+            _e.Lea(T2, T1, size - 1);
+            _e.Rm(0x3B, T2, State, offset + (write ? StateOffset.SegmentWriteEnd : StateOffset.SegmentReadEnd)); // cmp
+            _cold.Add(new ColdPart(ColdKind.Careful, _rip, _e.JumpForward(3), null, 0, flagsSaved: true));       // jae
+            _e.Rm(0x03, T1, State, offset + StateOffset.SegmentBase, wide: false); // add, modulo 4 GiB
+        }
+        else if (CodeBits == 64 && segment >= SegmentFs)
+        {
+            _e.Rm(0x03, T1, State, StateOffset.Segment(segment) + StateOffset.SegmentBase);
+        }
+
+        _e.Mov32Rr(T2, T1);
+        _e.Rr(0xC1, 5, T2, wide: false);        // shr T2d, 12
+        _e.Byte(12);
+        _e.Byte(0x45);                          // movzx T2d, T2b
+        _e.Bytes([0x0F, 0xB6, 0xED]);
+        EmitTlbTag(write);
+        _e.Rr(0x81, 7, T1);                     // cmp T1, 4096 - size
+        _e.Dword(4096 - size);
+        byte* miss = _e.JumpForward(7);         // ja
+        _e.Rx(0x03, T1, State, T2, 3, Tlb + HostPageOffset);
+        _e.RestoreFlags(StateOffset.SavedRax);
+        _cold.Add(new ColdPart(ColdKind.Resolve, _rip, miss, _e.Here, info.Word, flagsSaved: true));
+    }
+
+    private int Tlb => StateOffset.Tlb(_mode.Space());
+
+    private const int HostPageOffset = 2 * 8 * NativeTlb.Entries;
+
+    /// <summary>XOR T1 with the tag of entry T2: the offset in the page remains if it is the right one.</summary>
+    private void EmitTlbTag(bool write) => _e.Rx(0x33, T1, State, T2, 3, Tlb + (write ? 8 * NativeTlb.Entries : 0));
+
+    private bool IsFlat(int segment) => (_mode & BlockMode.Flat) != 0 && segment < SegmentFs;
+
+    /// <summary>After an instruction that wrote to memory: a careful one may have written to the bounce buffer.</summary>
+    private void EmitCommit()
+    {
+        if (Careful)
+        {
+            _e.Call(_thunks.Commit);
+        }
+    }
+}

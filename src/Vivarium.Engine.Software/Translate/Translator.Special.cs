@@ -1,0 +1,158 @@
+using Iced.Intel;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+// Instructions that need more than new names for their operands.
+internal sealed unsafe partial class Translator
+{
+    private bool EmitSpecial(in Instruction instruction)
+    {
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.Lea:
+                EmitLea(instruction);
+                return true;
+            case Mnemonic.Nop or Mnemonic.Prefetchnta or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1
+                or Mnemonic.Prefetcht2 or Mnemonic.Prefetchw or Mnemonic.Prefetch or Mnemonic.Prefetchwt1
+                or Mnemonic.Reservednop or Mnemonic.Endbr32 or Mnemonic.Endbr64 or Mnemonic.Cldemote
+                or Mnemonic.Rdsspd or Mnemonic.Rdsspq:
+                // No access, no fault, no effect.
+                return true;
+            case Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc
+                when instruction.Op0Kind == OpKind.Memory && instruction.Op1Kind == OpKind.Register:
+                EmitBitString(instruction);
+                return true;
+            case Mnemonic.Rdtsc when (_mode & BlockMode.Rdtsc) != 0:
+                EmitRdtsc();
+                return true;
+            case Mnemonic.Maskmovdqu or Mnemonic.Maskmovq or Mnemonic.Vmaskmovdqu:
+                EmitTrap(instruction);
+                return true;
+            default:
+                return false;
+        }
+    }
+
+    private void EmitLea(in Instruction instruction)
+    {
+        EmitOffset(instruction, 0);
+        int size = instruction.Op0Register.GetSize();
+        if (size == 4)
+        {
+            _e.Mov32Rr(T1, T1);
+        }
+
+        EmitWriteGuest(GuestNumber(instruction.Op0Register), T1, size);
+    }
+
+    /// <summary>
+    /// BT family with a register as bit offset into memory: the offset reaches beyond the operand (SDM, BT: the address
+    /// is that of the operand-sized word that holds the bit), and the bit within it is what remains.
+    /// </summary>
+    private void EmitBitString(in Instruction instruction)
+    {
+        int size = instruction.Op1Register.GetSize();
+        int guest = GuestNumber(instruction.Op1Register);
+        EmitOffset(instruction, 0);
+        _e.SaveFlags(StateOffset.SavedRax);
+        EmitBitOffset(guest, size);
+        _e.Rr(0xC1, 7, T2);                     // sar T2, 3
+        _e.Byte(3);
+        _e.Rr(0x83, 4, T2);                     // and T2, -size
+        _e.Byte(-size);
+        _e.RestoreFlags(StateOffset.SavedRax);
+        int addressSize = AddressSize(instruction);
+        _e.Rx(0x8D, T1, T1, T2, 0, 0, wide: addressSize == 8);
+        if (addressSize == 2)
+        {
+            _e.Rr(0x0FB7, T1, T1, wide: false);
+        }
+
+        bool write = instruction.Mnemonic != Mnemonic.Bt;
+        EmitAccess(SegmentOf(instruction), size, read: true, write);
+        _e.SaveFlags(StateOffset.SavedRax);
+        EmitBitOffset(guest, size);
+        _e.Rr(0x83, 4, T2);                     // and T2, bits - 1
+        _e.Byte((size * 8) - 1);
+        _e.RestoreFlags(StateOffset.SavedRax);
+
+        Instruction host = instruction;
+        host.SegmentPrefix = Register.None;
+        host.Op1Register = Renumber(instruction.Op1Register, T2);
+        host.MemoryBase = Register.R14;
+        host.MemoryIndex = Register.None;
+        host.MemoryIndexScale = 1;
+        host.MemoryDisplacement64 = 0;
+        host.MemoryDisplSize = 0;
+        if (!_encoder.TryEncode(host))
+        {
+            EmitTrap(instruction);
+            return;
+        }
+
+        if (write)
+        {
+            EmitCommit();
+        }
+    }
+
+    /// <summary>T2 = the guest register, sign-extended. RAX holds the flags, so it comes from its slot.</summary>
+    private void EmitBitOffset(int guest, int size)
+    {
+        int host = Of(guest);
+        if (host is < 0 or Rax)
+        {
+            int offset = host == Rax ? StateOffset.SavedRax : StateOffset.Gpr(guest);
+            switch (size)
+            {
+                case 2:
+                    _e.Rm(0x0FBF, T2, State, offset);
+                    break;
+                case 4:
+                    _e.Rm(0x63, T2, State, offset);
+                    break;
+                default:
+                    _e.LoadState(T2, offset);
+                    break;
+            }
+
+            return;
+        }
+
+        switch (size)
+        {
+            case 2:
+                _e.Rr(0x0FBF, T2, host);
+                break;
+            case 4:
+                _e.Rr(0x63, T2, host);
+                break;
+            default:
+                _e.MovRr(T2, host);
+                break;
+        }
+    }
+
+    private int AddressSize(in Instruction instruction)
+    {
+        Register register = instruction.MemoryBase != Register.None ? instruction.MemoryBase : instruction.MemoryIndex;
+        return register != Register.None && register != Register.RIP && register != Register.EIP
+            ? register.GetSize()
+            : register == Register.EIP ? 4 : CodeBits == 64 ? 8 : instruction.MemoryDisplSize == 2 ? 2 : 4;
+    }
+
+    /// <summary>The guest's TSC is the host's plus an offset; flags are kept.</summary>
+    private void EmitRdtsc()
+    {
+        _e.Bytes([0x0F, 0x31]);
+        _e.Store(State, StateOffset.Scratch, Rax, wide: false);
+        _e.Store(State, StateOffset.Scratch + 4, Rdx, wide: false);
+        _e.LoadState(T1, StateOffset.Scratch);
+        _e.LoadState(T2, StateOffset.TscOffset);
+        _e.Rx(0x8D, T1, T1, T2, 0, 0);
+        _e.StoreState(StateOffset.Scratch, T1);
+        _e.Load(Rax, State, StateOffset.Scratch, wide: false);
+        _e.Load(Rdx, State, StateOffset.Scratch + 4, wide: false);
+    }
+}

@@ -1,0 +1,203 @@
+using Iced.Intel;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+// PUSH, POP, LEAVE: the stack is guest memory like any other; the stack pointer moves only when nothing can fault any more.
+internal sealed unsafe partial class Translator
+{
+    private bool EmitStackOperation(in Instruction instruction)
+    {
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.Push:
+                EmitPush(instruction);
+                return true;
+            case Mnemonic.Pop:
+                EmitPop(instruction);
+                return true;
+            case Mnemonic.Leave:
+                EmitLeave(instruction);
+                return true;
+            default:
+                return false;
+        }
+    }
+
+    private void EmitPush(in Instruction instruction)
+    {
+        int size = -instruction.StackPointerIncrement;
+        switch (instruction.Op0Kind)
+        {
+            case OpKind.Register:
+                int guest = GuestNumber(instruction.Op0Register);
+                int host = Of(guest);
+                EmitStackAddress(-size);
+                EmitAccess(SegmentSs, size, read: false, write: true);
+                if (host < 0)
+                {
+                    _e.LoadState(T2, StateOffset.Gpr(guest));
+                    host = T2;
+                }
+
+                EmitStoreSized(T1, host, size);
+                break;
+            case OpKind.Memory:
+                EmitOffset(instruction, 0);
+                EmitAccess(SegmentOf(instruction), size, read: true, write: false);
+                EmitLoadZeroExtended(T2, T1, size);
+                _e.StoreState(StateOffset.Scratch, T2);
+                EmitStackAddress(-size);
+                EmitAccess(SegmentSs, size, read: false, write: true);
+                _e.LoadState(T2, StateOffset.Scratch);
+                EmitStoreSized(T1, T2, size);
+                break;
+            default:
+                EmitPushImmediate(size, instruction.GetImmediate(0));
+                return;
+        }
+
+        EmitCommit();
+        EmitAdjustStack(-size);
+    }
+
+    private void EmitPushImmediate(int size, ulong value)
+    {
+        EmitStackAddress(-size);
+        EmitAccess(SegmentSs, size, read: false, write: true);
+        _e.MovImm(T2, value);
+        EmitStoreSized(T1, T2, size);
+        EmitCommit();
+        EmitAdjustStack(-size);
+    }
+
+    private void EmitPop(in Instruction instruction)
+    {
+        int size = instruction.StackPointerIncrement;
+        EmitStackAddress(0);
+        EmitAccess(SegmentSs, size, read: true, write: false);
+        EmitLoadZeroExtended(T2, T1, size);
+        if (instruction.Op0Kind == OpKind.Register)
+        {
+            int guest = GuestNumber(instruction.Op0Register);
+            _e.StoreState(StateOffset.Scratch, T2);
+            EmitAdjustStack(size);
+            _e.LoadState(T2, StateOffset.Scratch);
+            EmitWriteGuest(guest, T2, size);
+            return;
+        }
+
+        // The operand's address counts the stack pointer as already moved (SDM, POP).
+        _e.StoreState(StateOffset.Scratch, T2);
+        bool viaStack = instruction.MemoryBase.IsGPR() && GuestNumber(instruction.MemoryBase) == 4;
+        EmitOffset(instruction, viaStack ? size : 0);
+        EmitAccess(SegmentOf(instruction), size, read: false, write: true);
+        _e.LoadState(T2, StateOffset.Scratch);
+        EmitStoreSized(T1, T2, size);
+        EmitCommit();
+        EmitAdjustStack(size);
+    }
+
+    private void EmitLeave(in Instruction instruction)
+    {
+        int size = instruction.Code switch { Code.Leavew => 2, Code.Leaved => 4, _ => 8 };
+        int bits = _mode.StackBits();
+        EmitZeroExtend(T1, Rbp, bits / 8);
+        EmitAccess(SegmentSs, size, read: true, write: false);
+        EmitLoadZeroExtended(T2, T1, size);
+        switch (bits)
+        {
+            case 64:
+                _e.Lea(GuestRsp, Rbp, size);
+                break;
+            case 32:
+                _e.Lea(GuestRsp, Rbp, size, wide: false);
+                break;
+            default:
+                _e.Lea(T1, Rbp, size, wide: false);
+                Emit16(0x89, T1, GuestRsp);
+                break;
+        }
+
+        EmitWriteGuest(5, T2, size);
+    }
+
+    /// <summary>T1 = stack pointer + <paramref name="offset"/>, wrapped to the stack's address size.</summary>
+    private void EmitStackAddress(int offset)
+    {
+        switch (_mode.StackBits())
+        {
+            case 64:
+                _e.Lea(T1, GuestRsp, offset);
+                break;
+            case 32:
+                _e.Lea(T1, GuestRsp, offset, wide: false);
+                break;
+            default:
+                _e.Lea(T1, GuestRsp, offset, wide: false);
+                _e.Rr(0x0FB7, T1, T1, wide: false);
+                break;
+        }
+    }
+
+    /// <summary>Moves the stack pointer. T2 may be lost.</summary>
+    private void EmitAdjustStack(int by)
+    {
+        switch (_mode.StackBits())
+        {
+            case 64:
+                _e.Lea(GuestRsp, GuestRsp, by);
+                break;
+            case 32:
+                _e.Lea(GuestRsp, GuestRsp, by, wide: false);
+                break;
+            default:
+                _e.Lea(T2, GuestRsp, by, wide: false);
+                Emit16(0x89, T2, GuestRsp);
+                break;
+        }
+    }
+
+    private void EmitStoreSized(int @base, int reg, int size)
+    {
+        if (size == 2)
+        {
+            _e.Byte(0x66);
+        }
+
+        _e.Store(@base, 0, reg, wide: size == 8);
+    }
+
+    /// <summary>Guest register = scratch register, with the merge rules of the size.</summary>
+    private void EmitWriteGuest(int guest, int from, int size)
+    {
+        int host = Of(guest);
+        if (host < 0)
+        {
+            if (size == 2)
+            {
+                _e.Byte(0x66);
+                _e.Store(State, StateOffset.Gpr(guest), from, wide: false);
+            }
+            else
+            {
+                _e.StoreState(StateOffset.Gpr(guest), from); // 32-bit values are zero-extended already
+            }
+
+            return;
+        }
+
+        switch (size)
+        {
+            case 2:
+                Emit16(0x89, from, host);
+                break;
+            case 4:
+                _e.Mov32Rr(host, from);
+                break;
+            default:
+                _e.MovRr(host, from);
+                break;
+        }
+    }
+}

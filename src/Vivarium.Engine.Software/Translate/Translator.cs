@@ -1,0 +1,541 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Iced.Intel;
+using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Decode;
+using Vivarium.Engine.Software.Privileged;
+using Vivarium.Memory;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+/// <summary>Guest code to be translated: where it stands for the guest, and its bytes.</summary>
+internal readonly unsafe struct CodeSource
+{
+    public required ulong Rip { get; init; }
+
+    /// <summary>Linear address of the first byte.</summary>
+    public required ulong Linear { get; init; }
+
+    public required ulong Gpa { get; init; }
+
+    public required byte* Bytes { get; init; }
+
+    /// <summary>Bytes up to the end of the page; for an instruction that crosses it, up to 15 bytes of both pages.</summary>
+    public required int Length { get; init; }
+
+    /// <summary>GPA of the second page, for an instruction that crosses pages; else <see cref="Block.NoPage"/>.</summary>
+    public ulong SecondPage { get; init; }
+}
+
+/// <summary>
+/// Turns a basic block of guest code into host code. This file: the block as a whole and ordinary instructions; beside
+/// it, one file each for memory operands, control flow, the stack and instructions that need more than re-encoding.
+/// </summary>
+internal sealed unsafe partial class Translator
+{
+    /// <summary>Most guest instructions in a block.</summary>
+    private const int MaxInstructions = 64;
+
+    /// <summary>More than any block's translation takes.</summary>
+    private const int MaxBlockBytes = 60 << 10;
+
+    private readonly Emitter _e;
+    private readonly TranslationCache _cache;
+    private readonly Thunks _thunks;
+    private readonly InstructionEncoder _encoder;
+    private readonly CodeTraitsTable _traits = new();
+    private readonly GuestCode _guest = new();
+    private readonly List<ushort> _map = [];
+    private readonly List<ColdPart> _cold = [];
+    private readonly List<ushort> _stubs = [];
+
+    private CodeSource _source;
+    private BlockMode _mode;
+    private byte* _blockCode;
+
+    /// <summary>RIP of the instruction being translated, and of the next.</summary>
+    private ulong _rip;
+    private ulong _nextRip;
+    private bool _extendedChecked;
+    private bool _ended;
+
+    public Translator(Emitter emitter, TranslationCache cache, Thunks thunks)
+    {
+        _e = emitter;
+        _cache = cache;
+        _thunks = thunks;
+        _encoder = new InstructionEncoder(emitter);
+    }
+
+    /// <summary>Trapped instructions, by the index that their exits carry. Cleared with the cache.</summary>
+    public List<Instruction> Traps { get; } = [];
+
+    /// <summary>Instruction forms that the CPU model does not offer raise #UD.</summary>
+    public required Func<Code, bool> Offered { get; init; }
+
+    public long InstructionCount { get; private set; }
+
+    private bool Careful => (_mode & BlockMode.Careful) != 0;
+
+    private int CodeBits => _mode.CodeBits();
+
+    /// <summary>True if the cache may be too full for another block.</summary>
+    public bool NeedsRoom => _cache.Free < MaxBlockBytes * 2;
+
+    /// <summary>Translates one block; null if the first instruction needs bytes beyond <see cref="CodeSource.Length"/>.</summary>
+    public Block? Translate(in CodeSource source, BlockMode mode)
+    {
+        _source = source;
+        _mode = mode;
+        _map.Clear();
+        _cold.Clear();
+        _stubs.Clear();
+        _extendedChecked = false;
+        _ended = false;
+        _blockCode = _cache.Next;
+        _e.Start(_cache.ToWritable(_blockCode), _blockCode);
+        _guest.Start(CodeBits, source.Rip, source.Bytes, source.Length);
+        _rip = source.Rip;
+
+        int count = 0;
+        int length = 0;
+        int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
+        while (!_ended)
+        {
+            if (count == limit)
+            {
+                EmitJump(_rip);
+                break;
+            }
+
+            byte* start = _guest.Position;
+            _guest.Decode(out Instruction instruction);
+            if (instruction.Code == Code.INVALID && _guest.RanOut)
+            {
+                if (count == 0)
+                {
+                    return null;
+                }
+
+                EmitJump(_rip);
+                break;
+            }
+
+            count++;
+            length = (int)(_guest.Position - source.Bytes);
+            Mark(_rip);
+            _nextRip = Truncate(_rip + (ulong)(_guest.Position - start));
+            EmitInstruction(instruction, start);
+            _rip = _nextRip;
+        }
+
+        foreach (ref readonly ColdPart part in CollectionsMarshal.AsSpan(_cold))
+        {
+            EmitCold(part);
+        }
+
+        InstructionCount += count;
+        return new Block
+        {
+            Key = new BlockKey(source.Gpa, source.Rip, mode),
+            Code = _blockCode,
+            CodeLength = (int)(_e.Here - _blockCode),
+            GuestLength = length,
+            SecondPage = source.SecondPage,
+            Map = [.. _map],
+            JumpStubs = [.. _stubs],
+        };
+    }
+
+    private ulong Truncate(ulong rip) => CodeBits switch { 64 => rip, 32 => (uint)rip, _ => (uint)rip };
+
+    private void EmitInstruction(in Instruction instruction, byte* start)
+    {
+        if (instruction.Code == Code.INVALID || !Offered(instruction.Code))
+        {
+            EmitExit(ExitCode.InvalidOpcode);
+            return;
+        }
+
+        if (PrivilegedTable.Find(instruction) != null)
+        {
+            EmitTrap(instruction);
+            return;
+        }
+
+        CodeTraits traits = _traits.Get(instruction);
+        if (traits.Extended != ExtendedKind.None && !EmitExtendedCheck(traits.Extended))
+        {
+            return;
+        }
+
+        if (EmitControlFlow(instruction) || EmitStackOperation(instruction) || EmitSpecial(instruction))
+        {
+            return;
+        }
+
+        if (CodeBits == 64 && CanCopy(instruction))
+        {
+            _e.Bytes(new ReadOnlySpan<byte>(start, (int)(_guest.Position - start)));
+            return;
+        }
+
+        EmitRenamed(instruction, traits);
+    }
+
+    /// <summary>True if the guest's bytes can run as they are: no memory, and only registers that have their own places.</summary>
+    private static bool CanCopy(in Instruction instruction)
+    {
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            switch (instruction.GetOpKind(i))
+            {
+                case OpKind.Register:
+                    Register register = instruction.GetOpRegister(i);
+                    if (register.IsGPR() && OfGuest(register) != GuestNumber(register))
+                    {
+                        return false;
+                    }
+
+                    break;
+                case >= OpKind.Immediate8 and <= OpKind.Immediate32to64:
+                    break;
+                default:
+                    return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Number of a general register in the guest's encoding; AH-BH count as AL-BL.</summary>
+    private static int GuestNumber(Register register)
+        => register is >= Register.AH and <= Register.BH
+            ? register - Register.AH
+            : register.GetFullRegister() - Register.RAX;
+
+    private static int OfGuest(Register register) => Of(GuestNumber(register));
+
+    /// <summary>The register of the same width with another number.</summary>
+    private static Register Renumber(Register register, int number) => register.GetSize() switch
+    {
+        1 => number < 4 ? Register.AL + number : Register.SPL + (number - 4),
+        2 => Register.AX + number,
+        4 => Register.EAX + number,
+        _ => Register.RAX + number,
+    };
+
+    private static bool IsHighByte(Register register) => register is >= Register.AH and <= Register.BH;
+
+    private void EmitRenamed(in Instruction original, CodeTraits traits)
+    {
+        Instruction instruction = original;
+        instruction.SegmentPrefix = Register.None;
+        ToLongModeForm(ref instruction);
+
+        int memory = MemoryOperand(instruction);
+        if (memory >= 0)
+        {
+            if (instruction.IsVsib)
+            {
+                EmitExit(ExitCode.InvalidOpcode);
+                return;
+            }
+
+            EmitOffset(original, 0);
+            EmitAccess(SegmentOf(original), instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory);
+        }
+
+        // R12-R15 of the guest come from the state block into scratch registers, and go back where written.
+        Scratches scratches = default;
+        Register highByte = Register.None;
+        bool rex = memory >= 0;
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) != OpKind.Register)
+            {
+                continue;
+            }
+
+            Register register = instruction.GetOpRegister(i);
+            if (!register.IsGPR())
+            {
+                continue;
+            }
+
+            if (IsHighByte(register))
+            {
+                highByte = register;
+                continue;
+            }
+
+            int guest = GuestNumber(register);
+            int host = Of(guest);
+            if (host < 0)
+            {
+                host = EmitScratch(ref scratches, guest, original, memory >= 0, traits.Writes(i));
+            }
+
+            if (host != guest)
+            {
+                instruction.SetOpRegister(i, Renumber(register, host));
+                rex = true;
+            }
+        }
+
+        if (memory >= 0)
+        {
+            instruction.MemoryBase = Register.R14;
+            instruction.MemoryIndex = Register.None;
+            instruction.MemoryIndexScale = 1;
+            instruction.MemoryDisplacement64 = 0;
+            instruction.MemoryDisplSize = 0;
+        }
+
+        bool swapped = rex && highByte != Register.None;
+        if (swapped)
+        {
+            EmitHighByte(ref instruction, highByte);
+        }
+
+        if (!_encoder.TryEncode(instruction))
+        {
+            EmitTrap(original);
+            return;
+        }
+
+        if (swapped && !UsesScratchForHighByte(original))
+        {
+            EmitSwapHighByte(highByte);
+        }
+
+        EmitStoreScratches(scratches);
+        if (memory >= 0 && traits.WritesMemory)
+        {
+            EmitCommit();
+        }
+    }
+
+    /// <summary>Which guest registers of one instruction stand in which scratch registers.</summary>
+    [InlineArray(3)]
+    private struct Scratches
+    {
+        private (int Guest, int Host, bool Written, bool Used) _first;
+    }
+
+    /// <summary>
+    /// Loads a guest register that has no place of its own. Two scratch registers are free, or one beside a memory
+    /// operand; an instruction that needs one more (BMI forms only, which read all operands before they write)
+    /// borrows a register that it does not name.
+    /// </summary>
+    private int EmitScratch(ref Scratches scratches, int guest, in Instruction original, bool memory, bool written)
+    {
+        int i = 0;
+        for (; scratches[i].Used; i++)
+        {
+            if (scratches[i].Guest == guest)
+            {
+                scratches[i].Written |= written;
+                return scratches[i].Host;
+            }
+        }
+
+        int host = i == 0 ? T2 : i == 1 && !memory ? T1 : Borrowable(original);
+        if (host < T2)
+        {
+            _e.StoreState(StateOffset.Scratch, host);
+        }
+
+        _e.LoadState(host, StateOffset.Gpr(guest));
+        scratches[i] = (guest, host, written, true);
+        return host;
+    }
+
+    private void EmitStoreScratches(Scratches scratches)
+    {
+        foreach ((int guest, int host, bool written, bool used) in scratches)
+        {
+            if (!used)
+            {
+                return;
+            }
+
+            if (written)
+            {
+                _e.StoreState(StateOffset.Gpr(guest), host);
+            }
+
+            if (host < T2)
+            {
+                _e.LoadState(host, StateOffset.Scratch);
+            }
+        }
+    }
+
+    private static int Borrowable(in Instruction instruction)
+    {
+        ReadOnlySpan<int> candidates = [Rbx, Rsi, Rdi, Rbp];
+        foreach (int candidate in candidates)
+        {
+            bool named = false;
+            for (int i = 0; i < instruction.OpCount; i++)
+            {
+                named |= instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR()
+                    && GuestNumber(instruction.GetOpRegister(i)) == candidate;
+            }
+
+            if (!named)
+            {
+                return candidate;
+            }
+        }
+
+        throw new InvalidOperationException("an instruction with five register operands");
+    }
+
+    private static int MemoryOperand(in Instruction instruction)
+    {
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Memory)
+            {
+                return i;
+            }
+        }
+
+        return -1;
+    }
+
+    /// <summary>
+    /// AH-BH cannot be named beside a REX prefix: the two low bytes change places around the instruction. CMPXCHG
+    /// uses AL itself, so there the operand (a source) is copied to the scratch register instead.
+    /// </summary>
+    private void EmitHighByte(ref Instruction instruction, Register highByte)
+    {
+        EmitSwapHighByte(highByte);
+        int low = highByte - Register.AH;
+        Register replacement = Register.AL + low;
+        if (UsesScratchForHighByte(instruction))
+        {
+            _e.MovRr(T2, low);
+            EmitSwapHighByte(highByte);
+            replacement = Register.R13L;
+        }
+
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i) == highByte)
+            {
+                instruction.SetOpRegister(i, replacement);
+            }
+        }
+    }
+
+    private static bool UsesScratchForHighByte(in Instruction instruction) => instruction.Mnemonic == Mnemonic.Cmpxchg;
+
+    private void EmitSwapHighByte(Register highByte)
+    {
+        int low = highByte - Register.AH;
+        _e.Byte(0x86); // xchg
+        _e.Byte(0xC0 | ((4 + low) << 3) | low);
+    }
+
+    /// <summary>Replaces encodings that 64-bit mode lacks by ones that it has.</summary>
+    private static void ToLongModeForm(ref Instruction instruction)
+    {
+        instruction.Code = instruction.Code switch
+        {
+            Code.Inc_r16 => Code.Inc_rm16,
+            Code.Inc_r32 => Code.Inc_rm32,
+            Code.Dec_r16 => Code.Dec_rm16,
+            Code.Dec_r32 => Code.Dec_rm32,
+            Code.Mov_AL_moffs8 => Code.Mov_r8_rm8,
+            Code.Mov_AX_moffs16 => Code.Mov_r16_rm16,
+            Code.Mov_EAX_moffs32 => Code.Mov_r32_rm32,
+            Code.Mov_RAX_moffs64 => Code.Mov_r64_rm64,
+            Code.Mov_moffs8_AL => Code.Mov_rm8_r8,
+            Code.Mov_moffs16_AX => Code.Mov_rm16_r16,
+            Code.Mov_moffs32_EAX => Code.Mov_rm32_r32,
+            Code.Mov_moffs64_RAX => Code.Mov_rm64_r64,
+            Code.Add_rm8_imm8_82 => Code.Add_rm8_imm8,
+            Code.Or_rm8_imm8_82 => Code.Or_rm8_imm8,
+            Code.Adc_rm8_imm8_82 => Code.Adc_rm8_imm8,
+            Code.Sbb_rm8_imm8_82 => Code.Sbb_rm8_imm8,
+            Code.And_rm8_imm8_82 => Code.And_rm8_imm8,
+            Code.Sub_rm8_imm8_82 => Code.Sub_rm8_imm8,
+            Code.Xor_rm8_imm8_82 => Code.Xor_rm8_imm8,
+            Code.Cmp_rm8_imm8_82 => Code.Cmp_rm8_imm8,
+            _ => instruction.Code,
+        };
+    }
+
+    /// <summary>
+    /// Brings the extended state into the host's registers before the block's first instruction that needs it.
+    /// False (and the block ended with #UD) if the mode forbids this kind.
+    /// </summary>
+    private bool EmitExtendedCheck(ExtendedKind kind)
+    {
+        bool allowed = kind switch
+        {
+            ExtendedKind.X87 => true,
+            ExtendedKind.Mmx => (_mode & BlockMode.Emulate) == 0,
+            ExtendedKind.Sse => (_mode & BlockMode.Sse) != 0,
+            ExtendedKind.Avx => (_mode & BlockMode.Avx) != 0,
+            _ => (_mode & BlockMode.Avx512) != 0,
+        };
+        if (!allowed)
+        {
+            EmitExit(ExitCode.InvalidOpcode);
+            return false;
+        }
+
+        if (_extendedChecked)
+        {
+            return true;
+        }
+
+        _extendedChecked = true;
+        _e.MovRr(T1, Rcx);
+        _e.LoadState(Rcx, StateOffset.ExtendedInMemory);
+        byte* loaded = _e.ShortForward(0xE3);   // jrcxz
+        byte* cold = _e.JumpForward(-1);
+        _e.LandShort(loaded);
+        _e.MovRr(Rcx, T1);
+        _cold.Add(new ColdPart(ColdKind.LoadExtended, _rip, cold, _e.Here));
+        return true;
+    }
+
+    /// <summary>Ends the block: back to the run loop at the present instruction.</summary>
+    private void EmitExit(ExitCode code)
+    {
+        EmitExitAt(_rip, code);
+        _ended = true;
+    }
+
+    private void EmitExitAt(ulong rip, ExitCode code)
+    {
+        _e.StoreStateImm(StateOffset.Rip, rip);
+        EmitExitTail(code);
+    }
+
+    /// <summary>S-&gt;Rip is set.</summary>
+    private void EmitExitTail(ExitCode code)
+    {
+        _e.StoreStateImm(StateOffset.ExitCode, (ulong)code);
+        _e.Jmp(_thunks.Exit);
+    }
+
+    private void EmitTrap(in Instruction instruction)
+    {
+        _e.StoreStateImm(StateOffset.ExitInfo, (ulong)Traps.Count);
+        Traps.Add(instruction);
+        EmitExit(ExitCode.Trap);
+    }
+
+    private void Mark(ulong rip)
+    {
+        _map.Add((ushort)(_e.Here - _blockCode));
+        _map.Add((ushort)(rip - _source.Rip));
+    }
+}

@@ -1,0 +1,40 @@
+namespace Vivarium.Firmware.Acpi;
+
+/// <summary>The header that most ACPI tables share, and their checksum (ACPI 5.2.6).</summary>
+internal static class SystemDescriptionTable
+{
+    private const int HeaderSize = 36;
+    private const int ChecksumOffset = 9;
+
+    /// <summary>Puts a header before <paramref name="body"/> and makes all bytes sum to zero.</summary>
+    public static byte[] Seal(ReadOnlySpan<byte> signature, byte revision, ReadOnlySpan<byte> body)
+    {
+        var table = new LittleEndianWriter();
+        table.Bytes(signature);
+        table.U32((uint)(HeaderSize + body.Length));
+        table.U8(revision);
+        table.U8(0); // checksum, below
+        table.Bytes("VIVARM"u8);
+        table.Bytes("VIVARIUM"u8);
+        table.U32(1);
+        table.Bytes("VIVA"u8);
+        table.U32(1);
+        table.Bytes(body);
+
+        byte[] bytes = table.ToArray();
+        bytes[ChecksumOffset] = Checksum(bytes);
+        return bytes;
+    }
+
+    /// <summary>What must be added for the bytes to sum to zero.</summary>
+    public static byte Checksum(ReadOnlySpan<byte> bytes)
+    {
+        byte sum = 0;
+        foreach (byte b in bytes)
+        {
+            sum += b;
+        }
+
+        return (byte)-sum;
+    }
+}

@@ -1,0 +1,89 @@
+using Vivarium.Devices;
+using Vivarium.Engine;
+using Vivarium.Firmware;
+using Vivarium.Memory;
+
+namespace Vivarium.Board;
+
+/// <summary>
+/// A classic PC: memory, interrupt controllers, timers and devices, wired as PIIX-class boards are. It lives from
+/// power-on to power-off or reset; a reset throws it away and builds the next, so that nothing can survive by mistake.
+/// </summary>
+internal sealed class Pc : IDisposable
+{
+    private const int Com1Irq = 4;
+    private const int RtcIrq = 8;
+    private const int KeyboardIrq = 1;
+    private const int MouseIrq = 12;
+
+    public Pc(PlatformLayout layout, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
+    {
+        Memory = CreateMemory(layout);
+        Clock = new MachineClock();
+        Interrupts = new InterruptRouter();
+        LocalApic = new LocalApic(0, Interrupts.Apics, Clock);
+        Bus = new PcBus(Ports, Mmio, LocalApic, end);
+
+        InterruptLine irq0 = Interrupts.CreateIsaLine(0);
+        InterruptLine irq8 = Interrupts.CreateIsaLine(RtcIrq);
+        void Reset() => end(new CycleEnd(CycleEndKind.Reset));
+
+        Interrupts.Pic.Map(Ports);
+        Interrupts.IoApic.Map(Mmio);
+        new Pit8254(Clock, irq0).Map(Ports);
+        new Rtc(Clock, irq8, layout.RamBelow4G, layout.RamAbove4G).Map(Ports);
+        if (layout.HasHpet)
+        {
+            new Hpet(Clock, Interrupts, irq0, irq8).Map(Mmio);
+        }
+
+        new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) }.Map(Ports);
+        new I8042(Interrupts.CreateIsaLine(KeyboardIrq), Interrupts.CreateIsaLine(MouseIrq)) { ResetRequested = Reset }.Map(Ports);
+        new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+        new PciHost(new ResetControl { ResetRequested = Reset }).Map(Ports);
+        new DebugConsole(debugOutput).Map(Ports);
+        new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
+        new PostCode().Map(Ports);
+
+        var com1 = new Uart16550(Interrupts.CreateIsaLine(Com1Irq), console.Backend);
+        com1.Map(Ports, Uart16550.Com1, "COM1");
+        console.Attach(com1);
+        LocalApic.EnterVirtualWireMode();
+    }
+
+    public GuestMemory Memory { get; }
+
+    public MachineClock Clock { get; }
+
+    public InterruptRouter Interrupts { get; }
+
+    public LocalApic LocalApic { get; }
+
+    public PortBus Ports { get; } = new();
+
+    public MmioBus Mmio { get; } = new();
+
+    /// <summary>What the processor sees of all this.</summary>
+    public IVcpuBus Bus { get; }
+
+    public void Dispose() => Memory.Dispose();
+
+    private static GuestMemory CreateMemory(PlatformLayout layout)
+    {
+        try
+        {
+            var memory = new GuestMemory(layout.RamBelow4G + layout.RamAbove4G);
+            memory.AddSlot(0, layout.RamBelow4G);
+            if (layout.RamAbove4G != 0)
+            {
+                memory.AddSlot(PlatformLayout.HighRamStart, layout.RamAbove4G);
+            }
+
+            return memory;
+        }
+        catch (OutOfMemoryException e)
+        {
+            throw new VivariumException(e.Message, e);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+using Vivarium.Devices;
+using Vivarium.Engine;
+
+namespace Vivarium.Board;
+
+/// <summary>
+/// Leads the processor's accesses to the board's devices. A device that throws is our mistake, never the guest's right:
+/// the machine ends with a report instead of taking the process down.
+/// </summary>
+internal sealed class PcBus(PortBus ports, MmioBus mmio, LocalApic apic, Action<CycleEnd> end) : IVcpuBus
+{
+    private const int NoInterrupt = -1;
+
+    public byte TaskPriority
+    {
+        get => apic.TaskPriority;
+        set => apic.TaskPriority = value;
+    }
+
+    public uint ReadPort(ushort port, int size)
+    {
+        try
+        {
+            return ports.Read(port, size);
+        }
+        catch (Exception e)
+        {
+            Fail(e, "reading", $"port {port:x}");
+            return uint.MaxValue;
+        }
+    }
+
+    public void WritePort(ushort port, int size, uint value)
+    {
+        try
+        {
+            ports.Write(port, size, value);
+        }
+        catch (Exception e)
+        {
+            Fail(e, "writing", $"port {port:x}");
+        }
+    }
+
+    public ulong ReadMmio(ulong gpa, int size)
+    {
+        try
+        {
+            return apic.OwnsMmio(gpa) ? apic.ReadMmio(gpa - apic.MmioBase, size) : mmio.Read(gpa, size);
+        }
+        catch (Exception e)
+        {
+            Fail(e, "reading", $"address {gpa:x}");
+            return ulong.MaxValue;
+        }
+    }
+
+    public void WriteMmio(ulong gpa, int size, ulong value)
+    {
+        try
+        {
+            if (apic.OwnsMmio(gpa))
+            {
+                apic.WriteMmio(gpa - apic.MmioBase, size, value);
+            }
+            else
+            {
+                mmio.Write(gpa, size, value);
+            }
+        }
+        catch (Exception e)
+        {
+            Fail(e, "writing", $"address {gpa:x}");
+        }
+    }
+
+    public int AcknowledgeInterrupt()
+    {
+        try
+        {
+            return apic.AcknowledgeInterrupt();
+        }
+        catch (Exception e)
+        {
+            Fail(e, "acknowledging", "an interrupt");
+            return NoInterrupt;
+        }
+    }
+
+    public bool ReadMsr(uint index, out ulong value)
+    {
+        try
+        {
+            return apic.ReadMsr(index, out value);
+        }
+        catch (Exception e)
+        {
+            Fail(e, "reading", $"MSR {index:x}");
+            value = 0;
+            return false;
+        }
+    }
+
+    public bool WriteMsr(uint index, ulong value)
+    {
+        try
+        {
+            return apic.WriteMsr(index, value);
+        }
+        catch (Exception e)
+        {
+            Fail(e, "writing", $"MSR {index:x}");
+            return false;
+        }
+    }
+
+    private void Fail(Exception e, string doing, string what) =>
+        end(new CycleEnd(CycleEndKind.Failed, $"a device failed {doing} {what}: {e.GetType().Name}: {e.Message} {e.StackTrace?.Split('\n').FirstOrDefault()?.Trim()}"));
+}

@@ -1,0 +1,50 @@
+using Vivarium.Cpu;
+using Vivarium.Engine;
+using Vivarium.Firmware;
+using Vivarium.Firmware.Boot;
+
+namespace Vivarium.Board;
+
+/// <summary>A board with its engine and processor, from power-on to power-off or reset.</summary>
+internal sealed class PowerCycle : IDisposable
+{
+    private readonly Pc _pc;
+    private readonly VcpuThread _thread;
+    private readonly IEngine _engine;
+    private readonly IVcpu _vcpu;
+
+    public PowerCycle(MachineSpec spec, PlatformLayout layout, BootPlan plan, MachineConsole console, Action<byte> debugOutput)
+    {
+        VcpuThread? thread = null;
+        _pc = new Pc(layout, console, debugOutput, end => thread!.End(end));
+        try
+        {
+            _thread = thread = new VcpuThread(_pc.Clock);
+            _engine = EngineFactory.Create(spec.Engine, _pc.Memory, spec.Cpu);
+            _vcpu = _engine.CreateVcpu(0, _pc.Bus);
+            _pc.LocalApic.Events = _thread;
+            _vcpu.SetState(BootState.Create(plan.Place(_pc.Memory, layout)));
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Runs on the calling thread until the cycle ends.</summary>
+    public CycleEnd Run() => _thread.Run(_vcpu);
+
+    /// <summary>Ends the cycle from any thread.</summary>
+    public void End(CycleEnd end) => _thread.End(end);
+
+    public MachineStatistics Statistics(int resets) => new(_engine.Name, resets, _vcpu.Statistics, _pc.Ports, _pc.Mmio);
+
+    public void Dispose()
+    {
+        _thread?.Dispose();
+        _vcpu?.Dispose();
+        _engine?.Dispose();
+        _pc.Dispose();
+    }
+}

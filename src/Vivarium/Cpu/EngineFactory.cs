@@ -1,0 +1,16 @@
+using Vivarium.Engine;
+using Vivarium.Engine.Software;
+using Vivarium.Memory;
+
+namespace Vivarium.Cpu;
+
+/// <summary>The only place that knows which engines there are.</summary>
+internal static class EngineFactory
+{
+    public static IEngine Create(EngineKind kind, GuestMemory memory, string cpu) => kind switch
+    {
+        // Auto is the software engine until there is a second one to choose from.
+        EngineKind.Auto or EngineKind.Software => new SoftwareEngine(memory, CpuModel.Create(cpu)),
+        _ => throw new InvalidInputException($"there is no engine {kind}"),
+    };
+}

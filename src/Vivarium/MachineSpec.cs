@@ -1,0 +1,77 @@
+using System.Globalization;
+using Vivarium.Engine;
+
+namespace Vivarium;
+
+/// <summary>Everything that a machine is made from, checked before anything starts.</summary>
+public sealed record MachineSpec
+{
+    /// <summary>Least memory that any kernel we can load needs: the first MiB and some room above it.</summary>
+    public const ulong SmallestMemory = 2 * ByteSize.MiB;
+
+    /// <summary>Thirty days: beyond it a time limit is a slip of the pen.</summary>
+    public const double LongestTimeoutSeconds = 30 * 86400.0;
+
+    public const ulong DefaultMemory = 512 * ByteSize.MiB;
+
+    /// <summary>Kernel file: bzImage, or ELF vmlinux with a PVH note.</summary>
+    public required string Kernel { get; init; }
+
+    /// <summary>Initial RAM disk, or null.</summary>
+    public string? Initrd { get; init; }
+
+    public string CommandLine { get; init; } = "";
+
+    /// <summary>Guest RAM in bytes; whole MiB.</summary>
+    public ulong Memory { get; init; } = DefaultMemory;
+
+    /// <summary>One of <see cref="Engine.CpuModel.Names"/>.</summary>
+    public string Cpu { get; init; } = CpuModel.Names[0];
+
+    public EngineKind Engine { get; init; } = EngineKind.Auto;
+
+    public RebootPolicy OnReboot { get; init; } = RebootPolicy.Restart;
+
+    /// <summary>Wall-clock limit for the whole run, or null.</summary>
+    public TimeSpan? Timeout { get; init; }
+
+    /// <summary>Checks everything but the boot files, which <see cref="VirtualMachine.Create"/> opens and checks.</summary>
+    /// <exception cref="InvalidInputException">Something is wrong; the message says what.</exception>
+    public void Validate()
+    {
+        if (Memory == 0)
+        {
+            throw new InvalidInputException("a machine needs memory; write for example --memory 512M");
+        }
+
+        if (Memory < SmallestMemory)
+        {
+            throw new InvalidInputException($"{ByteSize.Format(Memory)} of memory is too small for any kernel; write for example --memory 512M");
+        }
+
+        if (Memory % ByteSize.MiB != 0)
+        {
+            throw new InvalidInputException($"memory is given in whole MiB, and {ByteSize.Format(Memory)} is not; write for example --memory {(Memory / ByteSize.MiB) + 1}M");
+        }
+
+        if (HostMemory.Total is { } host && Memory > host)
+        {
+            throw new InvalidInputException($"{ByteSize.Format(Memory)} of memory is more than this host has ({host / ByteSize.MiB}M)");
+        }
+
+        if (!CpuModel.Names.Contains(Cpu))
+        {
+            throw new InvalidInputException($"unknown CPU model '{Cpu}'; known are {string.Join(", ", CpuModel.Names)}");
+        }
+
+        if (CommandLine.AsSpan().ContainsAnyInRange('\0', '\u001f'))
+        {
+            throw new InvalidInputException("the kernel command line contains control characters");
+        }
+
+        if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))
+        {
+            throw new InvalidInputException($"a time limit of {limit.TotalSeconds.ToString(CultureInfo.InvariantCulture)} s cannot be");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+using Vivarium.Board;
+using Vivarium.Cpu;
+using Vivarium.Engine;
+using Vivarium.Firmware;
+using Vivarium.Firmware.Boot;
+using Vivarium.Serial;
+
+namespace Vivarium;
+
+/// <summary>
+/// One virtual machine, from its specification to its end.
+/// <code>
+/// await using var machine = VirtualMachine.Create(new MachineSpec { Kernel = "bzImage", CommandLine = "console=ttyS0" });
+/// machine.Console.Output = Console.OpenStandardOutput();
+/// machine.Start();
+/// MachineExit exit = await machine.WaitAsync();
+/// </code>
+/// </summary>
+public sealed class VirtualMachine : IAsyncDisposable
+{
+    /// <summary>How long an ended machine waits for a slow reader of its output.</summary>
+    private static readonly TimeSpan s_outputPatience = TimeSpan.FromSeconds(2);
+
+    private readonly MachineSpec _spec;
+    private readonly PlatformLayout _layout;
+    private readonly BootPlan _plan;
+    private readonly TaskCompletionSource<MachineExit> _exit = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly GuestOutput _debugOutput = new("debug output");
+    private readonly Lock _lock = new();
+    private PowerCycle? _cycle;
+    private Thread? _thread;
+    private Timer? _timeout;
+    private CycleEnd? _asked;
+    private bool _disposed;
+
+    private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootPlan plan)
+    {
+        _spec = spec;
+        _layout = layout;
+        _plan = plan;
+        _cycle = new PowerCycle(spec, layout, plan, Console, WriteDebugByte);
+    }
+
+    /// <summary>The guest's first serial line.</summary>
+    public MachineConsole Console { get; } = new();
+
+    /// <summary>Receives what the guest writes to port 0xE9; null (the default) discards it. Set before <see cref="Start"/>.</summary>
+    public Stream? DebugOutput
+    {
+        get => _debugOutput.Target;
+        set => _debugOutput.Target = value;
+    }
+
+    /// <summary>Counters of the present (or last) power cycle.</summary>
+    public MachineStatistics Statistics { get; private set; } = new();
+
+    /// <summary>Builds the machine, checking all of its specification. Nothing runs yet.</summary>
+    /// <exception cref="InvalidInputException">The specification cannot work; the message says why.</exception>
+    /// <exception cref="VivariumException">The host refuses something.</exception>
+    public static VirtualMachine Create(MachineSpec spec)
+    {
+        ArgumentNullException.ThrowIfNull(spec);
+        spec.Validate();
+        var layout = new PlatformLayout { MemorySize = spec.Memory, SerialPorts = [PlatformLayout.PcSerialPorts[0]] };
+        BootPlan? plan = null;
+        try
+        {
+            plan = new BootPlan { Kernel = KernelImage.Load(spec.Kernel), CommandLine = spec.CommandLine };
+            if (spec.Initrd is not null)
+            {
+                plan = plan with { Initrd = Initrd.Load(spec.Initrd) };
+            }
+
+            plan.Check(layout);
+            return new VirtualMachine(spec, layout, plan);
+        }
+        catch (Exception e)
+        {
+            plan?.Initrd?.Dispose();
+            plan?.Kernel.Dispose();
+            if (e is BootException)
+            {
+                throw new InvalidInputException(e.Message, e);
+            }
+
+            throw;
+        }
+    }
+
+    /// <summary>Switches the machine on.</summary>
+    public void Start()
+    {
+        lock (_lock)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            if (_thread is not null)
+            {
+                throw new InvalidOperationException("the machine was started already");
+            }
+
+            _thread = new Thread(RunCycles) { IsBackground = true, Name = "vcpu 0" };
+            _thread.Start();
+            if (_spec.Timeout is { } limit)
+            {
+                _timeout = new Timer(_ => Ask(new CycleEnd(CycleEndKind.TimedOut)), null, limit, Timeout.InfiniteTimeSpan);
+            }
+        }
+    }
+
+    /// <summary>Waits until the machine has ended and says why.</summary>
+    public Task<MachineExit> WaitAsync(CancellationToken cancellation = default) => _exit.Task.WaitAsync(cancellation);
+
+    /// <summary>Ends the machine at once, as by pulling the plug, and waits until it has ended.</summary>
+    public async Task StopAsync()
+    {
+        lock (_lock)
+        {
+            if (_thread is null)
+            {
+                return;
+            }
+        }
+
+        Ask(new CycleEnd(CycleEndKind.Stopped));
+        _ = await _exit.Task.ConfigureAwait(false);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        lock (_lock)
+        {
+            if (_disposed)
+            {
+                return;
+            }
+
+            _disposed = true;
+        }
+
+        await StopAsync().ConfigureAwait(false);
+        if (_timeout is not null)
+        {
+            await _timeout.DisposeAsync().ConfigureAwait(false);
+        }
+
+        _cycle?.Dispose();
+        Console.Close();
+        _debugOutput.Close(s_outputPatience);
+        _plan.Initrd?.Dispose();
+        _plan.Kernel.Dispose();
+    }
+
+    private void RunCycles()
+    {
+        MachineExit exit;
+        try
+        {
+            exit = RunUntilLastCycle().ToExit();
+        }
+        catch (Exception e)
+        {
+            // Whatever it is, it is reported to whoever waits and not to the runtime, which would end the process.
+            exit = new MachineExit(ExitKind.Failed, e is VivariumException or BootException ? e.Message : $"the monitor failed: {e}");
+        }
+
+        Console.Close();
+        _debugOutput.Close(s_outputPatience);
+        _exit.SetResult(exit);
+    }
+
+    private CycleEnd RunUntilLastCycle()
+    {
+        int resets = 0;
+        while (true)
+        {
+            PowerCycle cycle = _cycle!;
+            Statistics = cycle.Statistics(resets);
+            CycleEnd end = cycle.Run();
+            if (end.Kind != CycleEndKind.Reset || _spec.OnReboot == RebootPolicy.End)
+            {
+                return end;
+            }
+
+            resets++;
+            lock (_lock)
+            {
+                cycle.Dispose();
+                _cycle = null;
+                if (_asked is not null)
+                {
+                    return _asked;
+                }
+
+                _cycle = new PowerCycle(_spec, _layout, _plan, Console, WriteDebugByte);
+            }
+        }
+    }
+
+    /// <summary>Ends the present power cycle, or the next if a reset is just under way. The first reason stands.</summary>
+    private void Ask(CycleEnd end)
+    {
+        lock (_lock)
+        {
+            _asked ??= end;
+            _cycle?.End(_asked);
+        }
+
+        // A vCPU that waits for a reader of its output is let go.
+        Console.ReleaseWriters();
+    }
+
+    private void WriteDebugByte(byte value) => _debugOutput.Write([value]);
+}

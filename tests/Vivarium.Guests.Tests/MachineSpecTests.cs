@@ -1,0 +1,69 @@
+using Xunit;
+
+namespace Vivarium.Guests.Tests;
+
+/// <summary>A specification is checked before anything starts.</summary>
+public sealed class MachineSpecTests
+{
+    private static readonly MachineSpec s_good = new() { Kernel = "kernel" };
+
+    [Fact]
+    public void The_defaults_are_good() => s_good.Validate();
+
+    [Theory]
+    [InlineData(0ul)]
+    [InlineData(ByteSize.MiB)]
+    [InlineData((64 * ByteSize.MiB) + 4096)]
+    [InlineData(ulong.MaxValue - ByteSize.MiB + 1)]
+    public void Impossible_memory_is_refused(ulong memory) => Refused(s_good with { Memory = memory });
+
+    [Fact]
+    public void An_unknown_processor_is_refused() => Refused(s_good with { Cpu = "z80" });
+
+    [Theory]
+    [InlineData("console=ttyS0\0quiet")]
+    [InlineData("console=ttyS0\nquiet")]
+    public void Control_characters_in_the_command_line_are_refused(string line) => Refused(s_good with { CommandLine = line });
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(-1)]
+    [InlineData(1e9)]
+    public void An_impossible_time_limit_is_refused(double seconds) => Refused(s_good with { Timeout = TimeSpan.FromSeconds(seconds) });
+
+    [Theory]
+    [InlineData("0", 0ul)]
+    [InlineData("77", 77ul)]
+    [InlineData("512M", 512 * ByteSize.MiB)]
+    [InlineData("512m", 512 * ByteSize.MiB)]
+    [InlineData("4G", 4 * ByteSize.GiB)]
+    [InlineData("4GiB", 4 * ByteSize.GiB)]
+    [InlineData("1MB", ByteSize.MiB)]
+    [InlineData("1500K", 1500 * ByteSize.KiB)]
+    public void Sizes_are_read(string text, ulong bytes)
+    {
+        Assert.True(ByteSize.TryParse(text, out ulong read));
+        Assert.Equal(bytes, read);
+        Assert.True(ByteSize.TryParse(ByteSize.Format(bytes), out ulong again));
+        Assert.Equal(bytes, again);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("M")]
+    [InlineData("B")]
+    [InlineData("-1")]
+    [InlineData("1.5G")]
+    [InlineData("1 G")]
+    [InlineData("0x10")]
+    [InlineData("16777216T")]
+    [InlineData("99999999999999999999")]
+    public void What_is_no_size_is_refused(string text) => Assert.False(ByteSize.TryParse(text, out _));
+
+    private static void Refused(MachineSpec spec)
+    {
+        string sentence = Assert.Throws<InvalidInputException>(spec.Validate).Message;
+        Assert.DoesNotContain('\n', sentence);
+        Assert.NotEqual('.', sentence[^1]);
+    }
+}

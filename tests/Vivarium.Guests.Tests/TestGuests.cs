@@ -1,0 +1,24 @@
+using Vivarium.Cli.Guests;
+
+namespace Vivarium.Guests.Tests;
+
+/// <summary>Debian's kernels as packaged, each with a busybox shell, fetched once into the cache.</summary>
+internal static class TestGuests
+{
+    private static readonly GuestCache s_cache = new(Path.Combine(GuestCache.Default.Root, "test-guests"));
+    private static readonly Lazy<BootSet> s_cloud61 = Fetch("linux", "linux-image-cloud-amd64");
+    private static readonly Lazy<BootSet> s_cloud612 = Fetch("linux-6.12", "linux-image-6.12-cloud-amd64");
+    private static readonly Lazy<BootSet> s_i386 = Fetch("linux-686-pae", "linux-image-686-pae", "i386");
+
+    /// <summary>Linux 6.1, amd64, cloud flavour.</summary>
+    public static BootSet Cloud61 => s_cloud61.Value;
+
+    /// <summary>Linux 6.12, amd64, cloud flavour.</summary>
+    public static BootSet Cloud612 => s_cloud612.Value;
+
+    /// <summary>Linux 6.1, i386, 686-pae, with a 32-bit busybox.</summary>
+    public static BootSet I386 => s_i386.Value;
+
+    private static Lazy<BootSet> Fetch(string name, string package, string? architecture = null) =>
+        new(() => new LinuxGuest(name, "", package, architecture).Obtain(s_cache));
+}
