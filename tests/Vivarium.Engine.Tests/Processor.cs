@@ -2,6 +2,7 @@ using Iced.Intel;
 using Vivarium.Engine.Software;
 using Vivarium.Engine.Software.Privileged;
 using Vivarium.Memory;
+using RflagsBits = Vivarium.Engine.Software.RflagsBits;
 
 namespace Vivarium.Engine.Tests;
 
