@@ -1,8 +1,13 @@
+using System.Runtime.InteropServices;
+
 namespace Vivarium.Engine.Software.Translate;
 
 /// <summary>Offsets of <see cref="NativeState"/>'s fields, as emitted code uses them.</summary>
 internal static unsafe class StateOffset
 {
+    // First, because the others are worked out from it. Never read or written; only its addresses matter.
+    private static readonly NativeState* Sample = (NativeState*)NativeMemory.Alloc((nuint)sizeof(NativeState));
+
     public static readonly int Rip = Of(s => &s->Rip);
     public static readonly int ArithmeticFlags = Of(s => &s->ArithmeticFlags);
     public static readonly int SystemFlags = Of(s => &s->SystemFlags);
@@ -44,7 +49,7 @@ internal static unsafe class StateOffset
 
     public static int Jumps(AddressSpace space) => UserJumps + ((int)space * sizeof(NativeJumpCache));
 
-    private static int Of(Field field) => (int)(long)field(null);
+    private static int Of(Field field) => (int)((byte*)field(Sample) - (byte*)Sample);
 
-    private static int OfSegment(SegmentField field) => (int)(long)field(null);
+    private static int OfSegment(SegmentField field) => (int)((byte*)field(&Sample->Es) - (byte*)&Sample->Es);
 }

@@ -45,7 +45,7 @@ internal sealed class Pc : IDisposable
         new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
         new PostCode().Map(Ports);
 
-        var com1 = new Uart16550(Clock, Interrupts.CreateIsaLine(Com1Irq), console.Backend);
+        var com1 = new Uart16550(Interrupts.CreateIsaLine(Com1Irq), console.Backend);
         com1.Map(Ports, Uart16550.Com1, "COM1");
         console.Attach(com1);
         LocalApic.EnterVirtualWireMode();

@@ -1,4 +1,5 @@
 using Vivarium.Engine;
+using Vivarium.Engine.Software;
 using Vivarium.Memory;
 
 namespace Vivarium.Cpu;
@@ -9,7 +10,7 @@ internal static class EngineFactory
     public static IEngine Create(EngineKind kind, GuestMemory memory, string cpu) => kind switch
     {
         // Auto is the software engine until there is a second one to choose from.
-        EngineKind.Auto or EngineKind.Software => throw new VivariumException($"the software engine is not part of this build (memory {memory.RamSize}, model {cpu})"),
+        EngineKind.Auto or EngineKind.Software => new SoftwareEngine(memory, CpuModel.Create(cpu)),
         _ => throw new InvalidInputException($"there is no engine {kind}"),
     };
 }
