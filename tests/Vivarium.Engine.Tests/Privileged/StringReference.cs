@@ -83,7 +83,7 @@ internal sealed class StringReference
     private void Compare(ulong left, ulong right)
     {
         int top = (ElementSize * 8) - 1;
-        Int128 signed = (Int128)(long)(left << (63 - top) >> 0) - (long)(right << (63 - top));
+        Int128 signed = (Int128)(long)(left << (63 - top)) - (long)(right << (63 - top));
         ulong result = (left - right) & (ulong.MaxValue >> (63 - top));
         bool evenParity = true;
         for (int i = 0; i < 8; i++)

@@ -87,10 +87,10 @@ public sealed unsafe class StringTests : IDisposable
             Opcode = opcodes[random.Next(opcodes.Length)],
             Prefix = prefixes[random.Next(prefixes.Length)],
             Backward = random.Next(2) == 0,
-            Rcx = (ulong)random.Next(random.Next(2) == 0 ? 6 : 0x1800 / size) | junk,
+            Rcx = (uint)random.Next(random.Next(2) == 0 ? 6 : 0x1800 / size) | junk,
             Rsi = source | junk,
             Rdi = destination | junk,
-            Rax = (ulong)random.Next(200) | 0x1111_1111_1111_0000,
+            Rax = (uint)random.Next(200) | 0x1111_1111_1111_0000ul,
             Flags = RflagsBits.Cf | RflagsBits.Af,
         };
     }
