@@ -50,7 +50,7 @@ internal unsafe ref struct StringRun
         ulong bytes = operands.Backward
             ? Math.Min(inPage, RoomBelow(cpu, segment, offset)) + (uint)size
             : Math.Min(0x1000 - inPage, RoomAbove(cpu, operands, segment, offset));
-        run.Elements = Math.Max(1, Math.Min(count, bytes / (uint)size));
+        run.Elements = operands.OneAtATime ? 1 : Math.Max(1, Math.Min(count, bytes / (uint)size));
         run.Kind = RunKind.Direct;
         return run;
     }
@@ -58,6 +58,11 @@ internal unsafe ref struct StringRun
     /// <summary>Translates. A run over the page's translated code is cut to one element, which goes the slow way.</summary>
     public void Resolve(SoftwareVcpu cpu, in StringOperands operands, int segment, Access access)
     {
+        if (operands.Watched)
+        {
+            cpu.NoteDataBreakpoints(Linear, operands.ElementSize, access == Access.Write);
+        }
+
         if (Kind != RunKind.Direct)
         {
             return;
