@@ -71,7 +71,14 @@ internal unsafe ref struct StringRun
         uint size = (uint)operands.ElementSize;
         ulong span = Elements * size;
         ulong lowest = operands.Backward ? Linear + size - span : Linear;
-        byte* host = cpu.TryResolve(lowest, (int)span, access, out ResolveResult result);
+        byte* host = FirstLevelTlb.Find(&cpu.S->UserTlb + (int)cpu.DataSpace, lowest, access);
+        if (host != null)
+        {
+            Host = host + (Linear - lowest);
+            return;
+        }
+
+        host = cpu.TryResolve(lowest, (int)span, access, out ResolveResult result);
         switch (result.Kind)
         {
             case ResolveKind.Ok:
