@@ -1,4 +1,5 @@
 using Vivarium.Firmware.Acpi;
+using Vivarium.Firmware.Smbios;
 using Vivarium.Memory;
 
 namespace Vivarium.Firmware;
@@ -10,6 +11,7 @@ public static class FirmwareTables
     public static ulong Place(GuestMemory memory, PlatformLayout layout)
     {
         BiosDataArea.Write(memory, layout);
+        SmbiosTables.Write(memory);
         AcpiTables acpi = AcpiTables.Build(layout);
         acpi.Write(memory);
         return acpi.RsdpAddress;

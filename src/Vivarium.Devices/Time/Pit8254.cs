@@ -49,6 +49,7 @@ public sealed class Pit8254 : IPortDevice
         _clock = clock;
         _irq0 = irq0;
         _timer = clock.CreateTimer(OnTimer);
+        _irq0.Set(_channels[0].Output(0));
     }
 
     private long Now => ToTicks(_clock.Nanoseconds);

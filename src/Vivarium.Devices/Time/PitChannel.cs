@@ -29,7 +29,8 @@ internal sealed class PitChannel(bool gate)
     private const int BinaryRange = 0x10000;
     private const int BcdRange = 10000;
 
-    private int _mode;
+    /// <summary>Undefined at power-on; in this one, the output rests high and waits for a count.</summary>
+    private int _mode = RateGenerator;
     private int _access = AccessLowHigh;
     private bool _bcd;
 

@@ -5,6 +5,8 @@ namespace Vivarium.Engine.Software.Privileged;
 /// <summary>What a guest's processor makes of an instruction.</summary>
 internal enum Offering : byte
 {
+    Unknown,
+
     /// <summary>#UD: the CPU model lacks it.</summary>
     Undefined,
 
@@ -15,24 +17,27 @@ internal enum Offering : byte
     Nop,
 }
 
-/// <summary>Which instructions a CPU model has, one entry per opcode.</summary>
-internal sealed class CpuFeatures
+/// <summary>Which instructions a CPU model has, by opcode; each is looked up once, when it is first met.</summary>
+internal sealed class CpuFeatures(CpuModel model)
 {
-    private readonly Offering[] _offerings;
+    private readonly Offering[] _offerings = new Offering[Enum.GetValuesAsUnderlyingType<Code>().Length];
 
-    public CpuFeatures(CpuModel model)
+    public Offering this[Code code]
     {
-        _offerings = new Offering[Enum.GetValues<Code>().Length];
-        for (int i = 0; i < _offerings.Length; i++)
+        get
         {
-            _offerings[i] = Classify(model, (Code)i);
+            ref Offering offering = ref _offerings[(int)code];
+            if (offering == Offering.Unknown)
+            {
+                offering = Classify(model, code);
+            }
+
+            return offering;
         }
     }
 
-    public Offering this[Code code] => _offerings[(int)code];
-
     /// <summary>False: #UD.</summary>
-    public bool Offered(in Instruction instruction) => _offerings[(int)instruction.Code] != Offering.Undefined;
+    public bool Offered(Code code) => this[code] != Offering.Undefined;
 
     private static Offering Classify(CpuModel model, Code code)
     {

@@ -17,7 +17,7 @@ internal static unsafe class ExceptionDelivery
     /// </remarks>
     public static bool Deliver(SoftwareVcpu cpu, int vector, uint? errorCode, EventKind kind)
     {
-        Count(cpu.Statistics, vector, kind);
+        Count(cpu.Statistics, kind);
         while (true)
         {
             try
@@ -36,7 +36,8 @@ internal static unsafe class ExceptionDelivery
             }
             catch (GuestException nested)
             {
-                Count(cpu.Statistics, (int)nested.Vector, EventKind.Fault);
+                Count(cpu.Statistics, EventKind.Fault);
+                cpu.Statistics.PageFaults += nested.Vector == Vector.PageFault ? 1 : 0;
                 bool wasException = kind is EventKind.Fault or EventKind.Trap;
                 if (wasException && vector == (int)Vector.DoubleFault)
                 {
@@ -244,18 +245,15 @@ internal static unsafe class ExceptionDelivery
         cpu.UpdateMode();
     }
 
-    private static void Count(VcpuStatistics statistics, int vector, EventKind kind)
+    private static void Count(VcpuStatistics statistics, EventKind kind)
     {
         if (kind is EventKind.ExternalInterrupt or EventKind.Nmi)
         {
             statistics.Interrupts++;
-            return;
         }
-
-        statistics.Exceptions++;
-        if (kind == EventKind.Fault && vector == (int)Vector.PageFault)
+        else
         {
-            statistics.PageFaults++;
+            statistics.Exceptions++;
         }
     }
 }

@@ -79,14 +79,14 @@ internal static unsafe class FlagInstructions
             flags = (flags & ~RflagsBits.If) | virtualIf | RflagsBits.Iopl;
         }
 
-        GuestStack.Push(cpu, size, flags);
+        cpu.Push(size, flags);
     }
 
     private static void Popf(SoftwareVcpu cpu, in Instruction insn)
     {
         int size = OperandSize(insn);
         ulong old = cpu.Rflags;
-        ulong value = GuestStack.Peek(cpu, size);
+        ulong value = cpu.PeekStack(0, size);
         ulong writable = RflagsBits.Defined & ~VirtualFlags;
         bool inVirtual8086 = cpu.Virtual8086;
         if (inVirtual8086 && Iopl(cpu) < 3)
@@ -124,7 +124,7 @@ internal static unsafe class FlagInstructions
             value &= ~RflagsBits.Rf;
         }
 
-        GuestStack.Drop(cpu, size);
+        cpu.ReleaseStack((uint)size);
         ulong flags = (old & ~writable) | (value & writable);
         ulong changed = flags ^ cpu.Rflags;
         cpu.Rflags = flags;

@@ -40,12 +40,11 @@ internal static unsafe class Legacy
     {
         const int registers = 8;
         int size = insn.Mnemonic == Mnemonic.Pusha ? 2 : 4;
-        int pointer = GuestStack.PointerSize(cpu);
         ulong top = cpu.S->Gpr[Rsp];
         Span<ulong> slots = stackalloc ulong[registers];
         for (int i = 0; i < registers; i++)
         {
-            ulong offset = GuestStack.Truncate(top - (uint)((i + 1) * size), pointer);
+            ulong offset = Truncate(cpu, top - (uint)((i + 1) * size));
             slots[i] = cpu.SegmentedAddress(Ss, offset, size, Access.Write);
             cpu.Probe(slots[i], size, Access.Write);
         }
@@ -56,7 +55,7 @@ internal static unsafe class Legacy
             cpu.Store(slots[i], size, cpu.ReadGpr(i, size));
         }
 
-        cpu.WriteGpr(Rsp, pointer, top - (uint)(registers * size));
+        cpu.SetStackPointer(top - (uint)(registers * size));
     }
 
     private static void Popa(SoftwareVcpu cpu, in Instruction insn)
@@ -66,7 +65,7 @@ internal static unsafe class Legacy
         Span<ulong> values = stackalloc ulong[registers];
         for (int i = 0; i < registers; i++)
         {
-            values[i] = GuestStack.Peek(cpu, size, i * size);
+            values[i] = cpu.PeekStack((uint)(i * size), size);
         }
 
         for (int i = 0; i < registers; i++)
@@ -78,7 +77,7 @@ internal static unsafe class Legacy
             }
         }
 
-        GuestStack.Drop(cpu, registers * size);
+        cpu.ReleaseStack((uint)(registers * size));
     }
 
     /// <summary>Makes a stack frame; with a nesting level, copies the enclosing frames' pointers. Registers change last.</summary>
@@ -90,35 +89,42 @@ internal static unsafe class Legacy
             Code.Enterd_imm16_imm8 => 4,
             _ => 8,
         };
-        int pointer = GuestStack.PointerSize(cpu);
         int level = insn.Immediate8_2nd & 31;
         ulong top = cpu.S->Gpr[Rsp];
         ulong outer = cpu.S->Gpr[Rbp];
-        Push(cpu, size, pointer, ref top, outer);
+        Push(cpu, size, ref top, outer);
         ulong frame = top;
         for (int i = 1; i < level; i++)
         {
             outer -= (uint)size;
-            ulong linear = cpu.SegmentedAddress(Ss, GuestStack.Truncate(outer, pointer), size, Access.Read);
-            Push(cpu, size, pointer, ref top, cpu.Load(linear, size));
+            ulong linear = cpu.SegmentedAddress(Ss, Truncate(cpu, outer), size, Access.Read);
+            Push(cpu, size, ref top, cpu.Load(linear, size));
         }
 
         if (level > 0)
         {
-            Push(cpu, size, pointer, ref top, frame);
+            Push(cpu, size, ref top, frame);
         }
 
         top -= insn.Immediate16;
-        cpu.Probe(cpu.SegmentedAddress(Ss, GuestStack.Truncate(top, pointer), size, Access.Write), size, Access.Write);
+        cpu.Probe(cpu.SegmentedAddress(Ss, Truncate(cpu, top), size, Access.Write), size, Access.Write);
         cpu.WriteGpr(Rbp, size, frame);
-        cpu.WriteGpr(Rsp, pointer, top);
+        cpu.SetStackPointer(top);
     }
 
-    private static void Push(SoftwareVcpu cpu, int size, int pointer, ref ulong top, ulong value)
+    private static void Push(SoftwareVcpu cpu, int size, ref ulong top, ulong value)
     {
         top -= (uint)size;
-        cpu.Store(cpu.SegmentedAddress(Ss, GuestStack.Truncate(top, pointer), size, Access.Write), size, value);
+        cpu.Store(cpu.SegmentedAddress(Ss, Truncate(cpu, top), size, Access.Write), size, value);
     }
+
+    /// <summary>An offset as wide as the stack pointer.</summary>
+    private static ulong Truncate(SoftwareVcpu cpu, ulong offset) => cpu.StackBits switch
+    {
+        16 => (ushort)offset,
+        32 => (uint)offset,
+        _ => offset,
+    };
 
     /// <summary>Undocumented: AL becomes all copies of CF.</summary>
     private static void Salc(SoftwareVcpu cpu, in Instruction insn)

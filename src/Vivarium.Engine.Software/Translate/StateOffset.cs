@@ -1,8 +1,13 @@
+using System.Runtime.InteropServices;
+
 namespace Vivarium.Engine.Software.Translate;
 
 /// <summary>Offsets of <see cref="NativeState"/>'s fields, as emitted code uses them.</summary>
 internal static unsafe class StateOffset
 {
+    // First, because the others are worked out from it. Never read or written; only its addresses matter.
+    private static readonly NativeState* Sample = (NativeState*)NativeMemory.Alloc((nuint)sizeof(NativeState));
+
     public static readonly int Rip = Of(s => &s->Rip);
     public static readonly int ArithmeticFlags = Of(s => &s->ArithmeticFlags);
     public static readonly int SystemFlags = Of(s => &s->SystemFlags);
@@ -31,6 +36,9 @@ internal static unsafe class StateOffset
     public static readonly int SegmentReadEnd = OfSegment(s => &s->ReadEnd);
     public static readonly int SegmentWriteEnd = OfSegment(s => &s->WriteEnd);
 
+    /// <summary>Any address will do, except null: far fields of a null pointer are checked.</summary>
+    private const ulong Base = 0x1_0000;
+
     private delegate void* Field(NativeState* state);
 
     private delegate void* SegmentField(NativeSegment* segment);
@@ -44,7 +52,7 @@ internal static unsafe class StateOffset
 
     public static int Jumps(AddressSpace space) => UserJumps + ((int)space * sizeof(NativeJumpCache));
 
-    private static int Of(Field field) => (int)(long)field(null);
+    private static int Of(Field field) => (int)((byte*)field(Sample) - (byte*)Sample);
 
-    private static int OfSegment(SegmentField field) => (int)(long)field(null);
+    private static int OfSegment(SegmentField field) => (int)((byte*)field(&Sample->Es) - (byte*)&Sample->Es);
 }

@@ -22,8 +22,8 @@ internal static class Rsdp
         rsdp.PadTo(Size);
 
         byte[] bytes = rsdp.ToArray();
-        bytes[ChecksumOffset] = SystemDescriptionTable.Checksum(bytes.AsSpan(0, FirstPart));
-        bytes[ExtendedChecksumOffset] = SystemDescriptionTable.Checksum(bytes);
+        bytes[ChecksumOffset] = Checksums.ToZero(bytes.AsSpan(0, FirstPart));
+        bytes[ExtendedChecksumOffset] = Checksums.ToZero(bytes);
         return bytes;
     }
 }

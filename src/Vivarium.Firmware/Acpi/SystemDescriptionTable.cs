@@ -1,6 +1,6 @@
 namespace Vivarium.Firmware.Acpi;
 
-/// <summary>The header that most ACPI tables share, and their checksum (ACPI 5.2.6).</summary>
+/// <summary>The header that most ACPI tables share (ACPI 5.2.6).</summary>
 internal static class SystemDescriptionTable
 {
     private const int HeaderSize = 36;
@@ -22,19 +22,7 @@ internal static class SystemDescriptionTable
         table.Bytes(body);
 
         byte[] bytes = table.ToArray();
-        bytes[ChecksumOffset] = Checksum(bytes);
+        bytes[ChecksumOffset] = Checksums.ToZero(bytes);
         return bytes;
-    }
-
-    /// <summary>What must be added for the bytes to sum to zero.</summary>
-    public static byte Checksum(ReadOnlySpan<byte> bytes)
-    {
-        byte sum = 0;
-        foreach (byte b in bytes)
-        {
-            sum += b;
-        }
-
-        return (byte)-sum;
     }
 }

@@ -1,0 +1,218 @@
+using Vivarium.Engine.Software;
+using Vivarium.Engine.Software.Mmu;
+using Vivarium.Memory;
+
+namespace Vivarium.Engine.Tests.Mmu;
+
+public sealed unsafe class TlbTests : IDisposable
+{
+    private const ulong Linear = Paging.Linear + 0x10;
+    private const ulong Other = Paging.Frame + 0x10_0000;
+
+    private readonly Processor _processor = new();
+
+    public void Dispose() => _processor.Dispose();
+
+    private SoftwareVcpu Cpu => _processor.Cpu;
+
+    /// <summary>Maps <see cref="Linear"/>, reads it once, and then points its leaf to another frame behind the TLB's back.</summary>
+    private Paging CacheThenMove(PageKind kind, ulong bits = 0)
+    {
+        _processor.Long();
+        var paging = new Paging(_processor, kind);
+        _processor.S->Cr4 |= Cr4Bits.Pge;
+        ulong other = paging.LeafSize > 0x1000 ? Paging.Frame + paging.LeafSize : Other;
+        _processor.Memory.Write(Paging.Frame + 0x10, 0x1111);
+        _processor.Memory.Write(other + 0x10, 0x2222);
+        paging.Write(paging.Leaf, paging.Read(paging.Leaf) | bits);
+        Cpu.FlushTlb(keepGlobal: false);
+        Assert.Equal(0x1111ul, Cpu.Load(Linear, 4));
+        paging.Write(paging.Leaf, (paging.Read(paging.Leaf) & 0xFFF) | other);
+        return paging;
+    }
+
+    [Fact]
+    public void A_translation_stays_until_it_is_invalidated()
+    {
+        CacheThenMove(PageKind.Long4K);
+        Assert.Equal(0x1111ul, Cpu.Load(Linear, 4));
+        Cpu.FlushPage(Linear);
+        Assert.Equal(0x2222ul, Cpu.Load(Linear, 4));
+    }
+
+    [Theory]
+    [InlineData(PageKind.Long2M)]
+    [InlineData(PageKind.Pae2M)]
+    [InlineData(PageKind.Legacy4M)]
+    public void INVLPG_of_any_address_in_a_large_page_invalidates_all_of_it(PageKind kind)
+    {
+        CacheThenMove(kind);
+        Assert.Equal(0x1111ul, Cpu.Load(Linear, 4));
+        Cpu.TryResolve(Linear, 4, Access.Read, out _);
+        Cpu.FlushPage(Linear + 0x1F_F000);
+        Assert.Equal(0x2222ul, Cpu.Load(Linear, 4));
+        Assert.NotEqual(Linear & ~0xFFFul, _processor.S->SupervisorTlb.ReadTag[FirstLevelTlb.Index(Linear)]);
+    }
+
+    [Fact]
+    public void INVLPG_invalidates_global_pages_too()
+    {
+        CacheThenMove(PageKind.Long4K, Paging.G);
+        Cpu.FlushPage(Linear);
+        Assert.Equal(0x2222ul, Cpu.Load(Linear, 4));
+    }
+
+    [Fact]
+    public void A_write_of_CR3_keeps_global_pages_only()
+    {
+        CacheThenMove(PageKind.Long4K);
+        Cpu.FlushAfterCr3Write(keepPcid: false);
+        Assert.Equal(0x2222ul, Cpu.Load(Linear, 4));
+
+        CacheThenMove(PageKind.Long4K, Paging.G);
+        Cpu.FlushAfterCr3Write(keepPcid: false);
+        Assert.Equal(0x1111ul, Cpu.Load(Linear, 4));
+        Cpu.FlushTlb(keepGlobal: true);
+        Assert.Equal(0x1111ul, Cpu.Load(Linear, 4));
+        Cpu.FlushTlb(keepGlobal: false);
+        Assert.Equal(0x2222ul, Cpu.Load(Linear, 4));
+    }
+
+    [Fact]
+    public void Each_PCID_has_its_own_translations()
+    {
+        CacheThenMove(PageKind.Long4K);
+        _processor.S->Cr4 |= Cr4Bits.Pcide;
+        _processor.S->Cr3 = Paging.Top | 5;
+        Cpu.FlushAfterCr3Write(keepPcid: true);
+        Assert.Equal(0x2222ul, Cpu.Load(Linear, 4));
+
+        // Back to PCID 0 without and with a flush.
+        _processor.S->Cr3 = Paging.Top;
+        Cpu.FlushAfterCr3Write(keepPcid: true);
+        Assert.Equal(0x1111ul, Cpu.Load(Linear, 4));
+        Cpu.FlushAfterCr3Write(keepPcid: false);
+        Assert.Equal(0x2222ul, Cpu.Load(Linear, 4));
+    }
+
+    [Theory]
+    [InlineData(0, 0, true)]
+    [InlineData(0, 5, false)]
+    [InlineData(1, 0, true)]
+    [InlineData(1, 5, false)]
+    [InlineData(2, 0, true)]
+    [InlineData(3, 0, true)]
+    public void INVPCID_invalidates_what_its_type_says(int type, int pcid, bool gone)
+    {
+        CacheThenMove(PageKind.Long4K);
+        _processor.S->Cr4 |= Cr4Bits.Pcide;
+        _processor.Memory.Write(0x20000 - 16, (ulong)pcid);
+        _processor.Memory.Write(0x20000 - 8, Linear);
+        Cpu.FlushPcid((SoftwareVcpu.InvpcidType)type, pcid, Linear);
+        Assert.Equal(gone ? 0x2222ul : 0x1111ul, Cpu.Load(Linear, 4));
+    }
+
+    [Fact]
+    public void INVPCID_type_3_keeps_global_pages_and_type_2_does_not()
+    {
+        CacheThenMove(PageKind.Long4K, Paging.G);
+        Cpu.FlushPcid(SoftwareVcpu.InvpcidType.AllContextsKeepGlobal, 0, 0);
+        Assert.Equal(0x1111ul, Cpu.Load(Linear, 4));
+        Cpu.FlushPcid(SoftwareVcpu.InvpcidType.AllContexts, 0, 0);
+        Assert.Equal(0x2222ul, Cpu.Load(Linear, 4));
+    }
+
+    [Fact]
+    public void Widened_rights_need_no_invalidation()
+    {
+        _processor.Long();
+        var paging = new Paging(_processor, PageKind.Long4K);
+        _processor.S->Cr0 |= Cr0Bits.Wp;
+        paging.Write(paging.Leaf, paging.Read(paging.Leaf) & ~Paging.Rw);
+        Cpu.Load(Linear, 4);
+        paging.Write(paging.Leaf, paging.Read(paging.Leaf) | Paging.Rw);
+        Cpu.Store(Linear, 4, 7);
+        Assert.Equal(7u, _processor.Memory.Read<uint>(Paging.Frame + 0x10));
+    }
+
+    [Fact]
+    public void A_read_opens_the_first_level_for_reads_and_a_write_for_both()
+    {
+        _processor.Long();
+        var paging = new Paging(_processor, PageKind.Long4K);
+        NativeTlb* tlb = &_processor.S->SupervisorTlb;
+        int index = FirstLevelTlb.Index(Linear);
+        byte* host = Cpu.TryResolve(Linear, 4, Access.Read, out ResolveResult result);
+        Assert.Equal(ResolveKind.Ok, result.Kind);
+        Assert.Equal(Linear & ~0xFFFul, tlb->ReadTag[index]);
+        Assert.NotEqual(Linear & ~0xFFFul, tlb->WriteTag[index]);
+        Assert.Equal((ulong)host, tlb->HostPage[index] + 0x10);
+        Assert.Equal(0ul, paging.Read(paging.Leaf) & Paging.D);
+
+        Cpu.TryResolve(Linear, 4, Access.Write, out result);
+        Assert.Equal(Linear & ~0xFFFul, tlb->WriteTag[index]);
+        Assert.NotEqual(0ul, paging.Read(paging.Leaf) & Paging.D);
+        Assert.Equal(PageFlags.Dirty, _processor.Memory.Find(Paging.Frame)!.Flags[Paging.Frame >> 12] & PageFlags.Dirty);
+
+        Cpu.ForgetWrites(Paging.Frame);
+        Assert.NotEqual(Linear & ~0xFFFul, tlb->WriteTag[index]);
+        Assert.Equal(Linear & ~0xFFFul, tlb->ReadTag[index]);
+    }
+
+    [Fact]
+    public void Only_writes_that_touch_translated_code_are_slow_on_its_page()
+    {
+        _processor.Protected();
+        var watch = new Watch(0x5000, 0x10);
+        Cpu.CodeWatch = watch;
+        _processor.Memory.Find(0)!.Flags[5] |= PageFlags.Code;
+        Assert.True(Cpu.TryResolve(0x5800, 4, Access.Write, out ResolveResult result) != null);
+        Assert.NotEqual(0x5000ul, _processor.S->SupervisorTlb.WriteTag[5]);
+        Assert.True(Cpu.TryResolve(0x5008, 4, Access.Write, out result) == null);
+        Assert.Equal(ResolveKind.Slow, result.Kind);
+        Cpu.Store(0x5008, 4, 1);
+        Assert.Equal([(0x5008ul, 4)], watch.Invalidated);
+    }
+
+    [Theory]
+    [InlineData(0x1FFEul, Access.Read, (int)ResolveKind.Slow)]
+    [InlineData(Processor.MmioGpa, Access.Read, (int)ResolveKind.Slow)]
+    [InlineData(Processor.RomGpa, Access.Write, (int)ResolveKind.Slow)]
+    [InlineData(Processor.RomGpa, Access.Read, (int)ResolveKind.Ok)]
+    internal void What_is_not_plain_memory_is_slow(ulong linear, Access access, int expected)
+    {
+        _processor.Protected();
+        Cpu.TryResolve(linear, 4, access, out ResolveResult result);
+        Assert.Equal(expected, (int)result.Kind);
+    }
+
+    [Fact]
+    public void A_miss_reports_faults_without_touching_CR2()
+    {
+        _processor.Long();
+        Cpu.TryResolve(0x1234_5678_9000, 8, Access.Write, out ResolveResult result);
+        Assert.Equal((ResolveKind.PageFault, PageFaultCode.Write, 0ul), (result.Kind, result.ErrorCode, _processor.S->Cr2));
+        Cpu.TryResolve(0x8000_0000_0000, 8, Access.Write, out result);
+        Assert.Equal(ResolveKind.NotCanonical, result.Kind);
+    }
+
+    [Fact]
+    public void No_address_matches_an_empty_first_level()
+    {
+        NativeTlb* tlb = &_processor.S->UserTlb;
+        for (int i = 0; i < NativeTlb.Entries; i++)
+        {
+            Assert.NotEqual(i, FirstLevelTlb.Index(tlb->ReadTag[i]) + (SoftwareVcpu.IsCanonical(tlb->ReadTag[i]) || i == 0 ? 0 : 0x1000));
+            Assert.Equal(tlb->ReadTag[i], tlb->WriteTag[i]);
+        }
+    }
+
+    private sealed class Watch(ulong start, ulong length) : ICodeWatch
+    {
+        public List<(ulong, int)> Invalidated { get; } = [];
+
+        public bool Overlaps(ulong gpa, int size) => gpa < start + length && start < gpa + (uint)size;
+
+        public void Invalidate(ulong gpa, int size) => Invalidated.Add((gpa, size));
+    }
+}

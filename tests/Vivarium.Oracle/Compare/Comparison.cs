@@ -1,0 +1,179 @@
+using System.Text;
+
+namespace Vivarium.Oracle.Compare;
+
+/// <summary>Decides whether two outcomes of a case are architecturally the same, and says what differs.</summary>
+internal static unsafe class Comparison
+{
+    private static readonly string[] s_gprNames =
+        ["RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15"];
+
+    /// <summary>Everything that a program can see of RFLAGS, but RF: it is only ever set in frames.</summary>
+    private const ulong ComparedFlags = 0x3F_FFFF & ~0x10000ul;
+
+    /// <summary>Page-fault error code bit 2: the host's cases always run in user mode.</summary>
+    private const ulong UserBit = 4;
+
+    /// <summary>Null if equal, else one line per difference: "what: expected, got".</summary>
+    public static string? Difference(TestCase test, Outcome expected, Outcome actual)
+    {
+        if (actual.Failure is not null || expected.Failure is not null)
+        {
+            return $"  {expected.Failure ?? actual.Failure}\n";
+        }
+
+        StringBuilder? text = null;
+        CaseState* e = expected.State;
+        CaseState* a = actual.State;
+        if (expected.Vector != actual.Vector)
+        {
+            Add(ref text, "exception", Vector(expected.Vector), Vector(actual.Vector));
+        }
+
+        ulong ignoredError = test.Cpl == 3 ? 0 : expected.Vector == 14 ? UserBit : 0;
+        Check(ref text, "error code", expected.Error & ~ignoredError, actual.Error & ~ignoredError);
+        Check(ref text, "CR2", expected.FaultAddress, actual.FaultAddress);
+        Check(ref text, "RIP", e->Rip, a->Rip);
+        for (int register = 0; register < 16; register++)
+        {
+            Check(ref text, s_gprNames[register], e->Gpr[register], a->Gpr[register]);
+        }
+
+        ulong flags = ComparedFlags & ~(expected.Vector == Outcome.NoException ? test.UndefinedFlags : test.UndefinedFlagsAtFault);
+        Check(ref text, "RFLAGS (defined)", e->Rflags & flags, a->Rflags & flags);
+        Check(ref text, "GS base", e->GsBase, a->GsBase);
+        CompareExtended(ref text, e->Xsave, a->Xsave);
+        CompareMemory(ref text, test, expected.Memory, actual.Memory);
+        return text?.ToString();
+    }
+
+    private static void CompareExtended(ref StringBuilder? text, byte* expected, byte* actual)
+    {
+        byte* e = stackalloc byte[CaseState.XsaveCapacity];
+        byte* a = stackalloc byte[CaseState.XsaveCapacity];
+        Normalise(expected, e);
+        Normalise(actual, a);
+        if (new ReadOnlySpan<byte>(e, XsaveArea.Size).SequenceEqual(new ReadOnlySpan<byte>(a, XsaveArea.Size)))
+        {
+            return;
+        }
+
+        Check(ref text, "FCW", *(ushort*)(e + XsaveArea.Fcw), *(ushort*)(a + XsaveArea.Fcw));
+        Check(ref text, "FSW", *(ushort*)(e + XsaveArea.Fsw), *(ushort*)(a + XsaveArea.Fsw));
+        Check(ref text, "FTW", e[XsaveArea.Ftw], a[XsaveArea.Ftw]);
+        Check(ref text, "MXCSR", *(uint*)(e + XsaveArea.Mxcsr), *(uint*)(a + XsaveArea.Mxcsr));
+        for (int register = 0; register < 8; register++)
+        {
+            CheckBytes(ref text, $"ST{register}/MM{register}", e + XsaveArea.St0 + (register * 16), a + XsaveArea.St0 + (register * 16), 10);
+        }
+
+        for (int register = 0; register < 16; register++)
+        {
+            CheckBytes(ref text, $"XMM{register}", e + XsaveArea.Xmm0 + (register * 16), a + XsaveArea.Xmm0 + (register * 16), 16);
+        }
+
+        for (int register = 0; register < 16 && (XsaveArea.Mask & XsaveArea.Avx) != 0; register++)
+        {
+            CheckBytes(ref text, $"YMM{register} upper half", e + XsaveArea.Ymm0 + (register * 16), a + XsaveArea.Ymm0 + (register * 16), 16);
+        }
+    }
+
+    /// <summary>Components in their initial state get their initial values; what is not state is cleared.</summary>
+    private static void Normalise(byte* from, byte* to)
+    {
+        Buffer.MemoryCopy(from, to, CaseState.XsaveCapacity, XsaveArea.Size);
+        ulong present = *(ulong*)(from + XsaveArea.XstateBv);
+        if ((present & XsaveArea.X87) == 0)
+        {
+            new Span<byte>(to, XsaveArea.Fip).Clear();
+            *(ushort*)(to + XsaveArea.Fcw) = 0x037F;
+            new Span<byte>(to + XsaveArea.St0, 128).Clear();
+        }
+
+        if ((present & XsaveArea.Sse) == 0)
+        {
+            new Span<byte>(to + XsaveArea.Xmm0, 256).Clear();
+        }
+
+        if ((present & XsaveArea.Avx) == 0 && XsaveArea.Size > XsaveArea.Ymm0)
+        {
+            new Span<byte>(to + XsaveArea.Ymm0, 256).Clear();
+        }
+
+        // FOP, FIP, FDP (and with them FCS, FDS), MXCSR_MASK, reserved fields, the header.
+        new Span<byte>(to + XsaveArea.Fop, XsaveArea.Mxcsr - XsaveArea.Fop).Clear();
+        to[XsaveArea.Ftw + 1] = 0;
+        *(uint*)(to + XsaveArea.MxcsrMask) = 0;
+        for (int register = 0; register < 8; register++)
+        {
+            new Span<byte>(to + XsaveArea.St0 + (register * 16) + 10, 6).Clear();
+        }
+
+        new Span<byte>(to + XsaveArea.LegacySize, XsaveArea.Ymm0 - XsaveArea.LegacySize).Clear();
+    }
+
+    private static void CompareMemory(ref StringBuilder? text, TestCase test, byte[] expected, byte[] actual)
+    {
+        ReadOnlySpan<byte> e = expected;
+        ReadOnlySpan<byte> a = actual;
+        int lines = 0;
+        for (int at = e.CommonPrefixLength(a); at < e.Length; at += 1 + e[(at + 1)..].CommonPrefixLength(a[(at + 1)..]))
+        {
+            bool ignored = false;
+            foreach ((int start, int length) in test.IgnoredMemory)
+            {
+                ignored |= at >= start && at < start + length;
+            }
+
+            if (!ignored && lines++ < 8)
+            {
+                Add(ref text, $"byte at {CaseWindow.DataBase + (ulong)at:x}", $"{e[at]:x2}", $"{a[at]:x2}");
+            }
+        }
+    }
+
+    private static void Check(ref StringBuilder? text, string what, ulong expected, ulong actual)
+    {
+        if (expected != actual)
+        {
+            Add(ref text, what, $"{expected:x}", $"{actual:x}");
+        }
+    }
+
+    private static void CheckBytes(ref StringBuilder? text, string what, byte* expected, byte* actual, int length)
+    {
+        var e = new ReadOnlySpan<byte>(expected, length);
+        var a = new ReadOnlySpan<byte>(actual, length);
+        if (!e.SequenceEqual(a))
+        {
+            Add(ref text, what, BigEndian(e), BigEndian(a));
+        }
+    }
+
+    private static string BigEndian(ReadOnlySpan<byte> bytes)
+    {
+        byte[] copy = bytes.ToArray();
+        Array.Reverse(copy);
+        return Convert.ToHexStringLower(copy);
+    }
+
+    private static string Vector(int vector) => vector switch
+    {
+        Outcome.NoException => "none",
+        0 => "#DE",
+        1 => "#DB",
+        3 => "#BP",
+        6 => "#UD",
+        7 => "#NM",
+        12 => "#SS",
+        13 => "#GP",
+        14 => "#PF",
+        16 => "#MF",
+        17 => "#AC",
+        19 => "#XM",
+        _ => $"vector {vector}",
+    };
+
+    private static void Add(ref StringBuilder? text, string what, string expected, string actual)
+        => (text ??= new StringBuilder()).Append("  ").Append(what).Append(": expected ").Append(expected).Append(", got ").Append(actual).Append('\n');
+}

@@ -1,0 +1,71 @@
+using Iced.Intel;
+
+namespace Vivarium.Oracle.Generate;
+
+/// <summary>Makes cases of a single instruction. A case depends on the seed, its form and its index only.</summary>
+internal sealed unsafe class CaseGenerator(ulong seed)
+{
+    private const int Attempts = 40;
+
+    private readonly InstructionMaker _maker = new();
+    private readonly ulong _seed = seed;
+
+    /// <summary>False when no encodable case of the form was found.</summary>
+    public bool TryMake(Code form, int index, TestCase test)
+    {
+        Rng random = Rng.For(_seed, (int)form, index);
+        for (int attempt = 0; attempt < Attempts; attempt++)
+        {
+            test.Reset();
+            test.Seed = _seed;
+            test.Form = form;
+            test.Index = index;
+            StateGenerator.Fill(ref random, test.Input);
+            test.Input->FsBase = Native.NativeRunner.FsBase;
+            CaseMemory.DataContent.CopyTo(test.Memory, 0);
+            test.CodeAddress = CaseWindow.CodeBase + 64 + (ulong)random.Below(CaseWindow.CodeSize - 256);
+            test.Cpl = random.Chance(50) ? 0 : 3;
+
+            // Landing pads: ahead and behind, in reach of 8-bit displacements; the one after the instruction follows below.
+            ulong ahead = test.CodeAddress + 48;
+            ulong behind = test.CodeAddress - 40;
+            test.Pads.Add(0);
+            test.Pads.Add(ahead);
+            test.Pads.Add(behind);
+
+            var context = new AddressContext(sequence: false);
+            if (!_maker.TryMake(ref random, form, test, test.CodeAddress, ref context, out Instruction instruction))
+            {
+                continue;
+            }
+
+            ulong prefixed = 0;
+            if (random.Chance(6) && instruction.Encoding == EncodingKind.Legacy && instruction.SegmentPrefix == Register.None)
+            {
+                prefixed = 1;
+                test.CodeBuffer[0] = random.Pick<byte>([0x26, 0x2E, 0x36, 0x3E]);
+            }
+
+            if (!_maker.TryEncode(instruction, test.CodeAddress + prefixed, test.CodeBuffer.AsSpan((int)prefixed), out int length, out _)
+                || length + (int)prefixed > 15)
+            {
+                continue;
+            }
+
+            test.CodeLength = length + (int)prefixed;
+            if (!InstructionMaker.TryDecode(test.Code, test.CodeAddress, out Instruction decoded) || decoded.Length != test.CodeLength || decoded.Code != form)
+            {
+                continue;
+            }
+
+            test.Instructions.Add(decoded);
+            test.Pads[0] = test.CodeAddress + (ulong)test.CodeLength;
+            test.Input->Rip = test.CodeAddress;
+            test.UndefinedFlags = FlagFlow.ToRflags(decoded.RflagsUndefined);
+            test.UndefinedFlagsAtFault = test.UndefinedFlags;
+            return true;
+        }
+
+        return false;
+    }
+}

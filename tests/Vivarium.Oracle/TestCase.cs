@@ -1,0 +1,62 @@
+using Iced.Intel;
+
+namespace Vivarium.Oracle;
+
+/// <summary>One case: code, registers and memory before it runs, and what the architecture leaves undefined after it.</summary>
+internal sealed unsafe class TestCase
+{
+    /// <summary>Longest code that a case may have.</summary>
+    public const int MaxCode = 640;
+
+    public CaseState* Input { get; } = CaseState.Allocate();
+
+    /// <summary>The data window before the case.</summary>
+    public byte[] Memory { get; } = new byte[CaseWindow.DataSize];
+
+    public ulong CodeAddress { get; set; }
+
+    public byte[] CodeBuffer { get; } = new byte[MaxCode];
+
+    public int CodeLength { get; set; }
+
+    public ReadOnlySpan<byte> Code => CodeBuffer.AsSpan(0, CodeLength);
+
+    /// <summary>Addresses at which the case may end; runners place their own stop there. Each takes <see cref="PadSize"/> bytes.</summary>
+    public List<ulong> Pads { get; } = [];
+
+    public const int PadSize = 8;
+
+    /// <summary>Runs at this privilege level in the guest; the host always runs at 3.</summary>
+    public int Cpl { get; set; }
+
+    /// <summary>RFLAGS bits that are undefined at the end.</summary>
+    public ulong UndefinedFlags { get; set; }
+
+    /// <summary>RFLAGS bits that are undefined when the case ends with an exception.</summary>
+    public ulong UndefinedFlagsAtFault { get; set; }
+
+    /// <summary>Byte ranges of the data window that are not compared (FPU instruction and data pointers).</summary>
+    public List<(int Start, int Length)> IgnoredMemory { get; } = [];
+
+    /// <summary>The instructions, for reports.</summary>
+    public List<Instruction> Instructions { get; } = [];
+
+    public ulong Seed { get; set; }
+
+    /// <summary>Which case of its form or of the sequences this is, to make it again.</summary>
+    public int Index { get; set; }
+
+    /// <summary>The form, or <see cref="Code.INVALID"/> for a sequence.</summary>
+    public Code Form { get; set; }
+
+    public void Reset()
+    {
+        Pads.Clear();
+        IgnoredMemory.Clear();
+        Instructions.Clear();
+        CodeLength = 0;
+        UndefinedFlags = 0;
+        UndefinedFlagsAtFault = 0;
+        Cpl = 0;
+    }
+}
