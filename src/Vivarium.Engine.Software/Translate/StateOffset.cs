@@ -36,9 +36,6 @@ internal static unsafe class StateOffset
     public static readonly int SegmentReadEnd = OfSegment(s => &s->ReadEnd);
     public static readonly int SegmentWriteEnd = OfSegment(s => &s->WriteEnd);
 
-    /// <summary>Any address will do, except null: far fields of a null pointer are checked.</summary>
-    private const ulong Base = 0x1_0000;
-
     private delegate void* Field(NativeState* state);
 
     private delegate void* SegmentField(NativeSegment* segment);
