@@ -30,8 +30,6 @@ internal sealed unsafe partial class SoftwareVcpu
     public bool HypercallRequested { get; set; }
 
     /// <summary>The guest's time-stamp counter.</summary>
-    public ulong Tsc => GuestTsc;
-
     public ulong GuestTsc => Vivarium.Engine.Host.HostInstructions.ReadTsc() + S->TscOffset;
 
     public void Raise(Vector vector, uint? errorCode = null)

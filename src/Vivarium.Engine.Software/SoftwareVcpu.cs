@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Host;
+using Vivarium.Engine.Software.Privileged;
 using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
 
@@ -41,7 +42,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         _thunks = new Thunks(emitter, ResolveEntry, ResolveCarefulEntry, CommitEntry);
         _cache.Seal(emitter.Here);
         S->ExitThunk = _thunks.Exit;
-        _translator = new Translator(emitter, _cache, _thunks) { Offered = _ => true };
+        _translator = new Translator(emitter, _cache, _thunks) { Features = new CpuFeatures(model) };
         CodeWatch = this;
         FlushTlb(keepGlobal: false);
     }

@@ -81,7 +81,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             }
 
             plan.Check(layout);
-            return new VirtualMachine(spec, layout, plan, CreateModel(spec.Cpu));
+            return new VirtualMachine(spec, layout, plan, EngineFactory.CreateModel(spec.Cpu));
         }
         catch (Exception e)
         {
@@ -157,18 +157,6 @@ public sealed class VirtualMachine : IAsyncDisposable
         _debugOutput.Close(s_outputPatience);
         _plan.Initrd?.Dispose();
         _plan.Kernel.Dispose();
-    }
-
-    private static CpuModel CreateModel(string name)
-    {
-        try
-        {
-            return CpuModel.Create(name);
-        }
-        catch (NotSupportedException e)
-        {
-            throw new InvalidInputException(e.Message.TrimEnd('.'), e);
-        }
     }
 
     private void RunCycles()

@@ -13,10 +13,8 @@ internal sealed unsafe partial class Translator
             case Mnemonic.Lea:
                 EmitLea(instruction);
                 return true;
-            case Mnemonic.Nop or Mnemonic.Prefetchnta or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1
-                or Mnemonic.Prefetcht2 or Mnemonic.Prefetchw or Mnemonic.Prefetch or Mnemonic.Prefetchwt1
-                or Mnemonic.Reservednop or Mnemonic.Endbr32 or Mnemonic.Endbr64 or Mnemonic.Cldemote
-                or Mnemonic.Rdsspd or Mnemonic.Rdsspq:
+            case Mnemonic.Nop or Mnemonic.Reservednop
+                or Mnemonic.Prefetchnta or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2:
                 // No access, no fault, no effect.
                 return true;
             case Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc

@@ -71,8 +71,8 @@ internal sealed unsafe partial class Translator
     /// <summary>Trapped instructions, by the index that their exits carry. Cleared with the cache.</summary>
     public List<Instruction> Traps { get; } = [];
 
-    /// <summary>Instruction forms that the CPU model does not offer raise #UD.</summary>
-    public required Func<Code, bool> Offered { get; init; }
+    /// <summary>What the CPU model makes of each instruction form.</summary>
+    public required CpuFeatures Features { get; init; }
 
     public long InstructionCount { get; private set; }
 
@@ -152,10 +152,13 @@ internal sealed unsafe partial class Translator
 
     private void EmitInstruction(in Instruction instruction, byte* start)
     {
-        if (instruction.Code == Code.INVALID || !Offered(instruction.Code))
+        switch (Features[instruction.Code])
         {
-            EmitExit(ExitCode.InvalidOpcode);
-            return;
+            case Offering.Undefined:
+                EmitExit(ExitCode.InvalidOpcode);
+                return;
+            case Offering.Nop:
+                return;
         }
 
         if (PrivilegedTable.Find(instruction) != null)

@@ -13,4 +13,16 @@ internal static class EngineFactory
         EngineKind.Auto or EngineKind.Software => new SoftwareEngine(memory, model),
         _ => throw new InvalidInputException($"there is no engine {kind}"),
     };
+
+    public static CpuModel CreateModel(string name)
+    {
+        try
+        {
+            return CpuModel.Create(name);
+        }
+        catch (NotSupportedException e)
+        {
+            throw new InvalidInputException(e.Message.TrimEnd('.'), e);
+        }
+    }
 }
