@@ -78,6 +78,8 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         Volatile.Write(ref S->ExitRequest, 1);
     }
 
+    public ulong Tsc => GuestTsc;
+
     public bool HasPendingEvent
         => (Volatile.Read(ref _interruptRequested) != 0 && S->SystemFlags.Has(RflagsBits.If))
             || (Volatile.Read(ref _nmiRequested) != 0 && !NmiBlocked);

@@ -126,7 +126,7 @@ public sealed partial class CpuModel
     }
 
     /// <summary>The last convergent of the continued fraction of a/b whose numerator is within the limit.</summary>
-    private static (ulong Numerator, ulong Denominator) BestRatio(ulong a, ulong b, ulong maxNumerator)
+    internal static (ulong Numerator, ulong Denominator) BestRatio(ulong a, ulong b, ulong maxNumerator)
     {
         (ulong previousNumerator, ulong numerator) = (1, a / b);
         (ulong previousDenominator, ulong denominator) = (0, 1);

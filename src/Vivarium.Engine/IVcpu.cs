@@ -26,6 +26,9 @@ public interface IVcpu : IDisposable
     /// <summary>Replaces the whole architectural state. Not while <see cref="Run"/> runs.</summary>
     void SetState(CpuState state);
 
+    /// <summary>The guest's time-stamp counter now, as RDTSC would read it. Callable from any thread.</summary>
+    ulong Tsc { get; }
+
     /// <summary>Counters since creation.</summary>
     VcpuStatistics Statistics { get; }
 }

@@ -2,6 +2,7 @@ using Iced.Intel;
 using Vivarium.Engine.Software;
 using Vivarium.Engine.Software.Privileged;
 using Vivarium.Memory;
+using RflagsBits = Vivarium.Engine.Software.RflagsBits;
 
 namespace Vivarium.Engine.Tests;
 
@@ -38,12 +39,12 @@ internal sealed unsafe class Processor : IDisposable
     public const ulong IstStack = 0xC008;
     public const ulong Program = 0x10000;
 
-    public Processor()
+    public Processor(string model = "x86-64-v2")
     {
         Memory = new GuestMemory(RamSize + 0x1000);
         Memory.AddSlot(0, RamSize);
         Memory.AddSlot(RomGpa, 0x1000, readOnly: true);
-        Cpu = new SoftwareVcpu(0, Memory, CpuModel.Create("x86-64-v2"), Bus);
+        Cpu = new SoftwareVcpu(0, Memory, CpuModel.Create(model), Bus);
         SetDescriptor(Code32, 0x00CF_9B00_0000_FFFF);
         SetDescriptor(Data32, 0x00CF_9300_0000_FFFF);
         SetDescriptor(Code64, 0x00AF_9B00_0000_FFFF);

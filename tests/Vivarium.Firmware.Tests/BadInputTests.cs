@@ -19,6 +19,12 @@ public sealed class BadInputTests
     public void A_directory() => Refused(
         () => KernelImage.Load("/usr"), "/usr is a directory, not a kernel; give the path of a file");
 
+    [Theory]
+    [InlineData("/dev/null")]
+    [InlineData("/dev/zero")]
+    [InlineData("/proc/self/mem")]
+    public void A_file_that_is_none(string path) => Assert.Throws<BootException>(() => KernelImage.Load(path));
+
     [Fact]
     public void A_path_that_no_system_has()
     {

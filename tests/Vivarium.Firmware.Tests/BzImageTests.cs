@@ -177,5 +177,19 @@ public sealed class BzImageTests
         Assert.Equal(low, machine.Bytes(0, 0x10_0000));
     }
 
+    [Fact]
+    public async Task A_kernel_may_come_through_a_pipe()
+    {
+        Tool.Require("mkfifo", "coreutils");
+        using var folder = new TemporaryFolder();
+        Tool.Run("mkfifo", folder.Path, null, "pipe");
+        string pipe = Path.Combine(folder.Path, "pipe");
+        Task writer = Task.Run(() => File.WriteAllBytes(pipe, Kernels.BzImage()), TestContext.Current.CancellationToken);
+        using KernelImage kernel = KernelImage.Load(pipe);
+        await writer;
+        using var machine = new TestMemory(Layout);
+        Assert.Equal(Kernels.PrefAddress + 0x200, Place(machine, new BootPlan { Kernel = kernel }).Rip);
+    }
+
     private static EntryState Place(TestMemory machine, BootPlan plan) => plan.Place(machine.Memory, Layout);
 }

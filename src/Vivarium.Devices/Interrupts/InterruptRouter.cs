@@ -7,6 +7,8 @@ namespace Vivarium.Devices;
 /// <remarks>
 /// Lock order: a device's lock, then <see cref="Lock"/>, then the clock's. The 8259, the I/O APIC and all local APICs
 /// share this one lock, because an interrupt runs through them in both directions (request down, EOI up).
+/// Restore the clock first, then the devices (which set their lines again), then <see cref="Pic"/>,
+/// <see cref="IoApic"/> and the local APICs: what they have latched is in their own states.
 /// </remarks>
 public sealed class InterruptRouter
 {

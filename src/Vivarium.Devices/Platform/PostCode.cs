@@ -15,4 +15,12 @@ public sealed class PostCode : IPortDevice
     public uint ReadPort(ushort offset, int size) => _last;
 
     public void WritePort(ushort offset, int size, uint value) => Volatile.Write(ref _last, (byte)value);
+
+    public PostCodeState Save() => new() { Last = Last };
+
+    public void Restore(PostCodeState state)
+    {
+        StateFormat.Require(state.Version == PostCodeState.CurrentVersion, "POST code display");
+        Volatile.Write(ref _last, state.Last);
+    }
 }

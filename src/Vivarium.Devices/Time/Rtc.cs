@@ -65,6 +65,10 @@ public sealed class Rtc : IPortDevice
     private const long TimeBase = 32768;
     private const long SecondsPerDay = 86400;
 
+    /// <summary>The years that can be set: what fits into nanoseconds since 1970 with room to add.</summary>
+    private const int FirstYear = 1970;
+    private const int LastYear = 2199;
+
     private readonly Lock _lock = new();
     private readonly MachineClock _clock;
     private readonly InterruptLine _irq8;
@@ -152,11 +156,11 @@ public sealed class Rtc : IPortDevice
 
     public void Restore(RtcState state)
     {
-        // The offset moves the host's clock to any time that the registers can hold, and no further.
-        const long FourCenturies = 400L * 366 * SecondsPerDay;
+        // The offset moves the host's clock to any time from 1970 to 2199, and no further.
+        const long LargestOffset = (LastYear + 1 - FirstYear) * 366 * SecondsPerDay;
         StateFormat.Require(
             state.Version == RtcState.CurrentVersion && state.Cmos is { Length: CmosSize } && state.PeriodicDeadline >= 0
-            && Math.Abs(state.Offset / MachineClock.NanosecondsPerSecond) <= FourCenturies,
+            && Math.Abs(state.Offset / MachineClock.NanosecondsPerSecond) <= LargestOffset,
             "RTC");
         lock (_lock)
         {
@@ -284,7 +288,7 @@ public sealed class Rtc : IPortDevice
         var year = Decode(_cmos[Century]) * 100 + Decode(_cmos[Year]);
         int month = Decode(_cmos[Month]), day = Decode(_cmos[DayOfMonth]);
         int hour = DecodeHour(_cmos[Hours]), minute = Decode(_cmos[Minutes]), second = Decode(_cmos[Seconds]);
-        if (year is < 1970 or > 2199 || month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month)
+        if (year is < FirstYear or > LastYear || month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month)
             || hour > 23 || minute > 59 || second > 59)
         {
             return;

@@ -5,6 +5,14 @@ namespace Vivarium.Engine.Software;
 // Invalidation of TLBs (SDM vol. 3A, 4.10.4). Dropping more than asked for is always allowed, dropping less never.
 internal sealed unsafe partial class SoftwareVcpu
 {
+    private readonly ExecutedPages _executed = new();
+
+    /// <summary>The first-level TLBs, by address space, that hold pages that are not global.</summary>
+    private readonly bool[] _holdsLocal = new bool[3];
+
+    /// <summary>Supervisor code may have been looked up in pages that are not global.</summary>
+    private bool _ranLocal;
+
     /// <summary>INVPCID types (SDM vol. 2, INVPCID).</summary>
     public enum InvpcidType : byte
     {
@@ -26,7 +34,7 @@ internal sealed unsafe partial class SoftwareVcpu
             _tlb.FlushAll();
         }
 
-        FlushFirstLevel();
+        FlushFirstLevel(keepGlobal);
     }
 
     /// <summary>
@@ -40,15 +48,19 @@ internal sealed unsafe partial class SoftwareVcpu
             _tlb.FlushPcid(CurrentPcid);
         }
 
-        FlushFirstLevel();
+        FlushFirstLevel(keepGlobal: true);
     }
 
     /// <summary>Forgets the translation of one page, whatever its size (INVLPG).</summary>
     public void FlushPage(ulong linear)
     {
         Statistics.TlbFlushes++;
+        bool large = _tlb.MayHoldLargePage(linear) || _tlb.MayHoldGiantPage(linear);
         DropPage(linear);
-        FlushJumpCaches();
+        if (large || _executed.MayContain(linear))
+        {
+            FlushJumpCaches();
+        }
     }
 
     /// <summary>INVPCID; the descriptor's validity was checked.</summary>
@@ -64,7 +76,7 @@ internal sealed unsafe partial class SoftwareVcpu
                 _tlb.FlushPcid(pcid);
                 if (pcid == CurrentPcid)
                 {
-                    FlushFirstLevel();
+                    FlushFirstLevel(keepGlobal: true);
                 }
 
                 break;
@@ -103,13 +115,28 @@ internal sealed unsafe partial class SoftwareVcpu
         FirstLevelTlb.Flush(&S->SupervisorAcJumps);
     }
 
-    private void FlushFirstLevel()
+    private void FlushFirstLevel(bool keepGlobal)
     {
         Statistics.TlbFlushes++;
-        FirstLevelTlb.Flush(&S->UserTlb);
-        FirstLevelTlb.Flush(&S->SupervisorTlb);
-        FirstLevelTlb.Flush(&S->SupervisorAcTlb);
-        FlushJumpCaches();
+        for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
+        {
+            if (!keepGlobal || _holdsLocal[(int)space])
+            {
+                FirstLevelTlb.Flush(TlbOf(space));
+                _holdsLocal[(int)space] = false;
+            }
+        }
+
+        if (!keepGlobal || _ranLocal)
+        {
+            FlushJumpCaches();
+            _executed.Clear();
+            _ranLocal = false;
+        }
+        else
+        {
+            FirstLevelTlb.Flush(&S->UserJumps);
+        }
     }
 
     private void DropPage(ulong linear)

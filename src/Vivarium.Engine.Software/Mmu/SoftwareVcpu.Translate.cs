@@ -86,6 +86,7 @@ internal sealed unsafe partial class SoftwareVcpu
                 && AccessRights.Permit(page.Rights, Paging, Access.Write, space);
         }
 
+        _holdsLocal[(int)space] |= (page.Rights & PageRights.Global) == 0;
         FirstLevelTlb.Fill(TlbOf(space), linear, page.Host, writable);
         result.Kind = ResolveKind.Ok;
         return page.Host + offset;
@@ -148,6 +149,7 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             page = cached;
             errorCode = 0;
+            NoteExecution(linear, access, space, page.Rights);
             return true;
         }
 
@@ -163,7 +165,18 @@ internal sealed unsafe partial class SoftwareVcpu
 
         page = Locate(translation);
         _tlb.Insert(linear, pcid, page, translation.PageSize);
+        NoteExecution(linear, access, space, page.Rights);
         return true;
+    }
+
+    /// <summary>Code of this page may enter a jump cache: remember what must empty it.</summary>
+    private void NoteExecution(ulong linear, Access access, AddressSpace space, PageRights rights)
+    {
+        if (access == Access.Execute)
+        {
+            _executed.Add(linear);
+            _ranLocal |= space != AddressSpace.User && (rights & PageRights.Global) == 0;
+        }
     }
 
     private CachedPage Locate(in PageTranslation translation)

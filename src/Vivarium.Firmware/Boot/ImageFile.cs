@@ -11,6 +11,9 @@ internal sealed class ImageFile : IDisposable
 {
     private const int CopyPiece = 256 * 1024;
 
+    /// <summary>As much as is kept of what has no length, such as a pipe: more than a kernel or an initrd need.</summary>
+    private const int MaximumStream = 512 << 20;
+
     private readonly SafeFileHandle? _handle;
     private readonly ReadOnlyMemory<byte> _bytes;
 
@@ -77,8 +80,17 @@ internal sealed class ImageFile : IDisposable
         try
         {
             using var copy = new MemoryStream();
-            stream.CopyTo(copy);
-            return new ImageFile(name, copy.ToArray());
+            byte[] piece = new byte[CopyPiece];
+            for (int got; (got = stream.Read(piece)) != 0;)
+            {
+                copy.Write(piece, 0, got);
+                if (copy.Length > MaximumStream)
+                {
+                    throw new BootException($"{name} has no end within {ByteSize.Text(MaximumStream)}; give a regular file");
+                }
+            }
+
+            return new ImageFile(name, copy.GetBuffer().AsMemory(0, (int)copy.Length));
         }
         catch (Exception e) when (e is IOException or NotSupportedException or ObjectDisposedException)
         {

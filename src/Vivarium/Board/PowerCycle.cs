@@ -20,8 +20,11 @@ internal sealed class PowerCycle : IDisposable
         try
         {
             _thread = thread = new VcpuThread(_pc.Clock);
-            _engine = EngineFactory.Create(spec.Engine, _pc.Memory, spec.Cpu);
+            CpuModel model = EngineFactory.CreateModel(spec.Cpu);
+            _engine = EngineFactory.Create(spec.Engine, _pc.Memory, model);
             _vcpu = _engine.CreateVcpu(0, _pc.Bus);
+            _pc.Clock.TscFrequency = model.TscFrequency;
+            _pc.Clock.TscReader = () => _vcpu.Tsc;
             _pc.LocalApic.Events = _thread;
             _vcpu.SetState(BootState.Create(plan.Place(_pc.Memory, layout)));
         }

@@ -7,10 +7,22 @@ namespace Vivarium.Cpu;
 /// <summary>The only place that knows which engines there are.</summary>
 internal static class EngineFactory
 {
-    public static IEngine Create(EngineKind kind, GuestMemory memory, string cpu) => kind switch
+    public static IEngine Create(EngineKind kind, GuestMemory memory, CpuModel model) => kind switch
     {
         // Auto is the software engine until there is a second one to choose from.
-        EngineKind.Auto or EngineKind.Software => new SoftwareEngine(memory, CpuModel.Create(cpu)),
+        EngineKind.Auto or EngineKind.Software => new SoftwareEngine(memory, model),
         _ => throw new InvalidInputException($"there is no engine {kind}"),
     };
+
+    public static CpuModel CreateModel(string name)
+    {
+        try
+        {
+            return CpuModel.Create(name);
+        }
+        catch (Exception refused) when (refused is NotSupportedException or ArgumentException)
+        {
+            throw new InvalidInputException(refused.Message);
+        }
+    }
 }

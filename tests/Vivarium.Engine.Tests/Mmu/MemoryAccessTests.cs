@@ -92,20 +92,21 @@ public sealed unsafe class MemoryAccessTests : IDisposable
     }
 
     [Theory]
-    [InlineData(0x93u, 0xFFFu, 0xFFCu, Access.Write, true)]
-    [InlineData(0x93u, 0xFFFu, 0xFFDu, Access.Write, false)]
-    [InlineData(0x91u, 0xFFFu, 0u, Access.Write, false)]
-    [InlineData(0x91u, 0xFFFu, 0u, Access.Read, true)]
-    [InlineData(0x97u, 0xFFFu, 0xFFFu, Access.Read, false)]
-    [InlineData(0x97u, 0xFFFu, 0x1000u, Access.Read, true)]
-    [InlineData(0x97u, 0xFFFu, 0xFFFDu, Access.Read, false)]
-    [InlineData(0x4097u, 0xFFFu, 0xFFFDu, Access.Read, true)]
-    [InlineData(0x99u, 0xFFFu, 0u, Access.Read, false)]
-    [InlineData(0x9Bu, 0xFFFu, 0u, Access.Read, true)]
-    [InlineData(0x9Bu, 0xFFFu, 0u, Access.Write, false)]
-    [InlineData(0x1_0093u, 0xFFFu, 0u, Access.Read, false)]
-    internal void Segments_are_checked_for_type_and_limit(uint attributes, uint limit, uint offset, Access access, bool allowed)
+    [InlineData(0x93u, 0xFFFu, 0xFFCu, true, true)]
+    [InlineData(0x93u, 0xFFFu, 0xFFDu, true, false)]
+    [InlineData(0x91u, 0xFFFu, 0u, true, false)]
+    [InlineData(0x91u, 0xFFFu, 0u, false, true)]
+    [InlineData(0x97u, 0xFFFu, 0xFFFu, false, false)]
+    [InlineData(0x97u, 0xFFFu, 0x1000u, false, true)]
+    [InlineData(0x97u, 0xFFFu, 0xFFFDu, false, false)]
+    [InlineData(0x4097u, 0xFFFu, 0xFFFDu, false, true)]
+    [InlineData(0x99u, 0xFFFu, 0u, false, false)]
+    [InlineData(0x9Bu, 0xFFFu, 0u, false, true)]
+    [InlineData(0x9Bu, 0xFFFu, 0u, true, false)]
+    [InlineData(0x1_0093u, 0xFFFu, 0u, false, false)]
+    public void Segments_are_checked_for_type_and_limit(uint attributes, uint limit, uint offset, bool write, bool allowed)
     {
+        Access access = write ? Access.Write : Access.Read;
         _processor.Protected();
         _processor.S->Es = new NativeSegment { Base = 0x10000, Limit = limit, Attributes = attributes };
         if (allowed)

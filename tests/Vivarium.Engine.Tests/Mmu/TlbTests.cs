@@ -85,14 +85,50 @@ public sealed unsafe class TlbTests : IDisposable
         _processor.S->Cr4 |= Cr4Bits.Pcide;
         _processor.S->Cr3 = Paging.Top | 5;
         Cpu.FlushAfterCr3Write(keepPcid: true);
-        Assert.Equal(0x2222ul, Cpu.Load(Linear, 4));
-
-        // Back to PCID 0 without and with a flush.
         _processor.S->Cr3 = Paging.Top;
+        Cpu.FlushAfterCr3Write(keepPcid: true);
+        Assert.Equal(0x1111ul, Cpu.Load(Linear, 4));
+
+        _processor.S->Cr3 = Paging.Top | 5;
+        Cpu.FlushAfterCr3Write(keepPcid: true);
+        Assert.Equal(0x2222ul, Cpu.Load(Linear, 4));
+    }
+
+    [Fact]
+    public void A_write_of_CR3_flushes_the_PCID_that_it_selects_unless_told_not_to()
+    {
+        CacheThenMove(PageKind.Long4K);
+        _processor.S->Cr4 |= Cr4Bits.Pcide;
         Cpu.FlushAfterCr3Write(keepPcid: true);
         Assert.Equal(0x1111ul, Cpu.Load(Linear, 4));
         Cpu.FlushAfterCr3Write(keepPcid: false);
         Assert.Equal(0x2222ul, Cpu.Load(Linear, 4));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void The_first_level_survives_a_write_of_CR3_only_if_all_it_holds_is_global(bool global)
+    {
+        CacheThenMove(PageKind.Long4K, global ? Paging.G : 0);
+        Cpu.FlushTlb(keepGlobal: false);
+        Cpu.TryResolve(Linear, 4, Access.Read, out _);
+        Cpu.FlushAfterCr3Write(keepPcid: false);
+        Assert.Equal(global, _processor.S->SupervisorTlb.ReadTag[FirstLevelTlb.Index(Linear)] == (Linear & ~0xFFFul));
+    }
+
+    [Fact]
+    public void INVLPG_empties_the_jump_caches_if_the_page_was_executed()
+    {
+        CacheThenMove(PageKind.Long4K);
+        ulong* entry = _processor.S->SupervisorJumps.Entry;
+        entry[1] = 1;
+        Cpu.FlushPage(Linear);
+        Assert.Equal(1ul, entry[1]);
+        Span<byte> code = stackalloc byte[1];
+        Cpu.TryFetch(Linear, code, out _, out _, out _);
+        Cpu.FlushPage(Linear);
+        Assert.Equal((ulong.MaxValue, 0ul), (entry[0], entry[1]));
     }
 
     [Theory]
@@ -106,8 +142,6 @@ public sealed unsafe class TlbTests : IDisposable
     {
         CacheThenMove(PageKind.Long4K);
         _processor.S->Cr4 |= Cr4Bits.Pcide;
-        _processor.Memory.Write(0x20000 - 16, (ulong)pcid);
-        _processor.Memory.Write(0x20000 - 8, Linear);
         Cpu.FlushPcid((SoftwareVcpu.InvpcidType)type, pcid, Linear);
         Assert.Equal(gone ? 0x2222ul : 0x1111ul, Cpu.Load(Linear, 4));
     }
@@ -175,14 +209,14 @@ public sealed unsafe class TlbTests : IDisposable
     }
 
     [Theory]
-    [InlineData(0x1FFEul, Access.Read, (int)ResolveKind.Slow)]
-    [InlineData(Processor.MmioGpa, Access.Read, (int)ResolveKind.Slow)]
-    [InlineData(Processor.RomGpa, Access.Write, (int)ResolveKind.Slow)]
-    [InlineData(Processor.RomGpa, Access.Read, (int)ResolveKind.Ok)]
-    internal void What_is_not_plain_memory_is_slow(ulong linear, Access access, int expected)
+    [InlineData(0x1FFEul, false, (int)ResolveKind.Slow)]
+    [InlineData(Processor.MmioGpa, false, (int)ResolveKind.Slow)]
+    [InlineData(Processor.RomGpa, true, (int)ResolveKind.Slow)]
+    [InlineData(Processor.RomGpa, false, (int)ResolveKind.Ok)]
+    public void What_is_not_plain_memory_is_slow(ulong linear, bool write, int expected)
     {
         _processor.Protected();
-        Cpu.TryResolve(linear, 4, access, out ResolveResult result);
+        Cpu.TryResolve(linear, 4, write ? Access.Write : Access.Read, out ResolveResult result);
         Assert.Equal(expected, (int)result.Kind);
     }
 
@@ -202,7 +236,7 @@ public sealed unsafe class TlbTests : IDisposable
         NativeTlb* tlb = &_processor.S->UserTlb;
         for (int i = 0; i < NativeTlb.Entries; i++)
         {
-            Assert.NotEqual(i, FirstLevelTlb.Index(tlb->ReadTag[i]) + (SoftwareVcpu.IsCanonical(tlb->ReadTag[i]) || i == 0 ? 0 : 0x1000));
+            Assert.NotEqual(i, FirstLevelTlb.Index(tlb->ReadTag[i]));
             Assert.Equal(tlb->ReadTag[i], tlb->WriteTag[i]);
         }
     }

@@ -1,0 +1,157 @@
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Vivarium.Engine.Tests;
+
+public sealed class CpuModelTests
+{
+    private const uint ExtendedBase = 0x8000_0000;
+    private const uint HypervisorBase = 0x4000_0000;
+    private const uint HypervisorBit = 1u << 31;
+
+    private static readonly CpuidContext Plain = new(ApicId: 0, OsXsave: false, Xcr0: 1);
+
+    /// <summary>The models that this host can provide.</summary>
+    public static TheoryData<string> Models => [.. CpuModel.Names.Where(name => CpuModel.Missing(name).Count == 0)];
+
+    [Fact]
+    public void An_unknown_name_is_answered_with_the_names_that_exist()
+    {
+        var error = Assert.Throws<ArgumentException>(() => CpuModel.Create("pentium"));
+        Assert.All(CpuModel.Names, name => Assert.Contains(name, error.Message));
+    }
+
+    [Fact]
+    public void A_model_that_the_host_cannot_provide_is_refused_with_what_is_missing()
+    {
+        foreach (string name in CpuModel.Names.Where(name => CpuModel.Missing(name).Count != 0))
+        {
+            var error = Assert.Throws<NotSupportedException>(() => CpuModel.Create(name));
+            Assert.All(CpuModel.Missing(name), feature => Assert.Contains(feature.ToString(), error.Message));
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Models))]
+    public void The_XSAVE_area_is_as_large_as_its_components_need(string name)
+    {
+        var model = CpuModel.Create(name);
+        if (!model.Has(CpuFeature.Xsave))
+        {
+            Assert.Equal(default, model.Cpuid(0xD, 0, Plain));
+            return;
+        }
+
+        var main = model.Cpuid(0xD, 0, Plain);
+        Assert.Equal(model.XsaveMask, main.Eax | ((ulong)main.Edx << 32));
+        Assert.Equal((uint)CpuModel.XsaveExtendedOffset, main.Ebx);
+        uint end = CpuModel.XsaveExtendedOffset;
+        for (uint i = 2; i < 63; i++)
+        {
+            var component = model.Cpuid(0xD, i, Plain);
+            Assert.Equal((model.XsaveMask >> (int)i & 1) != 0, component.Eax != 0);
+            if (component.Eax != 0)
+            {
+                Assert.True(component.Ebx >= end, "components overlap");
+                end = component.Ebx + component.Eax;
+            }
+        }
+
+        Assert.Equal(end, main.Ecx);
+        Assert.Equal(end, model.Cpuid(0xD, 0, Plain with { Xcr0 = model.XsaveMask }).Ebx);
+        Assert.True(end <= CpuModel.MaxXsaveSize);
+    }
+
+    [Theory]
+    [MemberData(nameof(Models))]
+    public void Vector_features_come_only_with_their_state(string name)
+    {
+        var model = CpuModel.Create(name);
+        foreach (var feature in CpuFeatureSets.NeedAvx)
+        {
+            Assert.True(!model.Has(feature) || (model.XsaveMask & 4) != 0, feature.ToString());
+        }
+
+        foreach (var feature in CpuFeatureSets.NeedAvx512)
+        {
+            Assert.True(!model.Has(feature) || (model.XsaveMask & 0xE0) == 0xE0, feature.ToString());
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Models))]
+    public void What_the_monitor_does_not_do_is_not_offered(string name)
+    {
+        var model = CpuModel.Create(name);
+        const uint monitor = 1 << 3, vmx = 1 << 5, smx = 1 << 6;
+        Assert.Equal(0u, model.Cpuid(1, 0, Plain).Ecx & (monitor | vmx | smx));
+        const uint hle = 1 << 4, rtm = 1 << 11, mpx = 1 << 14;
+        const uint pku = 1 << 3, cetSs = 1 << 7, la57 = 1 << 16;
+        var leaf7 = model.Cpuid(7, 0, Plain);
+        Assert.Equal(0u, leaf7.Ebx & (hle | rtm | mpx));
+        Assert.Equal(0u, leaf7.Ecx & (pku | cetSs | la57));
+        const uint svm = 1 << 2;
+        Assert.Equal(0u, model.Cpuid(ExtendedBase + 1, 0, Plain).Ecx & svm);
+        Assert.Equal(default, model.Cpuid(5, 0, Plain));
+        Assert.Equal(default, model.Cpuid(0x1234_5678, 0, Plain));
+    }
+
+    [Theory]
+    [MemberData(nameof(Models))]
+    public void Leaves_tell_the_processor_s_own_state(string name)
+    {
+        var model = CpuModel.Create(name, processors: 4);
+        const uint osXsave = 1 << 27;
+        var context = new CpuidContext(ApicId: 3, OsXsave: true, Xcr0: 3);
+        Assert.Equal(0u, model.Cpuid(1, 0, Plain).Ecx & osXsave);
+        Assert.Equal(osXsave, model.Cpuid(1, 0, context).Ecx & osXsave);
+        Assert.Equal(3u, model.Cpuid(1, 0, context).Ebx >> 24);
+        Assert.Equal(3u, model.Cpuid(0xB, 0, context).Edx);
+        Assert.Equal((2u, 4u), (model.Cpuid(0xB, 1, context).Eax, model.Cpuid(0xB, 1, context).Ebx));
+    }
+
+    [Theory]
+    [MemberData(nameof(Models))]
+    public void The_brand_names_the_model(string name)
+    {
+        var model = CpuModel.Create(name);
+        var text = new StringBuilder();
+        for (uint i = 2; i <= 4; i++)
+        {
+            var part = model.Cpuid(ExtendedBase + i, 0, Plain);
+            text.Append(Encoding.ASCII.GetString(MemoryMarshal.AsBytes<uint>([part.Eax, part.Ebx, part.Ecx, part.Edx])));
+        }
+
+        Assert.Equal($"Vivarium virtual CPU ({name})", text.ToString().TrimEnd('\0'));
+    }
+
+    [Fact]
+    public void A_hidden_hypervisor_leaves_no_trace()
+    {
+        var shown = CpuModel.Create("x86-64-v2");
+        Assert.NotEqual(0u, shown.Cpuid(1, 0, Plain).Ecx & HypervisorBit);
+        Assert.Equal(shown.TscFrequency / 1000, shown.Cpuid(HypervisorBase + 0x10, 0, Plain).Eax);
+
+        var hidden = CpuModel.Create("x86-64-v2", showHypervisor: false);
+        Assert.Equal(0u, hidden.Cpuid(1, 0, Plain).Ecx & HypervisorBit);
+        Assert.Equal(default, hidden.Cpuid(HypervisorBase, 0, Plain));
+    }
+
+    [Theory]
+    [InlineData(2_445_424_000ul)]
+    [InlineData(3_000_000_000ul)]
+    [InlineData(2_899_999_000ul)]
+    [InlineData(1_000_000_000ul)]
+    public void The_crystal_ratio_is_exact_to_a_part_per_million_within_32_bits(ulong frequency)
+    {
+        const ulong crystalKilohertz = CpuModel.ApicTimerFrequency / 1000, limit = uint.MaxValue / crystalKilohertz;
+        var (numerator, denominator) = CpuModel.BestRatio(frequency, CpuModel.ApicTimerFrequency, limit);
+        Assert.True(crystalKilohertz * numerator <= uint.MaxValue);
+        double told = (double)CpuModel.ApicTimerFrequency * numerator / denominator;
+        Assert.InRange(told / frequency, 1 - 1e-6, 1 + 1e-6);
+    }
+
+    [Fact]
+    public void The_TSC_frequency_is_plausible()
+        => Assert.InRange(CpuModel.Create("x86-64-v2").TscFrequency, 500_000_000ul, 10_000_000_000ul);
+}
