@@ -78,7 +78,7 @@ internal sealed class OracleRun(ICaseRunner expected, ICaseRunner actual, ulong 
             bool known = !FormsWithMismatch.Add(form);
             if (!known || Mismatches.Count(mismatch => mismatch.Form == form) < MismatchesPerForm)
             {
-                Mismatches.Add(Mismatch.From(_test, difference));
+                Mismatches.Add(Mismatch.From(_test, RunBoth() is null ? difference + "  run again, it agrees: the difference depends on what ran before\n" : difference));
             }
         }
 
@@ -148,6 +148,12 @@ internal sealed class OracleRun(ICaseRunner expected, ICaseRunner actual, ulong 
     /// <summary>Replaces instructions by NOPs as long as the outcomes still differ.</summary>
     private string Shrink(string difference)
     {
+        if (RunBoth() is null)
+        {
+            return difference + "  run again, it agrees: the difference depends on what ran before\n";
+        }
+
+        string original = Convert.ToHexStringLower(_test.Code);
         var saved = new byte[TestCase.MaxCode];
         for (int at = 0; at < _test.Instructions.Count; at++)
         {
@@ -171,6 +177,6 @@ internal sealed class OracleRun(ICaseRunner expected, ICaseRunner actual, ulong 
             _ = SequenceGenerator.Finish(_test);
         }
 
-        return difference;
+        return $"{difference}  before shrinking: {original}\n";
     }
 }
