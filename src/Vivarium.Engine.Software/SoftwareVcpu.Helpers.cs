@@ -35,7 +35,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         cpu.LocateInstruction(returnAddress);
-        if (result.Kind == ResolveKind.PageFault && !info.Masked)
+        if (result.Kind == ResolveKind.PageFault && info.Rules == AccessRules.None)
         {
             cpu.RaisePageFault(linear, result.ErrorCode);
             state->ExitCode = (ulong)ExitCode.Fault;
@@ -57,14 +57,15 @@ internal sealed unsafe partial class SoftwareVcpu
         Access access = info.Write ? Access.Write : Access.Read;
         try
         {
-            if (info.Masked)
+            cpu.CheckBeforePaging(info);
+            if ((info.Rules & AccessRules.Masked) != 0)
             {
                 cpu.LocateInstruction(returnAddress);
                 return cpu.BounceMasked(offset, info.Segment, info.Size, info.Read, info.Write);
             }
 
             ulong linear = cpu.SegmentedAddress(info.Segment, offset, info.Size, access);
-            cpu.CheckAlignment(linear, info.Size);
+            cpu.CheckAlignment(linear, info);
             cpu.NoteDataBreakpoints(linear, info.Size, info.Write);
             byte* host = cpu.TryResolve(linear, info.Size, access, out ResolveResult result);
             if (host != null)
@@ -118,7 +119,7 @@ internal sealed unsafe partial class SoftwareVcpu
         catch (GuestException)
         {
             // The range was probed as writable before the instruction ran, and nothing ran since.
-            Environment.FailFast("a probed guest page vanished");
+            cpu._internalError = "a page that was writable a moment ago is not";
         }
     }
 
@@ -149,9 +150,26 @@ internal sealed unsafe partial class SoftwareVcpu
         return (byte*)(aligned + (linear & (BounceAlignment - 1)));
     }
 
-    /// <summary>EFLAGS.AC with CR0.AM at CPL 3: #AC for a misaligned access (SDM vol. 3A, 6.15, interrupt 17).</summary>
-    private void CheckAlignment(ulong linear, int size)
+    /// <summary>#MF for a pending x87 exception (the error summary in FSW, SDM vol. 1, 8.1.3.3).</summary>
+    private void CheckBeforePaging(AccessInfo info)
     {
+        const int statusWord = 2;
+        const int errorSummary = 1 << 7;
+        if ((info.Rules & AccessRules.Waiting) != 0 && (S->Xsave[XstateBvOffset] & 1) != 0 && (S->Xsave[statusWord] & errorSummary) != 0)
+        {
+            throw new GuestException(Vector.X87);
+        }
+    }
+
+    /// <summary>EFLAGS.AC with CR0.AM at CPL 3: #AC for a misaligned access (SDM vol. 3A, 6.15, interrupt 17).</summary>
+    private void CheckAlignment(ulong linear, AccessInfo info)
+    {
+        int size = info.Size;
+        if ((info.Rules & AccessRules.Aligned) != 0 && (linear & (ulong)(size - 1)) != 0)
+        {
+            throw GuestException.Protection();
+        }
+
         if (Cpl == 3 && S->Cr0.Has(Cr0Bits.Am) && S->SystemFlags.Has(RflagsBits.Ac)
             && size is 2 or 4 or 8 && (linear & (ulong)(size - 1)) != 0)
         {
