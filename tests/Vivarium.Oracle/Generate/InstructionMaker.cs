@@ -582,6 +582,12 @@ internal sealed unsafe class InstructionMaker
 
         ulong source = Target(ref random, size, false, false);
         ulong destination = random.Chance(30) ? source + (ulong)random.Between(-40, 40) : Target(ref random, size, false, false);
+        if (!InData(source) && !InData(destination))
+        {
+            // Which of two faulting operands is reported is the processor's choice.
+            destination = CaseWindow.DataBase + (CaseWindow.DataSize / 2);
+        }
+
         Fix(ref context, state, Rsi, source);
         Fix(ref context, state, Rdi, destination);
         int span = (int)Math.Min(count, 64) * size;
@@ -614,6 +620,9 @@ internal sealed unsafe class InstructionMaker
 
         return true;
     }
+
+    /// <summary>Well inside: not even a few repetitions leave the window.</summary>
+    private static bool InData(ulong address) => address - (CaseWindow.DataBase + 256) < CaseWindow.DataSize - 512;
 
     public static int StringElement(Code form) => form.Mnemonic() switch
     {
