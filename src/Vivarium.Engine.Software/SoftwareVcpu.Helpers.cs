@@ -57,7 +57,7 @@ internal sealed unsafe partial class SoftwareVcpu
         Access access = info.Write ? Access.Write : Access.Read;
         try
         {
-            cpu.CheckBeforePaging(info);
+            cpu.CheckBeforePaging(offset, info);
             if ((info.Rules & AccessRules.Masked) != 0)
             {
                 cpu.LocateInstruction(returnAddress);
@@ -65,7 +65,7 @@ internal sealed unsafe partial class SoftwareVcpu
             }
 
             ulong linear = cpu.SegmentedAddress(info.Segment, offset, info.Size, access);
-            cpu.CheckAlignment(linear, info);
+            cpu.CheckAlignment(linear, info.Size);
             cpu.NoteDataBreakpoints(linear, info.Size, info.Write);
             byte* host = cpu.TryResolve(linear, info.Size, access, out ResolveResult result);
             if (host != null)
@@ -150,8 +150,8 @@ internal sealed unsafe partial class SoftwareVcpu
         return (byte*)(aligned + (linear & (BounceAlignment - 1)));
     }
 
-    /// <summary>#MF for a pending x87 exception (the error summary in FSW, SDM vol. 1, 8.1.3.3).</summary>
-    private void CheckBeforePaging(AccessInfo info)
+    /// <summary>What an access reports before anything about its address: #MF for a pending x87 exception (the error summary in FSW, SDM vol. 1, 8.1.3.3), #GP for a misaligned SSE operand.</summary>
+    private void CheckBeforePaging(ulong offset, AccessInfo info)
     {
         const int statusWord = 2;
         const int errorSummary = 1 << 7;
@@ -159,17 +159,17 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             throw new GuestException(Vector.X87);
         }
-    }
 
-    /// <summary>EFLAGS.AC with CR0.AM at CPL 3: #AC for a misaligned access (SDM vol. 3A, 6.15, interrupt 17).</summary>
-    private void CheckAlignment(ulong linear, AccessInfo info)
-    {
-        int size = info.Size;
-        if ((info.Rules & AccessRules.Aligned) != 0 && (linear & (ulong)(size - 1)) != 0)
+        ulong @base = Code64 && info.Segment < 4 ? 0 : Segment(info.Segment)->Base;
+        if ((info.Rules & AccessRules.Aligned) != 0 && ((@base + offset) & (ulong)(info.Size - 1)) != 0)
         {
             throw GuestException.Protection();
         }
+    }
 
+    /// <summary>EFLAGS.AC with CR0.AM at CPL 3: #AC for a misaligned access (SDM vol. 3A, 6.15, interrupt 17).</summary>
+    private void CheckAlignment(ulong linear, int size)
+    {
         if (Cpl == 3 && S->Cr0.Has(Cr0Bits.Am) && S->SystemFlags.Has(RflagsBits.Ac)
             && size is 2 or 4 or 8 && (linear & (ulong)(size - 1)) != 0)
         {

@@ -130,6 +130,11 @@ internal sealed class CodeTraitsTable
             mask |= kind is OpCodeOperandKind.k_or_mem;
         }
 
+        if (instruction.Mnemonic == Mnemonic.Wait)
+        {
+            return ExtendedKind.X87;
+        }
+
         foreach (CpuidFeature feature in instruction.CpuidFeatures)
         {
             if (feature is CpuidFeature.FPU or CpuidFeature.FPU287 or CpuidFeature.FPU287XL_ONLY or CpuidFeature.FPU387
@@ -156,6 +161,11 @@ internal sealed class CodeTraitsTable
     /// <summary>SDM vol. 1, 11.4.4 and 14.9: 16-byte operands of legacy SSE instructions, and the VEX and EVEX moves named aligned or non-temporal.</summary>
     private static bool NeedsAlignment(in Instruction instruction, ExtendedKind extended)
     {
+        if (instruction.Mnemonic == Mnemonic.Cmpxchg16b)
+        {
+            return true;
+        }
+
         if (extended is ExtendedKind.Avx or ExtendedKind.Avx512)
         {
             return instruction.Mnemonic is Mnemonic.Vmovaps or Mnemonic.Vmovapd or Mnemonic.Vmovdqa or Mnemonic.Vmovdqa32
@@ -164,8 +174,14 @@ internal sealed class CodeTraitsTable
 
         return extended == ExtendedKind.Sse && instruction.Mnemonic
             is not (Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu or Mnemonic.Pcmpestri
-                or Mnemonic.Pcmpestrm or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm);
+                or Mnemonic.Pcmpestri64 or Mnemonic.Pcmpestrm or Mnemonic.Pcmpestrm64 or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm)
+            && (CpuModel.HostIsIntel || !IsSha(instruction.Mnemonic));
     }
+
+    /// <summary>AMD's processors, unlike Intel's, take any alignment for these.</summary>
+    private static bool IsSha(Mnemonic mnemonic) => mnemonic
+        is Mnemonic.Sha1msg1 or Mnemonic.Sha1msg2 or Mnemonic.Sha1nexte or Mnemonic.Sha1rnds4
+        or Mnemonic.Sha256msg1 or Mnemonic.Sha256msg2 or Mnemonic.Sha256rnds2;
 
     private static bool IsNonWaiting(Mnemonic mnemonic) => mnemonic
         is Mnemonic.Fnstenv or Mnemonic.Fnsave or Mnemonic.Fnstcw or Mnemonic.Fnstsw or Mnemonic.Fnclex or Mnemonic.Fninit;

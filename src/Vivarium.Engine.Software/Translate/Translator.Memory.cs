@@ -7,9 +7,20 @@ namespace Vivarium.Engine.Software.Translate;
 internal sealed unsafe partial class Translator
 {
     private const int SegmentSs = 2;
+    private const int SegmentDs = 3;
     private const int SegmentFs = 4;
 
-    private static int SegmentOf(in Instruction instruction) => instruction.MemorySegment - Register.ES;
+    /// <summary>The segment by encoding. 64-bit mode ignores the prefixes of all but FS and GS.</summary>
+    private int SegmentOf(in Instruction instruction)
+    {
+        int segment = instruction.MemorySegment - Register.ES;
+        if (CodeBits != 64 || segment >= SegmentFs)
+        {
+            return segment;
+        }
+
+        return instruction.MemoryBase is Register.RSP or Register.RBP or Register.ESP or Register.EBP ? SegmentSs : SegmentDs;
+    }
 
     /// <summary>T1 = the memory operand's offset plus <paramref name="adjust"/>, address size applied. Keeps flags.</summary>
     private void EmitOffset(in Instruction instruction, int adjust)
