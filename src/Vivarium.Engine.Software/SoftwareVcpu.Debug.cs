@@ -12,6 +12,9 @@ internal sealed unsafe partial class SoftwareVcpu
 
     private ulong _breakpointsHit;
 
+    /// <summary>An access of the current instruction has met a data breakpoint.</summary>
+    internal bool BreakpointMet => _breakpointsHit != 0;
+
     /// <summary>Raises #DB as a fault if an enabled breakpoint stands on the instruction at RIP, unless RF is set.</summary>
     private bool MeetsInstructionBreakpoint()
     {
@@ -41,7 +44,7 @@ internal sealed unsafe partial class SoftwareVcpu
     }
 
     /// <summary>Remembers data breakpoints that an access meets; the trap comes after the instruction.</summary>
-    private void NoteDataBreakpoints(ulong linear, int size, bool write)
+    internal void NoteDataBreakpoints(ulong linear, int size, bool write)
     {
         for (int i = 0; i < 4; i++)
         {

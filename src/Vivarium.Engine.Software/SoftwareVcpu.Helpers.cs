@@ -35,7 +35,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         cpu.LocateInstruction(returnAddress);
-        if (result.Kind == ResolveKind.PageFault)
+        if (result.Kind == ResolveKind.PageFault && !info.Masked)
         {
             cpu.RaisePageFault(linear, result.ErrorCode);
             state->ExitCode = (ulong)ExitCode.Fault;
@@ -57,6 +57,12 @@ internal sealed unsafe partial class SoftwareVcpu
         Access access = info.Write ? Access.Write : Access.Read;
         try
         {
+            if (info.Masked)
+            {
+                cpu.LocateInstruction(returnAddress);
+                return cpu.BounceMasked(offset, info.Segment, info.Size, info.Read, info.Write);
+            }
+
             ulong linear = cpu.SegmentedAddress(info.Segment, offset, info.Size, access);
             cpu.CheckAlignment(linear, info.Size);
             cpu.NoteDataBreakpoints(linear, info.Size, info.Write);
@@ -98,9 +104,16 @@ internal sealed unsafe partial class SoftwareVcpu
 
         cpu._bounceSize = 0;
         byte* bounce = cpu.BounceFor(cpu._bounceLinear);
+        int element = cpu._bounceElementSize;
         try
         {
-            cpu.StoreBytes(cpu._bounceLinear, new ReadOnlySpan<byte>(bounce, size));
+            for (int i = 0; i < size / element; i++)
+            {
+                if ((cpu._bounceElements >> i & 1) != 0)
+                {
+                    cpu.StoreBytes(cpu._bounceLinear + (ulong)(i * element), new ReadOnlySpan<byte>(bounce + (i * element), element));
+                }
+            }
         }
         catch (GuestException)
         {
@@ -124,6 +137,8 @@ internal sealed unsafe partial class SoftwareVcpu
 
         _bounceLinear = linear;
         _bounceSize = info.Write ? info.Size : 0;
+        _bounceElements = 1;
+        _bounceElementSize = info.Size;
         return bounce;
     }
 

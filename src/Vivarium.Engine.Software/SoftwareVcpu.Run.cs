@@ -253,6 +253,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             Statistics.PageFaults++;
         }
 
+        _breakpointsHit = 0;
         Deliver((int)vector, errorCode, EventKind.Fault);
     }
 

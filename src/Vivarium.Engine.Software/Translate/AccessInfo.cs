@@ -6,9 +6,10 @@ internal readonly record struct AccessInfo(uint Word)
     private const int SegmentShift = 20;
     public const uint ReadBit = 1u << 16;
     public const uint WriteBit = 1u << 17;
+    private const uint MaskedBit = 1u << 18;
 
-    public AccessInfo(int size, bool read, bool write, int segment)
-        : this((uint)size | (read ? ReadBit : 0) | (write ? WriteBit : 0) | ((uint)segment << SegmentShift))
+    public AccessInfo(int size, bool read, bool write, int segment, bool masked)
+        : this((uint)size | (read ? ReadBit : 0) | (write ? WriteBit : 0) | (masked ? MaskedBit : 0) | ((uint)segment << SegmentShift))
     {
     }
 
@@ -18,6 +19,9 @@ internal readonly record struct AccessInfo(uint Word)
     public bool Read => (Word & ReadBit) != 0;
 
     public bool Write => (Word & WriteBit) != 0;
+
+    /// <summary>Only the elements that the instruction's mask selects are accessed.</summary>
+    public bool Masked => (Word & MaskedBit) != 0;
 
     /// <summary>Segment register by encoding.</summary>
     public int Segment => (int)(Word >> SegmentShift) & 7;

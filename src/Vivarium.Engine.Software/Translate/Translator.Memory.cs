@@ -78,9 +78,9 @@ internal sealed unsafe partial class Translator
     /// T1 = offset in a segment becomes T1 = host address of <paramref name="size"/> accessible bytes. T2 is lost; flags
     /// and all else are kept. On failure the instruction faults, or runs by its careful translation.
     /// </summary>
-    private void EmitAccess(int segment, int size, bool read, bool write)
+    private void EmitAccess(int segment, int size, bool read, bool write, bool masked = false)
     {
-        var info = new AccessInfo(size, read, write, segment);
+        var info = new AccessInfo(size, read, write, segment, masked);
         if (Careful)
         {
             _e.MovImm(T2, info.Word);

@@ -280,7 +280,7 @@ internal sealed unsafe class InstructionMaker
             < 94 => CaseWindow.ReadOnlyBase - (random.Chance(50) ? 0 : (ulong)random.Below(size + 1)),
             < 96 => CaseWindow.DataBase - (ulong)random.Between(1, size + 8),
             < 98 => CaseWindow.WindowEnd - (ulong)random.Below(size + 1),
-            98 => 0x0000_8000_0000_0000 - (ulong)random.Below(size + 1),
+            98 => 0x0000_8000_0000_0000 + (ulong)random.Below(4096),
             _ => 0x8000_0000_0000_0000 | random.Next() >> 8,
         };
     }
