@@ -54,10 +54,13 @@ internal readonly unsafe ref struct StringOperands
     /// </summary>
     public bool MustYield()
     {
-        if (_cpu.S->ExitRequest == 0 || Count == 0)
+        if ((_cpu.S->ExitRequest == 0 && !_cpu.Stepping) || Count == 0)
         {
             return false;
         }
+
+        // So that an instruction breakpoint is not met again (SDM vol. 3B, 17.3.1.1).
+        _cpu.S->SystemFlags |= RflagsBits.Rf;
 
         _cpu.NextRip = _cpu.S->Rip;
         return true;
