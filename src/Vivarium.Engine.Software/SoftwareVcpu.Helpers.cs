@@ -55,6 +55,9 @@ internal sealed unsafe partial class SoftwareVcpu
         SoftwareVcpu cpu = Of(state);
         var info = new AccessInfo(word);
         Access access = info.Write ? Access.Write : Access.Read;
+
+        // An instruction that the host refused may have left something there.
+        cpu._bounceSize = 0;
         try
         {
             cpu.CheckBeforePaging(offset, info);
