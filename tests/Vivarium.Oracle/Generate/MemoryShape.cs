@@ -53,7 +53,10 @@ internal static unsafe class MemoryShape
         }
         else if (segment < 15)
         {
-            instruction.SegmentPrefix = random.Pick<Register>([Register.ES, Register.CS, Register.SS, Register.DS]);
+            // Outside 64-bit mode a store through CS faults: not in a program that should come to its end.
+            instruction.SegmentPrefix = random.Pick<Register>(context.Sequence && context.Bitness == 32
+                ? [Register.ES, Register.SS, Register.DS]
+                : [Register.ES, Register.CS, Register.SS, Register.DS]);
         }
 
         ulong effective = target - segmentBase;
