@@ -35,7 +35,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         cpu.LocateInstruction(returnAddress);
-        if (result.Kind == ResolveKind.PageFault && !info.Masked)
+        if (result.Kind == ResolveKind.PageFault && info.Rules == AccessRules.None)
         {
             cpu.RaisePageFault(linear, result.ErrorCode);
             state->ExitCode = (ulong)ExitCode.Fault;
@@ -57,7 +57,8 @@ internal sealed unsafe partial class SoftwareVcpu
         Access access = info.Write ? Access.Write : Access.Read;
         try
         {
-            if (info.Masked)
+            cpu.CheckBeforePaging(offset, info);
+            if ((info.Rules & AccessRules.Masked) != 0)
             {
                 cpu.LocateInstruction(returnAddress);
                 return cpu.BounceMasked(offset, info.Segment, info.Size, info.Read, info.Write);
@@ -118,7 +119,7 @@ internal sealed unsafe partial class SoftwareVcpu
         catch (GuestException)
         {
             // The range was probed as writable before the instruction ran, and nothing ran since.
-            Environment.FailFast("a probed guest page vanished");
+            cpu._internalError = "a page that was writable a moment ago is not";
         }
     }
 
@@ -147,6 +148,23 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         ulong aligned = ((ulong)S->Bounce + BounceAlignment - 1) & ~(BounceAlignment - 1ul);
         return (byte*)(aligned + (linear & (BounceAlignment - 1)));
+    }
+
+    /// <summary>What an access reports before anything about its address: #MF for a pending x87 exception (the error summary in FSW, SDM vol. 1, 8.1.3.3), #GP for a misaligned SSE operand.</summary>
+    private void CheckBeforePaging(ulong offset, AccessInfo info)
+    {
+        const int statusWord = 2;
+        const int errorSummary = 1 << 7;
+        if ((info.Rules & AccessRules.Waiting) != 0 && (S->Xsave[XstateBvOffset] & 1) != 0 && (S->Xsave[statusWord] & errorSummary) != 0)
+        {
+            throw new GuestException(Vector.X87);
+        }
+
+        ulong @base = Code64 && info.Segment < 4 ? 0 : Segment(info.Segment)->Base;
+        if ((info.Rules & AccessRules.Aligned) != 0 && ((@base + offset) & (ulong)(info.Size - 1)) != 0)
+        {
+            throw GuestException.Protection();
+        }
     }
 
     /// <summary>EFLAGS.AC with CR0.AM at CPL 3: #AC for a misaligned access (SDM vol. 3A, 6.15, interrupt 17).</summary>

@@ -191,6 +191,9 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             case ExitCode.Fault:
                 DeliverRaised();
                 return false;
+            case ExitCode.Protection:
+                DeliverFault(Vector.GeneralProtection, 0);
+                return false;
             case ExitCode.InvalidOpcode:
                 DeliverFault(Vector.InvalidOpcode, null);
                 return false;

@@ -18,6 +18,11 @@ internal static unsafe class ByteMaskMoves
         int length = mmx ? 8 : 16;
         Span<byte> data = stackalloc byte[16];
         Span<byte> mask = stackalloc byte[16];
+        if (mmx)
+        {
+            new VectorState(cpu).EnterMmx();
+        }
+
         Read(cpu, insn.Op1Register, mmx, data);
         Read(cpu, insn.Op2Register, mmx, mask);
         int addressSize = insn.Op0Kind switch

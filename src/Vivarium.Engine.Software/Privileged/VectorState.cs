@@ -56,6 +56,25 @@ internal readonly unsafe struct VectorState(SoftwareVcpu cpu)
         return *(ulong*)(cpu.S->Xsave + ExtendedArea.StackRegisters + (((register - top) & 7) * StackRegisterStride));
     }
 
+    /// <summary>What every MMX instruction does to the x87 state: the top of the stack is register 0, and all are valid (SDM vol. 1, 9.5.1).</summary>
+    public void EnterMmx()
+    {
+        Use(ExtendedArea.X87);
+        byte* area = cpu.S->Xsave;
+        ushort* status = (ushort*)(area + 2);
+        int top = (*status >> 11) & 7;
+        var registers = new Span<byte>(area + ExtendedArea.StackRegisters, ExtendedArea.StackRegistersSize);
+        Span<byte> rotated = stackalloc byte[ExtendedArea.StackRegistersSize];
+        for (int i = 0; i < 8; i++)
+        {
+            registers.Slice(((i - top) & 7) * StackRegisterStride, StackRegisterStride).CopyTo(rotated[(i * StackRegisterStride)..]);
+        }
+
+        rotated.CopyTo(registers);
+        *status = (ushort)(*status & ~(7 << 11));
+        area[4] = 0xFF;
+    }
+
     /// <summary>Number of an XMM, YMM or ZMM register.</summary>
     public static int Number(Register register)
         => register.IsXMM() ? register - Register.XMM0 : register.IsYMM() ? register - Register.YMM0 : register - Register.ZMM0;
@@ -106,10 +125,16 @@ internal readonly unsafe struct VectorState(SoftwareVcpu cpu)
         *StateBitmap |= 1ul << component;
         (int offset, int size) = component switch
         {
+            ExtendedArea.X87 => (ExtendedArea.StackRegisters, ExtendedArea.StackRegistersSize),
             ExtendedArea.Sse => (ExtendedArea.Xmm, ExtendedArea.XmmSize),
             _ => cpu.Model.XsaveComponent(component),
         };
         new Span<byte>(cpu.S->Xsave + offset, size).Clear();
+        if (component == ExtendedArea.X87)
+        {
+            new Span<byte>(cpu.S->Xsave, ExtendedArea.Mxcsr).Clear();
+            *(ushort*)cpu.S->Xsave = ExtendedArea.InitialControlWord;
+        }
     }
 
     private ulong* StateBitmap => (ulong*)(cpu.S->Xsave + ExtendedArea.StateBitmap);

@@ -241,7 +241,7 @@ internal sealed unsafe partial class Translator
         if (memory >= 0)
         {
             EmitOffset(original, 0);
-            EmitAccess(SegmentOf(original), instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory, IsMasked(original));
+            EmitAccess(SegmentOf(original), instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory, Rules(original, traits));
         }
 
         // R12-R15 of the guest come from the state block into scratch registers, and go back where written.
@@ -317,6 +317,10 @@ internal sealed unsafe partial class Translator
             EmitCommit();
         }
     }
+
+    private static AccessRules Rules(in Instruction instruction, CodeTraits traits)
+        => (IsMasked(instruction) ? AccessRules.Masked : 0) | (traits.Waiting ? AccessRules.Waiting : 0)
+            | (traits.Aligned && instruction.MemorySize.GetSize() >= 16 ? AccessRules.Aligned : 0);
 
     /// <summary>A vector instruction that accesses only the elements its mask selects.</summary>
     private static bool IsMasked(in Instruction instruction)
