@@ -1,4 +1,5 @@
 using Vivarium.Engine.Software.Privileged;
+using Vivarium.Engine.Software.Translate;
 
 namespace Vivarium.Engine.Software;
 
@@ -12,8 +13,23 @@ internal sealed unsafe partial class SoftwareVcpu
 
     private ulong _breakpointsHit;
 
-    /// <summary>An access of the current instruction has met a data breakpoint.</summary>
-    internal bool BreakpointMet => _breakpointsHit != 0;
+    /// <summary>The last trapped instruction enters a handler and clears TF on the way: no single-step trap follows it.</summary>
+    private bool _entersHandler;
+
+    /// <summary>MOV SS or POP SS was just executed: breakpoints and the single-step trap wait for the next instruction (SDM vol. 3A, 6.8.3).</summary>
+    public bool DebugShadow { get; set; }
+
+    /// <summary>Every instruction, and every iteration of a string instruction, is to be looked at.</summary>
+    public bool Stepping => (_mode & BlockMode.Stepping) != 0;
+
+    /// <summary>After an instruction, or an iteration of a string instruction, that was completed while stepping.</summary>
+    private void FinishStep(bool singleStep)
+    {
+        if (!DebugShadow)
+        {
+            RaiseDebugTraps(singleStep && !(_entersHandler && !S->SystemFlags.Has(RflagsBits.Tf)));
+        }
+    }
 
     /// <summary>Raises #DB as a fault if an enabled breakpoint stands on the instruction at RIP, unless RF is set.</summary>
     private bool MeetsInstructionBreakpoint()

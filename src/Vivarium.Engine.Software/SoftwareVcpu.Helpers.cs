@@ -55,6 +55,9 @@ internal sealed unsafe partial class SoftwareVcpu
         SoftwareVcpu cpu = Of(state);
         var info = new AccessInfo(word);
         Access access = info.Write ? Access.Write : Access.Read;
+
+        // An instruction that the host refused may have left something there.
+        cpu._bounceSize = 0;
         try
         {
             cpu.CheckBeforePaging(offset, info);
@@ -150,20 +153,29 @@ internal sealed unsafe partial class SoftwareVcpu
         return (byte*)(aligned + (linear & (BounceAlignment - 1)));
     }
 
-    /// <summary>What an access reports before anything about its address: #MF for a pending x87 exception (the error summary in FSW, SDM vol. 1, 8.1.3.3), #GP for a misaligned SSE operand.</summary>
+    /// <summary>What an access reports before anything about its address: #MF for a pending x87 exception (SDM vol. 1, 8.1.3.3), #GP for a misaligned SSE operand.</summary>
     private void CheckBeforePaging(ulong offset, AccessInfo info)
     {
-        const int statusWord = 2;
-        const int errorSummary = 1 << 7;
-        if ((info.Rules & AccessRules.Waiting) != 0 && (S->Xsave[XstateBvOffset] & 1) != 0 && (S->Xsave[statusWord] & errorSummary) != 0)
+        if ((info.Rules & AccessRules.Waiting) != 0)
         {
-            throw new GuestException(Vector.X87);
+            CheckPendingX87();
         }
 
         ulong @base = Code64 && info.Segment < 4 ? 0 : Segment(info.Segment)->Base;
         if ((info.Rules & AccessRules.Aligned) != 0 && ((@base + offset) & (ulong)(info.Size - 1)) != 0)
         {
             throw GuestException.Protection();
+        }
+    }
+
+    /// <summary>#MF if an unmasked x87 exception is pending, as all waiting x87 and MMX instructions report first.</summary>
+    internal void CheckPendingX87()
+    {
+        const int statusWord = 2;
+        const int errorSummary = 1 << 7;
+        if ((S->Xsave[XstateBvOffset] & 1) != 0 && (S->Xsave[statusWord] & errorSummary) != 0)
+        {
+            throw new GuestException(Vector.X87);
         }
     }
 

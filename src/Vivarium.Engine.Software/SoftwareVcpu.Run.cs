@@ -30,6 +30,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             if (Volatile.Read(ref S->ExitRequest) != 0)
             {
                 Interlocked.Exchange(ref S->ExitRequest, 0);
+                DropForeignWrites();
                 if (Interlocked.Exchange(ref _kicked, 0) != 0)
                 {
                     exit.Reason = ExitReason.Cancelled;
@@ -56,7 +57,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
                 return;
             }
 
-            Step(shadow);
+            Step();
         }
     }
 
@@ -135,20 +136,25 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         }
     }
 
-    private void Step(bool shadow)
+    private void Step()
     {
-        bool stepping = (_mode & BlockMode.Stepping) != 0;
+        bool stepping = Stepping;
         bool singleStep = stepping && S->SystemFlags.Has(RflagsBits.Tf);
-        if (stepping && MeetsInstructionBreakpoint())
+        bool debugShadow = DebugShadow;
+        DebugShadow = false;
+        _entersHandler = false;
+        if (!debugShadow)
         {
-            return;
+            // Those that an instruction met before it faulted.
+            _breakpointsHit = 0;
+            if (stepping && MeetsInstructionBreakpoint())
+            {
+                return;
+            }
         }
 
-        if (!stepping)
-        {
-            S->SystemFlags &= ~RflagsBits.Rf;
-        }
-
+        // It was for this instruction only; a fault, or a repeated instruction that is not done, sets it again.
+        S->SystemFlags &= ~RflagsBits.Rf;
         BlockMode mode = _mode;
         bool careful = _carefulNext || stepping;
         if (careful)
@@ -168,8 +174,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         bool completed = HandleExit((ExitCode)S->ExitCode);
         if (stepping && completed)
         {
-            S->SystemFlags &= ~RflagsBits.Rf;
-            RaiseDebugTraps(singleStep && !shadow);
+            FinishStep(singleStep);
         }
     }
 
@@ -197,6 +202,9 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             case ExitCode.InvalidOpcode:
                 DeliverFault(Vector.InvalidOpcode, null);
                 return false;
+            case ExitCode.TooLong:
+                DeliverFault(Vector.GeneralProtection, 0);
+                return false;
             case ExitCode.DeviceNotAvailable:
                 DeliverFault(Vector.DeviceNotAvailable, null);
                 return false;
@@ -213,6 +221,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     {
         Statistics.PrivilegedInstructions++;
         ref readonly Instruction instruction = ref CollectionsMarshal.AsSpan(_translator.Traps)[(int)S->ExitInfo];
+        _entersHandler = instruction.Mnemonic is Mnemonic.Int or Mnemonic.Int1 or Mnemonic.Int3 or Mnemonic.Into or Mnemonic.Syscall;
         NextRip = CodeBits switch { 64 => instruction.NextIP, 32 => (uint)instruction.NextIP, _ => (ushort)instruction.NextIP };
         delegate*<SoftwareVcpu, in Instruction, void> handler = PrivilegedTable.Find(instruction);
         if (handler == null)
@@ -303,7 +312,8 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     {
         byte* jump = (byte*)S->ExitHostPc;
         int generation = _cache.Generation;
-        if (FindBlock(_mode) is { } target && generation == _cache.Generation && target.SecondPage == Block.NoPage)
+        if (FindBlock(_mode) is { } target && generation == _cache.Generation && target.SecondPage == Block.NoPage
+            && _cache.FindByAddress(jump) is { } source && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
         {
             _cache.Link(jump, target);
         }

@@ -44,11 +44,13 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         S->ExitThunk = _thunks.Exit;
         _translator = new Translator(emitter, _cache, _thunks) { Features = new CpuFeatures(model) };
         CodeWatch = this;
+        memory.CodeWritten += NoteForeignWrite;
         FlushTlb(keepGlobal: false);
     }
 
     public void Dispose()
     {
+        Memory.CodeWritten -= NoteForeignWrite;
         _cache.Dispose();
         _handle.Free();
         NativeMemory.AlignedFree(S->Xsave);

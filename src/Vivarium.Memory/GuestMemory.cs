@@ -70,7 +70,7 @@ public sealed unsafe class GuestMemory : IDisposable
         }
     }
 
-    /// <summary>Called (on the writing thread, before the bytes change) when <see cref="Write(ulong, ReadOnlySpan{byte})"/> touches a page flagged <see cref="PageFlags.Code"/>.</summary>
+    /// <summary>Called (on the writing thread, after the bytes have changed) when <see cref="Write(ulong, ReadOnlySpan{byte})"/> touches a page flagged <see cref="PageFlags.Code"/>.</summary>
     public Action<ulong, int>? CodeWritten { get; set; }
 
     /// <summary>Adds a slot. Start and length are page-aligned; slots may not overlap or exceed the capacity.</summary>
@@ -154,8 +154,8 @@ public sealed unsafe class GuestMemory : IDisposable
             }
 
             int part = (int)Math.Min((ulong)data.Length, slot.End - gpa);
-            NoteWrite(slot, gpa, part);
             data[..part].CopyTo(new Span<byte>(slot.Host + (gpa - slot.Start), part));
+            NoteWrite(slot, gpa, part);
             data = data[part..];
             gpa += (ulong)part;
         }

@@ -73,6 +73,9 @@ internal sealed class CodeTraitsTable
         }
 
         ExtendedKind extended = KindOf(instruction, info);
+
+        // An x87 store writes nothing when an unmasked exception stops it: what was there must be known to be put back.
+        reads |= writes && extended == ExtendedKind.X87;
         return new CodeTraits(extended, written, reads, writes, NeedsAlignment(instruction, extended),
             extended == ExtendedKind.Mmx || (extended == ExtendedKind.X87 && !IsNonWaiting(instruction.Mnemonic)));
     }

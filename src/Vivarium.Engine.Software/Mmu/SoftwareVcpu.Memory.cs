@@ -10,9 +10,18 @@ namespace Vivarium.Engine.Software;
 internal sealed unsafe partial class SoftwareVcpu
 {
     /// <summary>Reads 1, 2, 4 or 8 bytes at a linear address with the current privilege; page-crossing and MMIO are fine. Throws <see cref="GuestException"/> (#PF, #GP) with CR2 set.</summary>
-    public ulong Load(ulong linear, int size) => Load(linear, size, DataSpace);
+    public ulong Load(ulong linear, int size)
+    {
+        ulong value = Load(linear, size, DataSpace);
+        NoteWhenStepping(linear, size, write: false);
+        return value;
+    }
 
-    public void Store(ulong linear, int size, ulong value) => Store(linear, size, value, DataSpace);
+    public void Store(ulong linear, int size, ulong value)
+    {
+        Store(linear, size, value, DataSpace);
+        NoteWhenStepping(linear, size, write: true);
+    }
 
     /// <summary>As <see cref="Load(ulong, int)"/>, as an implicit supervisor access (descriptor tables, TSS).</summary>
     public ulong LoadSystem(ulong linear, int size) => Load(linear, size, AddressSpace.Supervisor);
@@ -20,9 +29,17 @@ internal sealed unsafe partial class SoftwareVcpu
     public void StoreSystem(ulong linear, int size, ulong value) => Store(linear, size, value, AddressSpace.Supervisor);
 
     /// <summary>Reads or writes a larger operand (FXSAVE, XSAVE, descriptor pairs): all pages are checked before the first byte moves.</summary>
-    public void LoadBytes(ulong linear, Span<byte> buffer) => LoadBytes(linear, buffer, DataSpace);
+    public void LoadBytes(ulong linear, Span<byte> buffer)
+    {
+        LoadBytes(linear, buffer, DataSpace);
+        NoteWhenStepping(linear, buffer.Length, write: false);
+    }
 
-    public void StoreBytes(ulong linear, ReadOnlySpan<byte> data) => StoreBytes(linear, data, DataSpace);
+    public void StoreBytes(ulong linear, ReadOnlySpan<byte> data)
+    {
+        StoreBytes(linear, data, DataSpace);
+        NoteWhenStepping(linear, data.Length, write: true);
+    }
 
     /// <summary>Checks that the whole range could be accessed, faulting as the access would, without touching it.</summary>
     public void Probe(ulong linear, int size, Access access) => Probe(linear, size, access, DataSpace);
@@ -73,7 +90,7 @@ internal sealed unsafe partial class SoftwareVcpu
             int part = (int)Math.Min((ulong)buffer.Length, GuestMemory.PageSize - offset);
             ReadPart(Translate(linear, Access.Read, space), offset, buffer[..part]);
             buffer = buffer[part..];
-            linear += (uint)part;
+            linear = Advance(linear, part);
         }
     }
 
@@ -86,15 +103,33 @@ internal sealed unsafe partial class SoftwareVcpu
             int part = (int)Math.Min((ulong)data.Length, GuestMemory.PageSize - offset);
             WritePart(Translate(linear, Access.Write, space), offset, data[..part]);
             data = data[part..];
-            linear += (uint)part;
+            linear = Advance(linear, part);
         }
     }
 
     internal void Probe(ulong linear, int size, Access access, AddressSpace space)
     {
-        for (ulong at = linear; at - linear < (uint)size; at = (at & ~GuestMemory.PageMask) + GuestMemory.PageSize)
+        for (int left = size; left > 0;)
         {
-            _ = Translate(at, access, space);
+            _ = Translate(linear, access, space);
+            int part = (int)(GuestMemory.PageSize - (linear & GuestMemory.PageMask));
+            left -= part;
+            linear = Advance(linear, part);
+        }
+    }
+
+    /// <summary>The linear address so many bytes on: outside 64-bit mode it wraps at 4 GiB, also under 4-level paging.</summary>
+    private ulong Advance(ulong linear, int bytes)
+    {
+        ulong next = linear + (uint)bytes;
+        return linear <= uint.MaxValue && !Code64 ? (uint)next : next;
+    }
+
+    private void NoteWhenStepping(ulong linear, int size, bool write)
+    {
+        if (Stepping)
+        {
+            NoteDataBreakpoints(linear, size, write);
         }
     }
 

@@ -20,6 +20,7 @@ internal static unsafe class ByteMaskMoves
         Span<byte> mask = stackalloc byte[16];
         if (mmx)
         {
+            cpu.CheckPendingX87();
             new VectorState(cpu).EnterMmx();
         }
 

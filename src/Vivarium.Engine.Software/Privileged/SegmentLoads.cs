@@ -31,7 +31,7 @@ internal static unsafe class SegmentLoads
                 ? (ushort)cpu.ReadRegister(insn.Op1Register)
                 : (ushort)cpu.Load(cpu.LinearAddress(insn, 2, Access.Read), 2);
             Load(cpu, target, selector);
-            cpu.InterruptShadow |= target == SoftwareVcpu.SsIndex;
+            Shadow(cpu, target);
             return;
         }
 
@@ -49,8 +49,18 @@ internal static unsafe class SegmentLoads
         NativeSegment segment = Check(cpu, target, (ushort)cpu.PeekStack(0, size));
         cpu.ReleaseStack((uint)size);
         *cpu.Segment(target) = segment;
-        cpu.InterruptShadow |= target == SoftwareVcpu.SsIndex;
+        Shadow(cpu, target);
         cpu.UpdateMode();
+    }
+
+    /// <summary>MOV SS and POP SS (not LSS) keep interrupts and debug events off for one instruction, so that ESP can follow.</summary>
+    private static void Shadow(SoftwareVcpu cpu, int target)
+    {
+        if (target == SoftwareVcpu.SsIndex)
+        {
+            cpu.InterruptShadow = true;
+            cpu.DebugShadow = true;
+        }
     }
 
     public static void LoadFarPointer(SoftwareVcpu cpu, in Instruction insn)

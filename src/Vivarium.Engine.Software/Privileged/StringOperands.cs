@@ -35,10 +35,8 @@ internal readonly unsafe ref struct StringOperands
     /// <summary>Breakpoints are enabled: each element's addresses must be compared with them.</summary>
     public bool Watched => (_cpu.S->Dr[7] & BreakpointsEnabled) != 0;
 
-    private bool SingleStep => (_cpu.S->SystemFlags & RflagsBits.Tf) != 0;
-
     /// <summary>Every iteration must be seen by itself.</summary>
-    public bool OneAtATime => Watched || SingleStep;
+    public bool OneAtATime => _cpu.Stepping;
 
     public ulong Count => Repeated ? _cpu.ReadGpr(Rcx, AddressSize) : 1;
 
@@ -64,11 +62,13 @@ internal readonly unsafe ref struct StringOperands
     /// </summary>
     public bool MustYield()
     {
-        bool wanted = _cpu.S->ExitRequest != 0 || SingleStep || _cpu.BreakpointMet;
-        if (!wanted || Count == 0)
+        if ((_cpu.S->ExitRequest == 0 && !_cpu.Stepping) || Count == 0)
         {
             return false;
         }
+
+        // So that an instruction breakpoint is not met again (SDM vol. 3B, 17.3.1.1).
+        _cpu.S->SystemFlags |= RflagsBits.Rf;
 
         _cpu.NextRip = _cpu.S->Rip;
         return true;

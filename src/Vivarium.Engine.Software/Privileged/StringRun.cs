@@ -42,7 +42,7 @@ internal unsafe ref struct StringRun
             Kind = RunKind.Slow,
         };
         ulong inPage = run.Linear & 0xFFF;
-        if (inPage + (uint)size > 0x1000)
+        if (inPage + (uint)size > 0x1000 || cpu.Stepping)
         {
             return run;
         }

@@ -27,6 +27,9 @@ internal enum ExitCode
     /// <summary>#UD at S-&gt;Rip.</summary>
     InvalidOpcode,
 
+    /// <summary>#GP(0) at S-&gt;Rip: the instruction has more bytes than one may have.</summary>
+    TooLong,
+
     /// <summary>The host refused an instruction at S-&gt;ExitHostPc.</summary>
     HostFault,
 

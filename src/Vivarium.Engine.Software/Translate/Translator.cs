@@ -37,6 +37,9 @@ internal sealed unsafe partial class Translator
     /// <summary>Most guest instructions in a block.</summary>
     private const int MaxInstructions = 64;
 
+    /// <summary>Most bytes that an instruction may have (SDM vol. 2A, 2.3.11).</summary>
+    private const int MaxInstructionBytes = 15;
+
     /// <summary>More than any block's translation takes.</summary>
     private const int MaxBlockBytes = 60 << 10;
 
@@ -155,7 +158,8 @@ internal sealed unsafe partial class Translator
         switch (Features[instruction.Code])
         {
             case Offering.Undefined:
-                EmitExit(ExitCode.InvalidOpcode);
+                // The decoder gives up after the most bytes that an instruction may have.
+                EmitExit(_guest.Position - start < MaxInstructionBytes ? ExitCode.InvalidOpcode : ExitCode.TooLong);
                 return;
             case Offering.Nop:
                 return;
