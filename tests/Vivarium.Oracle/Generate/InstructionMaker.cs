@@ -673,6 +673,13 @@ internal sealed unsafe class InstructionMaker
             < 7 => CaseWindow.DataBase + CaseWindow.PageSize + (ulong)random.Between(-8, 8),
             _ => CaseWindow.DataBase + ((ulong)random.Between(0xC00, 0x2400) & ~7ul),
         };
+        if ((mnemonic is Mnemonic.Ret or Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Popfq)
+            && stack + 8 > CaseWindow.ReadOnlyBase && stack < CaseWindow.WindowEnd)
+        {
+            // The read-only page's bytes would be a wild return address or set TF.
+            stack = CaseWindow.DataBase + CaseWindow.PageSize;
+        }
+
         Fix(ref context, state, Rsp, stack);
         if (mnemonic is Mnemonic.Enter)
         {
