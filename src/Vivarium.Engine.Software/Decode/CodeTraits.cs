@@ -77,7 +77,7 @@ internal sealed class CodeTraitsTable
         // An x87 store writes nothing when an unmasked exception stops it: what was there must be known to be put back.
         reads |= writes && extended == ExtendedKind.X87;
         return new CodeTraits(extended, written, reads, writes, NeedsAlignment(instruction, extended),
-            extended == ExtendedKind.Mmx || (extended == ExtendedKind.X87 && !IsNonWaiting(instruction.Mnemonic)));
+            UsesMmx(instruction) || (extended == ExtendedKind.X87 && !IsNonWaiting(instruction.Mnemonic)));
     }
 
     /// <summary>Iced knows that SUB or PXOR of a register with itself reads nothing; the form as such does read.</summary>
@@ -185,6 +185,19 @@ internal sealed class CodeTraitsTable
     private static bool IsSha(Mnemonic mnemonic) => mnemonic
         is Mnemonic.Sha1msg1 or Mnemonic.Sha1msg2 or Mnemonic.Sha1nexte or Mnemonic.Sha1rnds4
         or Mnemonic.Sha256msg1 or Mnemonic.Sha256msg2 or Mnemonic.Sha256rnds2;
+
+    private static bool UsesMmx(in Instruction instruction)
+    {
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.OpCode.GetOpKind(i) is OpCodeOperandKind.mm_or_mem or OpCodeOperandKind.mm_reg or OpCodeOperandKind.mm_rm)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
 
     private static bool IsNonWaiting(Mnemonic mnemonic) => mnemonic
         is Mnemonic.Fnstenv or Mnemonic.Fnsave or Mnemonic.Fnstcw or Mnemonic.Fnstsw or Mnemonic.Fnclex or Mnemonic.Fninit;

@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
 
 namespace Vivarium.Engine.Software;
 
@@ -54,7 +55,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
     /// <summary>The operand's linear address after all segment checks for an access of <paramref name="size"/> bytes. Throws #GP/#SS.</summary>
     public ulong LinearAddress(in Instruction instruction, int size, Access access)
-        => SegmentedAddress(instruction.MemorySegment - Register.ES, EffectiveAddress(instruction), size, access);
+        => SegmentedAddress(OperandSegment.Of(instruction, Code64), EffectiveAddress(instruction), size, access);
 
     /// <summary>Segment base + offset after all checks (canonical in 64-bit mode; limit, type, presence otherwise).</summary>
     public ulong SegmentedAddress(int segment, ulong offset, int size, Access access)

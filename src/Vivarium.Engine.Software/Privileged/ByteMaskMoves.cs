@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
 
 namespace Vivarium.Engine.Software.Privileged;
 
@@ -34,7 +35,7 @@ internal static unsafe class ByteMaskMoves
         };
 
         ulong offset = cpu.ReadGpr(7, addressSize);
-        int segment = insn.MemorySegment - Iced.Intel.Register.ES;
+        int segment = OperandSegment.Of(insn, cpu.Code64);
         for (int pass = 0; pass < 2; pass++)
         {
             for (int i = 0; i < length; i++)

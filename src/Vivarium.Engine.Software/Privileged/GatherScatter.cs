@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
 
 namespace Vivarium.Engine.Software.Privileged;
 
@@ -103,7 +104,7 @@ internal static unsafe class GatherScatter
         bool address64 = cpu.Code64 && (insn.MemoryBase == Iced.Intel.Register.None
             ? insn.MemoryDisplSize == 8
             : insn.MemoryBase.GetSize() == 8);
-        return cpu.SegmentedAddress(insn.MemorySegment - Iced.Intel.Register.ES, address64 ? offset : (uint)offset, size, access);
+        return cpu.SegmentedAddress(OperandSegment.Of(insn, cpu.Code64), address64 ? offset : (uint)offset, size, access);
     }
 
     private static bool HasQwordIndex(Mnemonic mnemonic) => mnemonic

@@ -22,6 +22,8 @@ internal static unsafe class PrivilegedTable
             // SSE2 has instructions of the same names.
             case Mnemonic.Movsd or Mnemonic.Cmpsd when !instruction.IsStringInstruction:
                 return null;
+            case Mnemonic.Vzeroupper or Mnemonic.Vzeroall when instruction.CodeSize == CodeSize.Code64:
+                return null;
             case Mnemonic.Push or Mnemonic.Pop when !instruction.Op0Register.IsSegmentRegister():
             case Mnemonic.Jmp when !(instruction.IsJmpFar || instruction.IsJmpFarIndirect):
             case Mnemonic.Call when !(instruction.IsCallFar || instruction.IsCallFarIndirect):
@@ -85,6 +87,7 @@ internal static unsafe class PrivilegedTable
         Strings.Register(table);
         Timestamps.Register(table);
         Undefined.Register(table);
+        VectorZeroing.Register(table);
         return table;
     }
 }

@@ -65,13 +65,13 @@ internal static unsafe class SelectorQueries
             return;
         }
 
-        ulong address = cpu.LinearAddress(insn, 2, Access.Write);
-        cpu.Probe(address, 2, Access.Write);
+        // Written only if it changes.
+        ulong address = cpu.LinearAddress(insn, 2, Access.Read);
         var stored = (ushort)cpu.Load(address, 2);
         bool raiseStored = (stored & 3) < wanted;
         if (raiseStored)
         {
-            cpu.Store(address, 2, (ushort)((stored & ~3) | wanted));
+            cpu.Store(cpu.LinearAddress(insn, 2, Access.Write), 2, (ushort)((stored & ~3) | wanted));
         }
 
         SetZero(cpu, raiseStored);

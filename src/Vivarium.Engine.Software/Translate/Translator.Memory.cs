@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -6,21 +7,11 @@ namespace Vivarium.Engine.Software.Translate;
 // Memory operands: T1 = offset in the segment, then T1 = host address.
 internal sealed unsafe partial class Translator
 {
-    private const int SegmentSs = 2;
-    private const int SegmentDs = 3;
-    private const int SegmentFs = 4;
+    private const int SegmentCs = 1;
+    private const int SegmentSs = OperandSegment.Ss;
+    private const int SegmentFs = OperandSegment.Fs;
 
-    /// <summary>The segment by encoding. 64-bit mode ignores the prefixes of all but FS and GS.</summary>
-    private int SegmentOf(in Instruction instruction)
-    {
-        int segment = instruction.MemorySegment - Register.ES;
-        if (CodeBits != 64 || segment >= SegmentFs)
-        {
-            return segment;
-        }
-
-        return instruction.MemoryBase is Register.RSP or Register.RBP or Register.ESP or Register.EBP ? SegmentSs : SegmentDs;
-    }
+    private int SegmentOf(in Instruction instruction) => OperandSegment.Of(instruction, CodeBits == 64);
 
     /// <summary>T1 = the memory operand's offset plus <paramref name="adjust"/>, address size applied. Keeps flags.</summary>
     private void EmitOffset(in Instruction instruction, int adjust)
@@ -99,7 +90,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        bool checkLimit = CodeBits != 64 && !IsFlat(segment);
+        bool checkLimit = CodeBits != 64 && !IsFlat(segment, write);
         _e.SaveFlags(StateOffset.SavedRax);
         if (checkLimit)
         {
@@ -135,7 +126,9 @@ internal sealed unsafe partial class Translator
     /// <summary>XOR T1 with the tag of entry T2: the offset in the page remains if it is the right one.</summary>
     private void EmitTlbTag(bool write) => _e.Rx(0x33, T1, State, T2, 3, Tlb + (write ? 8 * NativeTlb.Entries : 0));
 
-    private bool IsFlat(int segment) => (_mode & BlockMode.Flat) != 0 && segment < SegmentFs;
+    /// <summary>No limit and no base to apply. A code segment is never writable.</summary>
+    private bool IsFlat(int segment, bool write)
+        => (_mode & BlockMode.Flat) != 0 && segment < SegmentFs && !(write && segment == SegmentCs);
 
     /// <summary>After an instruction that wrote to memory: a careful one may have written to the bounce buffer.</summary>
     private void EmitCommit()
