@@ -186,8 +186,14 @@ internal sealed class CodeTraitsTable
         is Mnemonic.Sha1msg1 or Mnemonic.Sha1msg2 or Mnemonic.Sha1nexte or Mnemonic.Sha1rnds4
         or Mnemonic.Sha256msg1 or Mnemonic.Sha256msg2 or Mnemonic.Sha256rnds2;
 
+    /// <summary>CVTPI2PD with a memory operand has nothing to do with the x87 state (SDM vol. 2).</summary>
     private static bool UsesMmx(in Instruction instruction)
     {
+        if (instruction.Mnemonic == Mnemonic.Cvtpi2pd)
+        {
+            return false;
+        }
+
         for (int i = 0; i < instruction.OpCount; i++)
         {
             if (instruction.OpCode.GetOpKind(i) is OpCodeOperandKind.mm_or_mem or OpCodeOperandKind.mm_reg or OpCodeOperandKind.mm_rm)
