@@ -42,6 +42,7 @@ internal static class Program
         catch (Exception e)
         {
             // A mistake of ours; its place is worth more to whoever reads the report than the whole trace.
+            e = e.GetBaseException();
             return Complain($"internal error: {e.GetType().Name}: {e.Message} {e.StackTrace?.Split('\n')[0].Trim()}", ExitStatus.Failure);
         }
     }

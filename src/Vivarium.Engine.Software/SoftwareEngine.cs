@@ -1,3 +1,4 @@
+using Vivarium.Engine.Software.Mmu;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software;
@@ -10,7 +11,12 @@ public sealed class SoftwareEngine(GuestMemory memory, CpuModel model) : IEngine
 {
     public string Name => "software";
 
-    public IVcpu CreateVcpu(int index, IVcpuBus bus) => new SoftwareVcpu(index, memory, model, bus);
+    public IVcpu CreateVcpu(int index, IVcpuBus bus)
+    {
+        var vcpu = new SoftwareVcpu(index, memory, model, bus);
+        memory.CodeWritten += ((ICodeWatch)vcpu).Invalidate;
+        return vcpu;
+    }
 
     public void Dispose()
     {

@@ -60,7 +60,7 @@ internal sealed unsafe partial class SoftwareVcpu
     }
 
     /// <summary>Remembers data breakpoints that an access meets; the trap comes after the instruction.</summary>
-    private void NoteDataBreakpoints(ulong linear, int size, bool write)
+    internal void NoteDataBreakpoints(ulong linear, int size, bool write)
     {
         for (int i = 0; i < 4; i++)
         {

@@ -35,7 +35,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         cpu.LocateInstruction(returnAddress);
-        if (result.Kind == ResolveKind.PageFault)
+        if (result.Kind == ResolveKind.PageFault && info.Rules == AccessRules.None)
         {
             cpu.RaisePageFault(linear, result.ErrorCode);
             state->ExitCode = (ulong)ExitCode.Fault;
@@ -60,6 +60,13 @@ internal sealed unsafe partial class SoftwareVcpu
         cpu._bounceSize = 0;
         try
         {
+            cpu.CheckBeforePaging(offset, info);
+            if ((info.Rules & AccessRules.Masked) != 0)
+            {
+                cpu.LocateInstruction(returnAddress);
+                return cpu.BounceMasked(offset, info.Segment, info.Size, info.Read, info.Write);
+            }
+
             ulong linear = cpu.SegmentedAddress(info.Segment, offset, info.Size, access);
             cpu.CheckAlignment(linear, info.Size);
             cpu.NoteDataBreakpoints(linear, info.Size, info.Write);
@@ -101,14 +108,21 @@ internal sealed unsafe partial class SoftwareVcpu
 
         cpu._bounceSize = 0;
         byte* bounce = cpu.BounceFor(cpu._bounceLinear);
+        int element = cpu._bounceElementSize;
         try
         {
-            cpu.StoreBytes(cpu._bounceLinear, new ReadOnlySpan<byte>(bounce, size));
+            for (int i = 0; i < size / element; i++)
+            {
+                if ((cpu._bounceElements >> i & 1) != 0)
+                {
+                    cpu.StoreBytes(cpu._bounceLinear + (ulong)(i * element), new ReadOnlySpan<byte>(bounce + (i * element), element));
+                }
+            }
         }
         catch (GuestException)
         {
             // The range was probed as writable before the instruction ran, and nothing ran since.
-            Environment.FailFast("a probed guest page vanished");
+            cpu._internalError = "a page that was writable a moment ago is not";
         }
     }
 
@@ -127,6 +141,8 @@ internal sealed unsafe partial class SoftwareVcpu
 
         _bounceLinear = linear;
         _bounceSize = info.Write ? info.Size : 0;
+        _bounceElements = 1;
+        _bounceElementSize = info.Size;
         return bounce;
     }
 
@@ -135,6 +151,32 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         ulong aligned = ((ulong)S->Bounce + BounceAlignment - 1) & ~(BounceAlignment - 1ul);
         return (byte*)(aligned + (linear & (BounceAlignment - 1)));
+    }
+
+    /// <summary>What an access reports before anything about its address: #MF for a pending x87 exception (SDM vol. 1, 8.1.3.3), #GP for a misaligned SSE operand.</summary>
+    private void CheckBeforePaging(ulong offset, AccessInfo info)
+    {
+        if ((info.Rules & AccessRules.Waiting) != 0)
+        {
+            CheckPendingX87();
+        }
+
+        ulong @base = Code64 && info.Segment < 4 ? 0 : Segment(info.Segment)->Base;
+        if ((info.Rules & AccessRules.Aligned) != 0 && ((@base + offset) & (ulong)(info.Size - 1)) != 0)
+        {
+            throw GuestException.Protection();
+        }
+    }
+
+    /// <summary>#MF if an unmasked x87 exception is pending, as all waiting x87 and MMX instructions report first.</summary>
+    internal void CheckPendingX87()
+    {
+        const int statusWord = 2;
+        const int errorSummary = 1 << 7;
+        if ((S->Xsave[XstateBvOffset] & 1) != 0 && (S->Xsave[statusWord] & errorSummary) != 0)
+        {
+            throw new GuestException(Vector.X87);
+        }
     }
 
     /// <summary>EFLAGS.AC with CR0.AM at CPL 3: #AC for a misaligned access (SDM vol. 3A, 6.15, interrupt 17).</summary>

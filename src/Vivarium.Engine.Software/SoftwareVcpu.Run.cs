@@ -196,6 +196,9 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             case ExitCode.Fault:
                 DeliverRaised();
                 return false;
+            case ExitCode.Protection:
+                DeliverFault(Vector.GeneralProtection, 0);
+                return false;
             case ExitCode.InvalidOpcode:
                 DeliverFault(Vector.InvalidOpcode, null);
                 return false;
@@ -262,6 +265,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             Statistics.PageFaults++;
         }
 
+        _breakpointsHit = 0;
         Deliver((int)vector, errorCode, EventKind.Fault);
     }
 

@@ -80,6 +80,9 @@ public sealed partial class CpuModel
     /// <summary>The vendor is the host's: natively run instructions have its quirks.</summary>
     public bool IsIntel => HostCpu.IsIntel;
 
+    /// <summary>Whether the host's processor is Intel's (or behaves so).</summary>
+    public static bool HostIsIntel => HostCpu.IsIntel;
+
     /// <summary>Frequency of the guest's time-stamp counter in Hz: the host's, so that RDTSC needs no exit.</summary>
     public ulong TscFrequency => HostCpu.TscFrequency;
 

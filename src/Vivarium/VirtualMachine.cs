@@ -1,5 +1,6 @@
 using Vivarium.Board;
 using Vivarium.Cpu;
+using Vivarium.Devices;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Firmware.Boot;
@@ -24,6 +25,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     private readonly MachineSpec _spec;
     private readonly PlatformLayout _layout;
     private readonly BootPlan _plan;
+    private readonly CpuModel _model;
     private readonly TaskCompletionSource<MachineExit> _exit = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly GuestOutput _debugOutput = new("debug output");
     private readonly Lock _lock = new();
@@ -33,12 +35,13 @@ public sealed class VirtualMachine : IAsyncDisposable
     private CycleEnd? _asked;
     private bool _disposed;
 
-    private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootPlan plan)
+    private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model)
     {
         _spec = spec;
         _layout = layout;
         _plan = plan;
-        _cycle = new PowerCycle(spec, layout, plan, Console, WriteDebugByte);
+        _model = model;
+        _cycle = new PowerCycle(spec, layout, plan, model, Console, WriteDebugByte);
     }
 
     /// <summary>The guest's first serial line.</summary>
@@ -61,7 +64,13 @@ public sealed class VirtualMachine : IAsyncDisposable
     {
         ArgumentNullException.ThrowIfNull(spec);
         spec.Validate();
-        var layout = new PlatformLayout { MemorySize = spec.Memory, SerialPorts = [PlatformLayout.PcSerialPorts[0]] };
+        var layout = new PlatformLayout
+        {
+            MemorySize = spec.Memory,
+            SerialPorts = [PlatformLayout.PcSerialPorts[0]],
+            Gpe0Block = AcpiPm.GpeBase,
+            SleepTypeS5 = AcpiPm.SleepTypeS5,
+        };
         BootPlan? plan = null;
         try
         {
@@ -72,7 +81,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             }
 
             plan.Check(layout);
-            return new VirtualMachine(spec, layout, plan);
+            return new VirtualMachine(spec, layout, plan, EngineFactory.CreateModel(spec.Cpu));
         }
         catch (Exception e)
         {
@@ -191,7 +200,7 @@ public sealed class VirtualMachine : IAsyncDisposable
                     return _asked;
                 }
 
-                _cycle = new PowerCycle(_spec, _layout, _plan, Console, WriteDebugByte);
+                _cycle = new PowerCycle(_spec, _layout, _plan, _model, Console, WriteDebugByte);
             }
         }
     }

@@ -7,13 +7,16 @@ internal sealed class RecordingBus : IVcpuBus
 
     public List<(ulong Gpa, int Size, ulong Value)> MmioWrites { get; } = [];
 
+    public List<(ushort Port, int Size, uint Value)> PortWrites { get; } = [];
+
+    /// <summary>What ports answer, the first byte first; nobody there answers all ones.</summary>
+    public Queue<uint> PortAnswers { get; } = [];
+
     public byte TaskPriority { get; set; }
 
-    public uint ReadPort(ushort port, int size) => uint.MaxValue;
+    public uint ReadPort(ushort port, int size) => PortAnswers.TryDequeue(out uint answer) ? answer : uint.MaxValue;
 
-    public void WritePort(ushort port, int size, uint value)
-    {
-    }
+    public void WritePort(ushort port, int size, uint value) => PortWrites.Add((port, size, value));
 
     public ulong ReadMmio(ulong gpa, int size)
     {

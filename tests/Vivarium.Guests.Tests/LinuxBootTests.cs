@@ -91,7 +91,8 @@ public sealed class LinuxBootTests
         viv.Expect("sleep 1000", s_commandPatience);
         Thread.Sleep(1000);
         viv.Send("\u0003");
-        Assert.Equal("130", Answer(viv, "echo $?"));
+        viv.Send("echo stat''us=$?\n");
+        viv.Expect("^status=130", s_commandPatience);
         PowerOff(viv);
     }
 
@@ -145,7 +146,7 @@ public sealed class LinuxBootTests
 
     private static void CheckShell(VivProcess viv)
     {
-        Assert.Equal("8.5397342227", Answer(viv, """awk 'BEGIN { printf "%.10f\n", atan2(0, -1) * exp(1) }'"""));
+        Assert.Equal("2.718281828459", Answer(viv, """awk 'BEGIN { e = f = 1; for (i = 1; i < 20; i++) { f /= i; e += f } printf "%.12f\n", e }'"""));
         Assert.Equal("185191760", Answer(viv, "seq 1 100000 | awk '{ s = (s * 31 + $1) % 4294967296 } END { print s }' | cat"));
         Assert.Equal("10000", Answer(viv, "seq 1 10000 | sort -r | sort -n | uniq | tail -n 1"));
         Assert.Equal("", Answer(viv, "dmesg | grep -E 'BUG|WARNING|soft lockup|Oops|Call Trace'"));

@@ -39,7 +39,7 @@ public sealed class TerminalTests : IDisposable
     [InlineData("TERM", 143)]
     [InlineData("HUP", 129)]
     [InlineData("KILL", 137)]
-    [InlineData("SEGV", 139)]
+    [InlineData("ABRT", 134)]
     public void The_terminal_is_restored_when_viv_is_killed(string signal, int status)
     {
         // viv kills itself from the background, so that no process is found by name.

@@ -96,8 +96,8 @@ public sealed class TinyKernelTests : IDisposable
     {
         const ushort SleepEnable = 1 << 13;
         const int SleepTypeShift = 10;
-        ushort value = (ushort)(SleepEnable | (Firmware.PlatformLayout.SleepTypeS5 << SleepTypeShift));
-        Assert.Equal(0, Run(TinyKernel.OutWord(Firmware.PlatformLayout.Pm1aControlBlock, value)).Status);
+        ushort value = (ushort)(SleepEnable | (Devices.AcpiPm.SleepTypeS5 << SleepTypeShift));
+        Assert.Equal(0, Run(TinyKernel.OutWord((ushort)(Devices.AcpiPm.DefaultBase + Devices.AcpiPm.ControlOffset), value)).Status);
     }
 
     [Fact]

@@ -5,8 +5,6 @@ using Vivarium.Oracle.Guest;
 using Vivarium.Oracle.Native;
 using Xunit;
 
-[assembly: CollectionBehavior(DisableTestParallelization = true)]
-
 namespace Vivarium.Oracle;
 
 /// <summary>The host CPU as oracle, and proof that it can tell right from wrong.</summary>

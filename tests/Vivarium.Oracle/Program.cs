@@ -38,7 +38,10 @@ internal static class Program
         bool self = Option(args, "--against") == "host";
         var native = new NativeRunner();
         using var engine = self ? null : Runners.Software(Option(args, "--cpu"));
-        var run = new OracleRun(native, (ICaseRunner?)engine ?? native, seed, catalog);
+        var run = new OracleRun(native, (ICaseRunner?)engine ?? native, seed, catalog)
+        {
+            Trace = args.Contains("--trace") ? test => Console.Error.WriteLine($"{test.Form} {test.Index} {test.Instructions[0]}") : null,
+        };
         var clock = Stopwatch.StartNew();
         if (Option(args, "--sequence") is { } sequence)
         {

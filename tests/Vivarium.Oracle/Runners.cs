@@ -1,3 +1,5 @@
+using Vivarium.Engine;
+using Vivarium.Engine.Software;
 using Vivarium.Oracle.Guest;
 
 namespace Vivarium.Oracle;
@@ -7,5 +9,5 @@ internal static class Runners
 {
     /// <summary>The software engine with a CPU model; by default the one that has all the host's instructions.</summary>
     public static EngineRunner Software(string? model)
-        => new(_ => throw new NotSupportedException($"the software engine with CPU model {model ?? "host"} is not there yet"));
+        => new(memory => new SoftwareEngine(memory, CpuModel.Create(model ?? "host")));
 }

@@ -35,6 +35,9 @@ internal sealed unsafe class TestCase
     /// <summary>RFLAGS bits that are undefined when the case ends with an exception.</summary>
     public ulong UndefinedFlagsAtFault { get; set; }
 
+    /// <summary>Bits of CR2 that are not compared: which byte of a long operand is touched first is the processor's choice.</summary>
+    public ulong IgnoredFaultAddress { get; set; }
+
     /// <summary>Byte ranges of the data window that are not compared (FPU instruction and data pointers).</summary>
     public List<(int Start, int Length)> IgnoredMemory { get; } = [];
 
@@ -57,6 +60,7 @@ internal sealed unsafe class TestCase
         CodeLength = 0;
         UndefinedFlags = 0;
         UndefinedFlagsAtFault = 0;
+        IgnoredFaultAddress = 0;
         Cpl = 0;
     }
 }

@@ -28,14 +28,16 @@ internal sealed class DebianPackages
     /// <summary>The versioned kernel package that a kernel meta-package stands for now.</summary>
     public string ResolveKernel(string metaPackage)
     {
-        string? resolved = KernelOf(metaPackage);
-        if (resolved is null)
+        if (KernelOf(metaPackage) is { } known)
         {
-            Refresh();
-            resolved = KernelOf(metaPackage);
+            return known;
         }
 
-        return resolved ?? throw new InvalidInputException($"apt knows no package {metaPackage} here; {WayOut}");
+        // Some source may fail that has nothing to do with the package; what counts is whether it is known now.
+        HostCommand update = Refresh();
+        return KernelOf(metaPackage) ?? throw new InvalidInputException(update.Succeeded
+            ? $"apt knows no package {metaPackage} here; {WayOut}"
+            : $"apt-get update failed ({update.Complaint}); is the network there? If not, {WayOut}");
     }
 
     /// <summary>Downloads a package and unpacks it below <paramref name="folder"/>.</summary>
@@ -48,7 +50,7 @@ internal sealed class DebianPackages
         if (!download.Succeeded)
         {
             // Lists that are too old name files that the mirror no longer has.
-            Refresh();
+            _ = Refresh();
             _progress($"downloading {package}");
             download = Apt("apt-get", ["download", package], downloads);
         }
@@ -85,7 +87,7 @@ internal sealed class DebianPackages
         return null;
     }
 
-    private void Refresh()
+    private HostCommand Refresh()
     {
         _private |= !Environment.IsPrivilegedProcess;
         if (_private)
@@ -96,11 +98,7 @@ internal sealed class DebianPackages
         }
 
         _progress("refreshing the package lists");
-        HostCommand update = Apt("apt-get", ["update"]);
-        if (!update.Succeeded)
-        {
-            throw new InvalidInputException($"apt-get update failed ({update.Complaint}); is the network there? If not, {WayOut}");
-        }
+        return Apt("apt-get", ["update"]);
     }
 
     private HostCommand Apt(string program, IEnumerable<string> words, string? folder = null)

@@ -29,18 +29,19 @@ internal static class ShellInitramfs
             echo "Welcome to Vivarium: Linux $(uname -r) on one processor. Leave with poweroff, or Ctrl-A x."
             echo
         } >"$tty"
-        # A background job of this shell ignores SIGINT; login gives it back to the shell that it starts.
-        # What login says on stderr is of no interest; the profile puts stderr back.
-        setsid -c login -f root <"$tty" >"$tty" 2>/dev/null &
-        shell=$!
-        while kill -0 $shell 2>/dev/null; do wait $shell; done
-        poweroff -f
+        # A background job of this shell would ignore SIGINT for good. The outer setsid makes the inner one fork, so
+        # that the session runs apart from this shell and with signals as they should be.
+        setsid setsid -c sh -c 'sh -l; poweroff' <"$tty" >"$tty" 2>&1
+        while :; do
+            sleep 1000000 &
+            wait
+        done
 
         """;
 
     /// <summary>What the login shell reads: a prompt that says where one is.</summary>
     public const string Profile = """
-        exec 2>&1
+        cd
         export PS1='\u@\h:\w\$ '
 
         """;

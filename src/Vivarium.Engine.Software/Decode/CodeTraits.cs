@@ -14,7 +14,14 @@ internal enum ExtendedKind : byte
 }
 
 /// <summary>What the translator needs to know of an instruction form beyond its operands; the same for every instruction with one <see cref="Code"/>.</summary>
-internal readonly record struct CodeTraits(ExtendedKind Extended, byte WrittenOperands, bool ReadsMemory, bool WritesMemory)
+/// <param name="Extended">The state it works on.</param>
+/// <param name="WrittenOperands">One bit per operand.</param>
+/// <param name="ReadsMemory">Its memory operand, if it has one, is read.</param>
+/// <param name="WritesMemory">Its memory operand, if it has one, is written.</param>
+/// <param name="Aligned">Its memory operand must be aligned to its size, or #GP (before #PF).</param>
+/// <param name="Waiting">An x87 instruction that reports pending exceptions first (before #PF).</param>
+internal readonly record struct CodeTraits(
+    ExtendedKind Extended, byte WrittenOperands, bool ReadsMemory, bool WritesMemory, bool Aligned, bool Waiting)
 {
     public bool Writes(int operand) => (WrittenOperands & (1 << operand)) != 0;
 }
@@ -32,8 +39,9 @@ internal sealed class CodeTraitsTable
         return entry.Value;
     }
 
-    private CodeTraits Compute(in Instruction instruction)
+    private CodeTraits Compute(Instruction instruction)
     {
+        MakeRegistersDistinct(ref instruction);
         InstructionInfo info = _factory.GetInfo(instruction);
         byte written = 0;
         for (int i = 0; i < instruction.OpCount; i++)
@@ -64,7 +72,30 @@ internal sealed class CodeTraitsTable
             }
         }
 
-        return new CodeTraits(KindOf(instruction, info), written, reads, writes);
+        ExtendedKind extended = KindOf(instruction, info);
+
+        // An x87 store writes nothing when an unmasked exception stops it: what was there must be known to be put back.
+        reads |= writes && extended == ExtendedKind.X87;
+        return new CodeTraits(extended, written, reads, writes, NeedsAlignment(instruction, extended),
+            extended == ExtendedKind.Mmx || (extended == ExtendedKind.X87 && !IsNonWaiting(instruction.Mnemonic)));
+    }
+
+    /// <summary>Iced knows that SUB or PXOR of a register with itself reads nothing; the form as such does read.</summary>
+    private static void MakeRegistersDistinct(ref Instruction instruction)
+    {
+        for (int i = 1; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) != OpKind.Register || instruction.GetOpKind(i - 1) != OpKind.Register)
+            {
+                continue;
+            }
+
+            Register register = instruction.GetOpRegister(i);
+            if (register == instruction.GetOpRegister(i - 1))
+            {
+                instruction.SetOpRegister(i, register.GetNumber() == 0 ? register + 1 : register - 1);
+            }
+        }
     }
 
     private static bool IsRead(OpAccess access) => access is OpAccess.Read or OpAccess.CondRead or OpAccess.ReadWrite or OpAccess.ReadCondWrite;
@@ -93,6 +124,20 @@ internal sealed class CodeTraitsTable
             mask |= used.Register.IsK();
         }
 
+        // An operand that is memory here may be a register in another instruction of the same form.
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            OpCodeOperandKind kind = instruction.OpCode.GetOpKind(i);
+            vector |= kind is OpCodeOperandKind.xmm_or_mem or OpCodeOperandKind.ymm_or_mem or OpCodeOperandKind.zmm_or_mem;
+            mmx |= kind is OpCodeOperandKind.mm_or_mem;
+            mask |= kind is OpCodeOperandKind.k_or_mem;
+        }
+
+        if (instruction.Mnemonic == Mnemonic.Wait)
+        {
+            return ExtendedKind.X87;
+        }
+
         foreach (CpuidFeature feature in instruction.CpuidFeatures)
         {
             if (feature is CpuidFeature.FPU or CpuidFeature.FPU287 or CpuidFeature.FPU287XL_ONLY or CpuidFeature.FPU387
@@ -115,4 +160,32 @@ internal sealed class CodeTraitsTable
             _ => ExtendedKind.None,
         };
     }
+
+    /// <summary>SDM vol. 1, 11.4.4 and 14.9: 16-byte operands of legacy SSE instructions, and the VEX and EVEX moves named aligned or non-temporal.</summary>
+    private static bool NeedsAlignment(in Instruction instruction, ExtendedKind extended)
+    {
+        if (instruction.Mnemonic == Mnemonic.Cmpxchg16b)
+        {
+            return true;
+        }
+
+        if (extended is ExtendedKind.Avx or ExtendedKind.Avx512)
+        {
+            return instruction.Mnemonic is Mnemonic.Vmovaps or Mnemonic.Vmovapd or Mnemonic.Vmovdqa or Mnemonic.Vmovdqa32
+                or Mnemonic.Vmovdqa64 or Mnemonic.Vmovntps or Mnemonic.Vmovntpd or Mnemonic.Vmovntdq or Mnemonic.Vmovntdqa;
+        }
+
+        return extended == ExtendedKind.Sse && instruction.Mnemonic
+            is not (Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu or Mnemonic.Pcmpestri
+                or Mnemonic.Pcmpestri64 or Mnemonic.Pcmpestrm or Mnemonic.Pcmpestrm64 or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm)
+            && (CpuModel.HostIsIntel || !IsSha(instruction.Mnemonic));
+    }
+
+    /// <summary>AMD's processors, unlike Intel's, take any alignment for these.</summary>
+    private static bool IsSha(Mnemonic mnemonic) => mnemonic
+        is Mnemonic.Sha1msg1 or Mnemonic.Sha1msg2 or Mnemonic.Sha1nexte or Mnemonic.Sha1rnds4
+        or Mnemonic.Sha256msg1 or Mnemonic.Sha256msg2 or Mnemonic.Sha256rnds2;
+
+    private static bool IsNonWaiting(Mnemonic mnemonic) => mnemonic
+        is Mnemonic.Fnstenv or Mnemonic.Fnsave or Mnemonic.Fnstcw or Mnemonic.Fnstsw or Mnemonic.Fnclex or Mnemonic.Fninit;
 }

@@ -23,6 +23,14 @@ internal static unsafe class FirstLevelTlb
         tlb->WriteTag[index] = writable ? page : InvalidTag(index);
     }
 
+    /// <summary>The host address of a byte whose page is cached for the access, or null. The caller stays within the page.</summary>
+    public static byte* Find(NativeTlb* tlb, ulong linear, Access access)
+    {
+        int index = Index(linear);
+        ulong tag = access == Access.Write ? tlb->WriteTag[index] : tlb->ReadTag[index];
+        return tag == (linear & ~PageMask) ? (byte*)(tlb->HostPage[index] + (linear & PageMask)) : null;
+    }
+
     public static void Flush(NativeTlb* tlb)
     {
         new Span<ulong>(tlb->ReadTag, NativeTlb.Entries * 2).Fill(Invalid);

@@ -69,12 +69,14 @@ internal static unsafe class PrivilegedTable
         SegmentBases.Register(table);
         Tlb.Register(table);
 
+        ByteMaskMoves.Register(table);
         Caches.Register(table);
         ControlRegisters.Register(table);
         Cpuid.Register(table);
         DecimalAdjust.Register(table);
         ExtendedState.Register(table);
         FlagInstructions.Register(table);
+        GatherScatter.Register(table);
         Halt.Register(table);
         Hypercalls.Register(table);
         Legacy.Register(table);

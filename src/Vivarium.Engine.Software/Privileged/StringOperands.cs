@@ -7,6 +7,8 @@ internal readonly unsafe ref struct StringOperands
 {
     private const int Rcx = 1, Rsi = 6, Rdi = 7;
 
+    private const ulong BreakpointsEnabled = 0xFF;
+
     private readonly SoftwareVcpu _cpu;
 
     public StringOperands(SoftwareVcpu cpu, in Instruction insn, int elementSize)
@@ -30,6 +32,12 @@ internal readonly unsafe ref struct StringOperands
 
     public bool Backward { get; }
 
+    /// <summary>Breakpoints are enabled: each element's addresses must be compared with them.</summary>
+    public bool Watched => (_cpu.S->Dr[7] & BreakpointsEnabled) != 0;
+
+    /// <summary>Every iteration must be seen by itself.</summary>
+    public bool OneAtATime => _cpu.Stepping;
+
     public ulong Count => Repeated ? _cpu.ReadGpr(Rcx, AddressSize) : 1;
 
     public ulong Source => _cpu.ReadGpr(Rsi, AddressSize);
@@ -49,8 +57,8 @@ internal readonly unsafe ref struct StringOperands
     }
 
     /// <summary>
-    /// Between two iterations: if the vCPU is wanted elsewhere and there is more to do, leaves with the RIP at the instruction, whose
-    /// registers say where to go on.
+    /// Between two iterations: if the vCPU is wanted elsewhere, or a debug trap is due, and there is more to do, leaves with
+    /// the RIP at the instruction, whose registers say where to go on.
     /// </summary>
     public bool MustYield()
     {

@@ -50,7 +50,7 @@ internal unsafe ref struct StringRun
         ulong bytes = operands.Backward
             ? Math.Min(inPage, RoomBelow(cpu, segment, offset)) + (uint)size
             : Math.Min(0x1000 - inPage, RoomAbove(cpu, operands, segment, offset));
-        run.Elements = Math.Max(1, Math.Min(count, bytes / (uint)size));
+        run.Elements = operands.OneAtATime ? 1 : Math.Max(1, Math.Min(count, bytes / (uint)size));
         run.Kind = RunKind.Direct;
         return run;
     }
@@ -58,6 +58,11 @@ internal unsafe ref struct StringRun
     /// <summary>Translates. A run over the page's translated code is cut to one element, which goes the slow way.</summary>
     public void Resolve(SoftwareVcpu cpu, in StringOperands operands, int segment, Access access)
     {
+        if (operands.Watched)
+        {
+            cpu.NoteDataBreakpoints(Linear, operands.ElementSize, access == Access.Write);
+        }
+
         if (Kind != RunKind.Direct)
         {
             return;
@@ -66,7 +71,14 @@ internal unsafe ref struct StringRun
         uint size = (uint)operands.ElementSize;
         ulong span = Elements * size;
         ulong lowest = operands.Backward ? Linear + size - span : Linear;
-        byte* host = cpu.TryResolve(lowest, (int)span, access, out ResolveResult result);
+        byte* host = FirstLevelTlb.Find(&cpu.S->UserTlb + (int)cpu.DataSpace, lowest, access);
+        if (host != null)
+        {
+            Host = host + (Linear - lowest);
+            return;
+        }
+
+        host = cpu.TryResolve(lowest, (int)span, access, out ResolveResult result);
         switch (result.Kind)
         {
             case ResolveKind.Ok:

@@ -1,14 +1,31 @@
 namespace Vivarium.Engine.Software.Translate;
 
+/// <summary>What is special about an access when it does not simply succeed.</summary>
+[Flags]
+internal enum AccessRules : byte
+{
+    None = 0,
+
+    /// <summary>Only the elements that the instruction's mask selects are accessed.</summary>
+    Masked = 1,
+
+    /// <summary>A misaligned operand is #GP, before any page fault.</summary>
+    Aligned = 2,
+
+    /// <summary>A pending x87 exception is #MF, before any page fault.</summary>
+    Waiting = 4,
+}
+
 /// <summary>Describes a memory access to the helpers: the word that translated code passes in T2.</summary>
 internal readonly record struct AccessInfo(uint Word)
 {
     private const int SegmentShift = 20;
     public const uint ReadBit = 1u << 16;
     public const uint WriteBit = 1u << 17;
+    private const int RulesShift = 24;
 
-    public AccessInfo(int size, bool read, bool write, int segment)
-        : this((uint)size | (read ? ReadBit : 0) | (write ? WriteBit : 0) | ((uint)segment << SegmentShift))
+    public AccessInfo(int size, bool read, bool write, int segment, AccessRules rules)
+        : this((uint)size | (read ? ReadBit : 0) | (write ? WriteBit : 0) | ((uint)segment << SegmentShift) | ((uint)rules << RulesShift))
     {
     }
 
@@ -18,6 +35,8 @@ internal readonly record struct AccessInfo(uint Word)
     public bool Read => (Word & ReadBit) != 0;
 
     public bool Write => (Word & WriteBit) != 0;
+
+    public AccessRules Rules => (AccessRules)(Word >> RulesShift);
 
     /// <summary>Segment register by encoding.</summary>
     public int Segment => (int)(Word >> SegmentShift) & 7;

@@ -22,6 +22,9 @@ internal enum ColdKind : byte
 
     /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set, the flags are in AX.</summary>
     IndirectMiss,
+
+    /// <summary>An indirect jump to an address that is not canonical.</summary>
+    NotCanonical,
 }
 
 /// <summary>A part of a block that is rarely run, and stands behind it.</summary>

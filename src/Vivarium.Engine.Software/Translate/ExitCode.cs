@@ -21,6 +21,9 @@ internal enum ExitCode
     /// <summary>x87 or vector state is not available: #NM at S-&gt;Rip.</summary>
     DeviceNotAvailable,
 
+    /// <summary>#GP(0) at S-&gt;Rip.</summary>
+    Protection,
+
     /// <summary>#UD at S-&gt;Rip.</summary>
     InvalidOpcode,
 

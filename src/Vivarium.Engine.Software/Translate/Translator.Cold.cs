@@ -50,10 +50,36 @@ internal sealed unsafe partial class Translator
                 EmitExitAt(part.Data, ExitCode.Dispatch);
                 break;
             case ColdKind.IndirectMiss:
+                if (CodeBits == 64)
+                {
+                    _e.LoadState(T1, StateOffset.Rip);
+                    EmitCanonicalTest(T1);
+                    byte* refused = _e.JumpForward(JaCondition);
+                    RestoreFlagsIf(part.FlagsSaved);
+                    EmitExitTail(ExitCode.Dispatch);
+                    _e.Land(refused);
+                    EmitNotCanonical(part);
+                    break;
+                }
+
                 RestoreFlagsIf(part.FlagsSaved);
                 EmitExitTail(ExitCode.Dispatch);
                 break;
+            case ColdKind.NotCanonical:
+                EmitNotCanonical(part);
+                break;
         }
+    }
+
+    private void EmitNotCanonical(in ColdPart part)
+    {
+        RestoreFlagsIf(part.FlagsSaved);
+        if (part.Data != 0)
+        {
+            EmitAdjustStack(-(int)part.Data);
+        }
+
+        EmitExitAt(part.Rip, ExitCode.Protection);
     }
 
     private void RestoreFlagsIf(bool saved)

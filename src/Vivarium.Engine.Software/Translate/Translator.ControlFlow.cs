@@ -10,7 +10,7 @@ internal sealed unsafe partial class Translator
 {
     private const int Jrcxz = 0xE3;
     private const int JnzCondition = 5;
-    private const int JaeCondition = 3;
+    private const int JaCondition = 7;
 
     /// <summary>True if the instruction was a near transfer of control (and is translated).</summary>
     private bool EmitControlFlow(in Instruction instruction)
@@ -36,6 +36,7 @@ internal sealed unsafe partial class Translator
                 return true;
             case FlowControl.IndirectCall when instruction.IsCallNearIndirect:
                 EmitBranchOperand(instruction);
+                EmitCanonicalCheck();
                 _e.StoreState(StateOffset.Scratch, T1);
                 EmitPushNextRip(instruction);
                 _e.LoadState(T1, StateOffset.Scratch);
@@ -142,12 +143,21 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>
-    private void EmitIndirectJump()
+    /// <param name="popped">What the instruction has added to the stack pointer: taken back if the target is refused.</param>
+    private void EmitIndirectJump(int popped = 0)
     {
         _ended = true;
         _e.StoreState(StateOffset.Rip, T1);
         if (Careful)
         {
+            if (CodeBits == 64)
+            {
+                _e.SaveFlags(StateOffset.SavedRax);
+                EmitCanonicalTest(T1);
+                _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, (ulong)popped, flagsSaved: true));
+                _e.RestoreFlags(StateOffset.SavedRax);
+            }
+
             EmitExitTail(ExitCode.CarefulDone);
             return;
         }
@@ -160,11 +170,37 @@ internal sealed unsafe partial class Translator
         _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d, 4
         _e.Byte(4);
         _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
-        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, 0, flagsSaved: true));
+        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, flagsSaved: true));
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
-        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, 0, flagsSaved: true));
+        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, flagsSaved: true));
         _e.RestoreFlags(StateOffset.SavedRax);
         _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
+    }
+
+    /// <summary>A CALL to an address that is not canonical is refused before it pushes anything (SDM, CALL).</summary>
+    private void EmitCanonicalCheck()
+    {
+        if (CodeBits != 64)
+        {
+            return;
+        }
+
+        _e.SaveFlags(StateOffset.SavedRax);
+        EmitCanonicalTest(T1);
+        _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, 0, flagsSaved: true));
+        _e.RestoreFlags(StateOffset.SavedRax);
+    }
+
+    /// <summary>Sets the flags so that JA jumps if the address in a register is not canonical: bits 63:47 are neither all 0 nor all 1. T2 is lost.</summary>
+    private void EmitCanonicalTest(int register)
+    {
+        _e.MovRr(T2, register);
+        _e.Rr(0xC1, 7, T2);                     // sar T2, 47
+        _e.Byte(47);
+        _e.Rr(0x83, 0, T2);                     // add T2, 1
+        _e.Byte(1);
+        _e.Rr(0x83, 7, T2);                     // cmp T2, 1
+        _e.Byte(1);
     }
 
     private void EmitConditional(int condition, ulong target)
@@ -292,8 +328,9 @@ internal sealed unsafe partial class Translator
         EmitStackAddress(0);
         EmitAccess(SegmentSs, size, read: true, write: false);
         EmitLoadZeroExtended(T1, T1, size);
-        EmitAdjustStack(size + (instruction.OpCount == 1 ? instruction.Immediate16 : 0));
-        EmitIndirectJump();
+        int popped = size + (instruction.OpCount == 1 ? instruction.Immediate16 : 0);
+        EmitAdjustStack(popped);
+        EmitIndirectJump(popped);
     }
 
     private void EmitZeroExtend(int to, int from, int size)

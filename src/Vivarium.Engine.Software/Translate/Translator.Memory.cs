@@ -7,9 +7,20 @@ namespace Vivarium.Engine.Software.Translate;
 internal sealed unsafe partial class Translator
 {
     private const int SegmentSs = 2;
+    private const int SegmentDs = 3;
     private const int SegmentFs = 4;
 
-    private static int SegmentOf(in Instruction instruction) => instruction.MemorySegment - Register.ES;
+    /// <summary>The segment by encoding. 64-bit mode ignores the prefixes of all but FS and GS.</summary>
+    private int SegmentOf(in Instruction instruction)
+    {
+        int segment = instruction.MemorySegment - Register.ES;
+        if (CodeBits != 64 || segment >= SegmentFs)
+        {
+            return segment;
+        }
+
+        return instruction.MemoryBase is Register.RSP or Register.RBP or Register.ESP or Register.EBP ? SegmentSs : SegmentDs;
+    }
 
     /// <summary>T1 = the memory operand's offset plus <paramref name="adjust"/>, address size applied. Keeps flags.</summary>
     private void EmitOffset(in Instruction instruction, int adjust)
@@ -78,9 +89,9 @@ internal sealed unsafe partial class Translator
     /// T1 = offset in a segment becomes T1 = host address of <paramref name="size"/> accessible bytes. T2 is lost; flags
     /// and all else are kept. On failure the instruction faults, or runs by its careful translation.
     /// </summary>
-    private void EmitAccess(int segment, int size, bool read, bool write)
+    private void EmitAccess(int segment, int size, bool read, bool write, AccessRules rules = AccessRules.None)
     {
-        var info = new AccessInfo(size, read, write, segment);
+        var info = new AccessInfo(size, read, write, segment, rules);
         if (Careful)
         {
             _e.MovImm(T2, info.Word);

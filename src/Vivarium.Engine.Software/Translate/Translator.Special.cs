@@ -24,9 +24,6 @@ internal sealed unsafe partial class Translator
             case Mnemonic.Rdtsc when (_mode & BlockMode.Rdtsc) != 0:
                 EmitRdtsc();
                 return true;
-            case Mnemonic.Maskmovdqu or Mnemonic.Maskmovq or Mnemonic.Vmaskmovdqu:
-                EmitTrap(instruction);
-                return true;
             default:
                 return false;
         }
@@ -152,5 +149,31 @@ internal sealed unsafe partial class Translator
         _e.StoreState(StateOffset.Scratch, T1);
         _e.Load(Rax, State, StateOffset.Scratch, wide: false);
         _e.Load(Rdx, State, StateOffset.Scratch + 4, wide: false);
+    }
+
+    /// <summary>
+    /// FNSTENV and FNSAVE have stored where the host ran the last x87 instruction, which is no business of the guest's:
+    /// the instruction and data pointers read as 0, as in FXSAVE images. (SDM vol. 1, figures 8-9 and 8-11.)
+    /// </summary>
+    private void EmitClearX87Pointers(in Instruction instruction)
+    {
+        bool wide = instruction.Code is Code.Fnstenv_m28byte or Code.Fnsave_m108byte;
+        int size = wide ? 4 : 2;
+        for (int i = 3; i < 7; i++)
+        {
+            // The fifth holds the last opcode above the selector in the wide form: only the selector goes.
+            if (!wide || i == 4)
+            {
+                _e.Byte(0x66);
+                _e.Rm(0xC7, 0, T1, i * size, wide: false);
+                _e.Byte(0);
+                _e.Byte(0);
+            }
+            else
+            {
+                _e.Rm(0xC7, 0, T1, i * size, wide: false);
+                _e.Dword(0);
+            }
+        }
     }
 }

@@ -165,15 +165,15 @@ internal sealed unsafe partial class Translator
                 return;
         }
 
-        if (PrivilegedTable.Find(instruction) != null)
-        {
-            EmitTrap(instruction);
-            return;
-        }
-
         CodeTraits traits = _traits.Get(instruction);
         if (traits.Extended != ExtendedKind.None && !EmitExtendedCheck(traits.Extended))
         {
+            return;
+        }
+
+        if (PrivilegedTable.Find(instruction) != null)
+        {
+            EmitTrap(instruction);
             return;
         }
 
@@ -244,14 +244,8 @@ internal sealed unsafe partial class Translator
         int memory = MemoryOperand(instruction);
         if (memory >= 0)
         {
-            if (instruction.IsVsib)
-            {
-                EmitExit(ExitCode.InvalidOpcode);
-                return;
-            }
-
             EmitOffset(original, 0);
-            EmitAccess(SegmentOf(original), instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory);
+            EmitAccess(SegmentOf(original), instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory, Rules(original, traits));
         }
 
         // R12-R15 of the guest come from the state block into scratch registers, and go back where written.
@@ -318,11 +312,24 @@ internal sealed unsafe partial class Translator
         }
 
         EmitStoreScratches(scratches);
+        if (original.Mnemonic is Mnemonic.Fnstenv or Mnemonic.Fnsave)
+        {
+            EmitClearX87Pointers(original);
+        }
         if (memory >= 0 && traits.WritesMemory)
         {
             EmitCommit();
         }
     }
+
+    private static AccessRules Rules(in Instruction instruction, CodeTraits traits)
+        => (IsMasked(instruction) ? AccessRules.Masked : 0) | (traits.Waiting ? AccessRules.Waiting : 0)
+            | (traits.Aligned && instruction.MemorySize.GetSize() >= 16 ? AccessRules.Aligned : 0);
+
+    /// <summary>A vector instruction that accesses only the elements its mask selects.</summary>
+    private static bool IsMasked(in Instruction instruction)
+        => instruction.OpMask != Register.None
+            || instruction.Mnemonic is Mnemonic.Vmaskmovps or Mnemonic.Vmaskmovpd or Mnemonic.Vpmaskmovd or Mnemonic.Vpmaskmovq;
 
     /// <summary>Which guest registers of one instruction stand in which scratch registers.</summary>
     [InlineArray(3)]

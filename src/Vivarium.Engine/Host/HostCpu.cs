@@ -33,7 +33,13 @@ internal static class HostCpu
     public static CpuidResult XsaveComponent(int index) => Basic(0xD, (uint)index);
 
     /// <summary>The TSC's frequency in Hz.</summary>
-    public static ulong TscFrequency { get; } = ReadTscFrequency();
+    public static ulong TscFrequency => Tsc.Frequency;
+
+    /// <summary>Apart, because measuring takes milliseconds, which only a machine that starts has to spend.</summary>
+    private static class Tsc
+    {
+        internal static readonly ulong Frequency = ReadTscFrequency();
+    }
 
     private static CpuidResult Read(uint leaf, uint subleaf = 0)
     {

@@ -11,11 +11,6 @@ namespace Vivarium.Board;
 /// </summary>
 internal sealed class Pc : IDisposable
 {
-    private const int Com1Irq = 4;
-    private const int RtcIrq = 8;
-    private const int KeyboardIrq = 1;
-    private const int MouseIrq = 12;
-
     public Pc(PlatformLayout layout, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
     {
         Memory = CreateMemory(layout);
@@ -25,7 +20,7 @@ internal sealed class Pc : IDisposable
         Bus = new PcBus(Ports, Mmio, LocalApic, end);
 
         InterruptLine irq0 = Interrupts.CreateIsaLine(0);
-        InterruptLine irq8 = Interrupts.CreateIsaLine(RtcIrq);
+        InterruptLine irq8 = Interrupts.CreateIsaLine(Rtc.Irq);
         void Reset() => end(new CycleEnd(CycleEndKind.Reset));
 
         Interrupts.Pic.Map(Ports);
@@ -38,14 +33,14 @@ internal sealed class Pc : IDisposable
         }
 
         new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) }.Map(Ports);
-        new I8042(Interrupts.CreateIsaLine(KeyboardIrq), Interrupts.CreateIsaLine(MouseIrq)) { ResetRequested = Reset }.Map(Ports);
+        new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
         new SystemControlPort { ResetRequested = Reset }.Map(Ports);
         new PciHost(new ResetControl { ResetRequested = Reset }).Map(Ports);
         new DebugConsole(debugOutput).Map(Ports);
         new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
         new PostCode().Map(Ports);
 
-        var com1 = new Uart16550(Interrupts.CreateIsaLine(Com1Irq), console.Backend);
+        var com1 = new Uart16550(Interrupts.CreateIsaLine(Uart16550.Com1Irq), console.Backend);
         com1.Map(Ports, Uart16550.Com1, "COM1");
         console.Attach(com1);
         LocalApic.EnterVirtualWireMode();

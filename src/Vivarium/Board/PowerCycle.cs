@@ -13,14 +13,13 @@ internal sealed class PowerCycle : IDisposable
     private readonly IEngine _engine;
     private readonly IVcpu _vcpu;
 
-    public PowerCycle(MachineSpec spec, PlatformLayout layout, BootPlan plan, MachineConsole console, Action<byte> debugOutput)
+    public PowerCycle(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model, MachineConsole console, Action<byte> debugOutput)
     {
         VcpuThread? thread = null;
         _pc = new Pc(layout, console, debugOutput, end => thread!.End(end));
         try
         {
             _thread = thread = new VcpuThread(_pc.Clock);
-            CpuModel model = EngineFactory.CreateModel(spec.Cpu);
             _engine = EngineFactory.Create(spec.Engine, _pc.Memory, model);
             _vcpu = _engine.CreateVcpu(0, _pc.Bus);
             _pc.Clock.TscFrequency = model.TscFrequency;

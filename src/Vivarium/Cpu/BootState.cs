@@ -7,6 +7,7 @@ namespace Vivarium.Cpu;
 /// <summary>The processor as a boot loader's firmware leaves it: reset values (SDM vol. 3A, 10.1.1), then what the loader asks for.</summary>
 internal static class BootState
 {
+    private const uint Ia32TimeStampCounter = 0x10;
     private const uint Ia32MiscEnable = 0x1A0;
     private const uint Ia32Pat = 0x277;
     private const uint Ia32MtrrDefType = 0x2FF;
@@ -61,6 +62,7 @@ internal static class BootState
         state.Dr[7] = Dr7Reset;
         BinaryPrimitives.WriteUInt16LittleEndian(state.Xsave, FcwReset);
         BinaryPrimitives.WriteUInt32LittleEndian(state.Xsave.AsSpan(XsaveMxcsrOffset), MxcsrReset);
+        state.Msrs[Ia32TimeStampCounter] = 0;
         state.Msrs[Ia32MiscEnable] = FastStrings;
         state.Msrs[Ia32Pat] = PatReset;
         state.Msrs[Ia32MtrrDefType] = MtrrEnabledWriteBack;

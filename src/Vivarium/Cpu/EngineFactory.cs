@@ -20,9 +20,9 @@ internal static class EngineFactory
         {
             return CpuModel.Create(name);
         }
-        catch (Exception refused) when (refused is NotSupportedException or ArgumentException)
+        catch (NotSupportedException e)
         {
-            throw new InvalidInputException(refused.Message);
+            throw new InvalidInputException(e.Message.TrimEnd('.'), e);
         }
     }
 }

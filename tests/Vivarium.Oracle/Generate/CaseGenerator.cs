@@ -63,6 +63,18 @@ internal sealed unsafe class CaseGenerator(ulong seed)
             test.Input->Rip = test.CodeAddress;
             test.UndefinedFlags = FlagFlow.ToRflags(decoded.RflagsUndefined);
             test.UndefinedFlagsAtFault = test.UndefinedFlags;
+            if (decoded.IsStringInstruction && (decoded.HasRepPrefix || decoded.HasRepnePrefix))
+            {
+                // Intel restores the flags when an iteration faults, AMD keeps those of the iterations done.
+                test.UndefinedFlagsAtFault |= FlagFlow.ToRflags(decoded.RflagsModified);
+            }
+
+            const int longOperand = 14;
+            if (decoded.MemorySize.GetSize() >= longOperand && decoded.MemorySize is not (MemorySize.UInt128 or MemorySize.UInt256) && !decoded.MemorySize.IsPacked())
+            {
+                test.IgnoredFaultAddress = CaseWindow.PageSize - 1;
+            }
+
             return true;
         }
 

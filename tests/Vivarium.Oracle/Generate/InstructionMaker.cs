@@ -280,7 +280,7 @@ internal sealed unsafe class InstructionMaker
             < 94 => CaseWindow.ReadOnlyBase - (random.Chance(50) ? 0 : (ulong)random.Below(size + 1)),
             < 96 => CaseWindow.DataBase - (ulong)random.Between(1, size + 8),
             < 98 => CaseWindow.WindowEnd - (ulong)random.Below(size + 1),
-            98 => 0x0000_8000_0000_0000 - (ulong)random.Below(size + 1),
+            98 => 0x0000_8000_0000_0000 + (ulong)random.Below(4096),
             _ => 0x8000_0000_0000_0000 | random.Next() >> 8,
         };
     }
@@ -299,6 +299,12 @@ internal sealed unsafe class InstructionMaker
         bool mustAlign = (size >= 16 && instruction.Encoding == EncodingKind.Legacy) || mnemonic == Mnemonic.Cmpxchg16b
             || mnemonic is Mnemonic.Vmovdqa or Mnemonic.Vmovaps or Mnemonic.Vmovapd or Mnemonic.Vmovntdq or Mnemonic.Vmovntdqa or Mnemonic.Vmovntpd or Mnemonic.Vmovntps;
         ulong target = Target(ref random, size, mustAlign, context.Sequence);
+        if (size > 64 && target < CaseWindow.WindowEnd)
+        {
+            // Which of two faulting pages is reported is the processor's choice.
+            target = Math.Min(target, CaseWindow.WindowEnd - (ulong)size);
+        }
+
         if (mnemonic is Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc && instruction.Op1Kind == OpKind.Register)
         {
             // The bit offset reaches beyond the operand: keep it near, and out of the address.
@@ -552,7 +558,8 @@ internal sealed unsafe class InstructionMaker
                 context.Known |= 1u << Rax;
                 break;
             case Mnemonic.Maskmovq or Mnemonic.Maskmovdqu or Mnemonic.Vmaskmovdqu:
-                Fix(ref context, state, Rdi, Target(ref random, 16, false, false));
+                // Bytes that the mask leaves out may fault or not: stay inside.
+                Fix(ref context, state, Rdi, CaseWindow.DataBase + (ulong)random.Below(CaseWindow.DataSize - 16));
                 break;
         }
 
@@ -582,6 +589,12 @@ internal sealed unsafe class InstructionMaker
 
         ulong source = Target(ref random, size, false, false);
         ulong destination = random.Chance(30) ? source + (ulong)random.Between(-40, 40) : Target(ref random, size, false, false);
+        if (!InData(source) && !InData(destination))
+        {
+            // Which of two faulting operands is reported is the processor's choice.
+            destination = CaseWindow.DataBase + (CaseWindow.DataSize / 2);
+        }
+
         Fix(ref context, state, Rsi, source);
         Fix(ref context, state, Rdi, destination);
         int span = (int)Math.Min(count, 64) * size;
@@ -614,6 +627,9 @@ internal sealed unsafe class InstructionMaker
 
         return true;
     }
+
+    /// <summary>Well inside: not even a few repetitions leave the window.</summary>
+    private static bool InData(ulong address) => address - (CaseWindow.DataBase + 256) < CaseWindow.DataSize - 512;
 
     public static int StringElement(Code form) => form.Mnemonic() switch
     {
