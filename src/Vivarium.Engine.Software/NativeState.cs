@@ -49,6 +49,11 @@ internal unsafe struct NativeJumpCache
 {
     public const int Entries = 1024;
 
+    /// <summary>Functions begin at multiples of 16, so the lowest bits alone would crowd few entries.</summary>
+    public static int IndexOf(ulong rip) => (int)(rip ^ (rip >> IndexShift)) & (Entries - 1);
+
+    public const int IndexShift = 4;
+
     /// <summary>Pairs: negated RIP (so that an LEA compares without touching flags), code address.</summary>
     public fixed ulong Entry[Entries * 2];
 }

@@ -131,6 +131,8 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 
         if (vector >= 0)
         {
+            // There may be more: only an answer of none takes the request back.
+            Volatile.Write(ref _interruptRequested, 1);
             Halted = false;
             Deliver(vector, null, EventKind.ExternalInterrupt);
         }
@@ -322,7 +324,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     /// <summary>The translation for RIP, from the jump cache if it is there. Null: a fault was delivered, or the machine cannot go on.</summary>
     private byte* FindCode()
     {
-        ulong* entry = JumpsOf(_mode.Space())->Entry + ((S->Rip & (NativeJumpCache.Entries - 1)) * 2);
+        ulong* entry = JumpsOf(_mode.Space())->Entry + (NativeJumpCache.IndexOf(S->Rip) * 2);
         if (entry[0] == 0 - S->Rip && entry[1] != 0)
         {
             return (byte*)entry[1];

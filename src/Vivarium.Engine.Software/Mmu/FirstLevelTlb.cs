@@ -68,7 +68,7 @@ internal static unsafe class FirstLevelTlb
         tlb->WriteTag[0] = InvalidForEntry0;
     }
 
-    /// <summary>An entry's index is RIP modulo the size, so RIP 1 (or, in its own place, RIP 0) can never be found.</summary>
+    /// <summary>RIP 1 has its place at index 1 only (see IndexOf), where RIP 0, whose place is index 0, stands instead: neither can be found.</summary>
     public static void Flush(NativeJumpCache* jumps)
     {
         // The first ulong of each pair is the low half.

@@ -21,9 +21,6 @@ internal sealed unsafe partial class Translator
                 when instruction.Op0Kind == OpKind.Memory && instruction.Op1Kind == OpKind.Register:
                 EmitBitString(instruction);
                 return true;
-            case Mnemonic.Rdtsc when (_mode & BlockMode.Rdtsc) != 0:
-                EmitRdtsc();
-                return true;
             default:
                 return false;
         }

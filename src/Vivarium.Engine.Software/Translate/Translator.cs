@@ -171,6 +171,12 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        if (instruction.Mnemonic == Mnemonic.Rdtsc && (_mode & BlockMode.Rdtsc) != 0)
+        {
+            EmitRdtsc();
+            return;
+        }
+
         if (PrivilegedTable.Find(instruction) != null)
         {
             EmitTrap(instruction);
