@@ -6,7 +6,7 @@ using Vivarium.Oracle.Generate;
 namespace Vivarium.Oracle;
 
 /// <summary>Runs generated cases on two runners and collects where they differ.</summary>
-internal sealed class OracleRun(ICaseRunner expected, ICaseRunner actual, ulong seed, FormCatalog catalog)
+internal sealed class OracleRun(ICaseRunner expected, ICaseRunner actual, ulong seed, FormCatalog catalog, int bitness = 64)
 {
     private const int MismatchesPerForm = 2;
     private const int MaxMismatchedSequences = 40;
@@ -15,8 +15,8 @@ internal sealed class OracleRun(ICaseRunner expected, ICaseRunner actual, ulong 
     private readonly TestCase _test = new();
     private readonly Outcome _expected = new();
     private readonly Outcome _actual = new();
-    private readonly CaseGenerator _cases = new(seed);
-    private readonly SequenceGenerator _sequences = new(seed, catalog.Forms);
+    private readonly CaseGenerator _cases = new(seed, bitness);
+    private readonly SequenceGenerator _sequences = new(seed, catalog.Forms, bitness);
     private readonly HashSet<Code> _formsCompared = [];
     private readonly SortedDictionary<int, long> _vectors = [];
 
@@ -116,7 +116,7 @@ internal sealed class OracleRun(ICaseRunner expected, ICaseRunner actual, ulong 
     public string Summary()
     {
         string vectors = string.Join(", ", _vectors.Select(pair => $"{(pair.Key < 0 ? "completed" : $"vector {pair.Key}")} {pair.Value}"));
-        return $"{actual.Name} against {expected.Name}, seed {seed}: {FormCount} forms in {Cases} cases, {Sequences} sequences of {SequenceInstructions} instructions ({vectors}); {MismatchCount} mismatches in {FormsWithMismatch.Count} forms and {Mismatches.Count(mismatch => mismatch.Form == Code.INVALID)} sequences";
+        return $"{actual.Name} against {expected.Name}, seed {seed}, {bitness}-bit code: {FormCount} forms in {Cases} cases, {Sequences} sequences of {SequenceInstructions} instructions ({vectors}); {MismatchCount} mismatches in {FormsWithMismatch.Count} forms and {Mismatches.Count(mismatch => mismatch.Form == Code.INVALID)} sequences";
     }
 
     private string? RunBoth()

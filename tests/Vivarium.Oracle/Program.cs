@@ -26,7 +26,8 @@ internal static class Program
 
     private static int RunLong(string[] args)
     {
-        FormCatalog catalog = FormCatalog.For64Bit();
+        int bitness = Option(args, "--bits") == "32" ? 32 : 64;
+        FormCatalog catalog = bitness == 32 ? FormCatalog.For32Bit() : FormCatalog.For64Bit();
         if (args.Contains("--list"))
         {
             PrintLeftOut(catalog, all: true);
@@ -38,7 +39,7 @@ internal static class Program
         bool self = Option(args, "--against") == "host";
         var native = new NativeRunner();
         using var engine = self ? null : Runners.Software(Option(args, "--cpu"));
-        var run = new OracleRun(native, (ICaseRunner?)engine ?? native, seed, catalog)
+        var run = new OracleRun(native, (ICaseRunner?)engine ?? native, seed, catalog, bitness)
         {
             Trace = args.Contains("--trace") ? test => Console.Error.WriteLine($"{test.Form} {test.Index} {test.Instructions[0]}") : null,
         };

@@ -26,6 +26,9 @@ internal sealed unsafe class TestCase
 
     public const int PadSize = 8;
 
+    /// <summary>64: 64-bit mode; 32: a 32-bit code segment of compatibility mode.</summary>
+    public int Bitness { get; set; } = 64;
+
     /// <summary>Runs at this privilege level in the guest; the host always runs at 3.</summary>
     public int Cpl { get; set; }
 
@@ -62,5 +65,6 @@ internal sealed unsafe class TestCase
         UndefinedFlagsAtFault = 0;
         IgnoredFaultAddress = 0;
         Cpl = 0;
+        Bitness = 64;
     }
 }

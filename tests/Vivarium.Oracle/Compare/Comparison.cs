@@ -37,14 +37,19 @@ internal static unsafe class Comparison
         Check(ref text, "error code", expected.Error & ~ignoredError, actual.Error & ~ignoredError);
         Check(ref text, "CR2", expected.FaultAddress & ~test.IgnoredFaultAddress, actual.FaultAddress & ~test.IgnoredFaultAddress);
         Check(ref text, "RIP", e->Rip, a->Rip);
-        for (int register = 0; register < 16; register++)
+        ulong width = test.Bitness == 32 ? uint.MaxValue : ulong.MaxValue;
+        for (int register = 0; register < (test.Bitness == 32 ? 8 : 16); register++)
         {
-            Check(ref text, s_gprNames[register], e->Gpr[register], a->Gpr[register]);
+            Check(ref text, s_gprNames[register], e->Gpr[register] & width, a->Gpr[register] & width);
         }
 
         ulong flags = ComparedFlags & ~(expected.Vector == Outcome.NoException ? test.UndefinedFlags : test.UndefinedFlagsAtFault);
         Check(ref text, "RFLAGS (defined)", e->Rflags & flags, a->Rflags & flags);
-        Check(ref text, "GS base", e->GsBase, a->GsBase);
+        if (test.Bitness == 64)
+        {
+            Check(ref text, "GS base", e->GsBase, a->GsBase);
+        }
+
         CompareExtended(ref text, e->Xsave, a->Xsave);
         CompareMemory(ref text, test, expected.Memory, actual.Memory);
         return text?.ToString();

@@ -3,11 +3,11 @@ using Iced.Intel;
 namespace Vivarium.Oracle.Generate;
 
 /// <summary>Makes cases of a single instruction. A case depends on the seed, its form and its index only.</summary>
-internal sealed unsafe class CaseGenerator(ulong seed)
+internal sealed unsafe class CaseGenerator(ulong seed, int bitness = 64)
 {
     private const int Attempts = 40;
 
-    private readonly InstructionMaker _maker = new();
+    private readonly InstructionMaker _maker = new(bitness);
     private readonly ulong _seed = seed;
 
     /// <summary>False when no encodable case of the form was found.</summary>
@@ -18,10 +18,11 @@ internal sealed unsafe class CaseGenerator(ulong seed)
         {
             test.Reset();
             test.Seed = _seed;
+            test.Bitness = bitness;
             test.Form = form;
             test.Index = index;
             StateGenerator.Fill(ref random, test.Input);
-            test.Input->FsBase = Native.NativeRunner.FsBase;
+            test.Input->FsBase = bitness == 64 ? Native.NativeRunner.FsBase : 0;
             CaseMemory.DataContent.CopyTo(test.Memory, 0);
             test.CodeAddress = CaseWindow.CodeBase + 64 + (ulong)random.Below(CaseWindow.CodeSize - 256);
             test.Cpl = random.Chance(50) ? 0 : 3;
@@ -33,7 +34,7 @@ internal sealed unsafe class CaseGenerator(ulong seed)
             test.Pads.Add(ahead);
             test.Pads.Add(behind);
 
-            var context = new AddressContext(sequence: false);
+            var context = new AddressContext(sequence: false, bitness);
             if (!_maker.TryMake(ref random, form, test, test.CodeAddress, ref context, out Instruction instruction))
             {
                 continue;
@@ -53,9 +54,14 @@ internal sealed unsafe class CaseGenerator(ulong seed)
             }
 
             test.CodeLength = length + (int)prefixed;
-            if (!InstructionMaker.TryDecode(test.Code, test.CodeAddress, out Instruction decoded) || decoded.Length != test.CodeLength || decoded.Code != form)
+            if (!_maker.TryDecode(test.Code, test.CodeAddress, out Instruction decoded) || decoded.Length != test.CodeLength || decoded.Code != form)
             {
                 continue;
+            }
+
+            if (bitness == 32)
+            {
+                Narrow(test.Input);
             }
 
             test.Instructions.Add(decoded);
@@ -79,5 +85,14 @@ internal sealed unsafe class CaseGenerator(ulong seed)
         }
 
         return false;
+    }
+
+    /// <summary>Cuts the general registers to 32 bits.</summary>
+    public static void Narrow(CaseState* state)
+    {
+        for (int register = 0; register < 8; register++)
+        {
+            state->Gpr[register] = (uint)state->Gpr[register];
+        }
     }
 }

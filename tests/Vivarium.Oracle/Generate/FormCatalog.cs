@@ -15,7 +15,12 @@ internal sealed class FormCatalog
 
     public SortedDictionary<string, List<Code>> LeftOut { get; }
 
-    public static FormCatalog For64Bit()
+    public static FormCatalog For64Bit() => For(64);
+
+    /// <summary>The forms of 32-bit code segments.</summary>
+    public static FormCatalog For32Bit() => For(32);
+
+    private static FormCatalog For(int bitness)
     {
         var forms = new List<Code>();
         var leftOut = new SortedDictionary<string, List<Code>>(StringComparer.Ordinal);
@@ -27,7 +32,7 @@ internal sealed class FormCatalog
                 continue;
             }
 
-            if (Reason(form, info) is not { } reason)
+            if (Reason(form, info, bitness) is not { } reason)
             {
                 forms.Add(form);
                 continue;
@@ -44,11 +49,11 @@ internal sealed class FormCatalog
         return new FormCatalog(forms, leftOut);
     }
 
-    private static string? Reason(Code form, OpCodeInfo info)
+    private static string? Reason(Code form, OpCodeInfo info, int bitness)
     {
-        if (!info.Mode64)
+        if (!(bitness == 64 ? info.Mode64 : info.Mode32))
         {
-            return "64-bit mode does not encode it";
+            return $"{bitness}-bit mode does not encode it";
         }
 
         if (info.MustBeCpl0 || info.IsPrivileged && !IsTrapped3(form))
@@ -66,7 +71,7 @@ internal sealed class FormCatalog
             switch (info.GetOpKind(operand))
             {
                 case OpCodeOperandKind.br16_1 or OpCodeOperandKind.br16_2:
-                    return "near branch with 16-bit operand size: vendors differ in 64-bit mode";
+                    return "near branch with 16-bit operand size: vendors differ, or EIP is cut to 16 bits";
                 case OpCodeOperandKind.farbr2_2 or OpCodeOperandKind.farbr4_2:
                     return "far transfer";
                 case OpCodeOperandKind.cr_reg or OpCodeOperandKind.dr_reg or OpCodeOperandKind.tr_reg:
@@ -76,6 +81,7 @@ internal sealed class FormCatalog
                 case OpCodeOperandKind.fs or OpCodeOperandKind.gs:
                     return "loads or stores FS or GS (the host's thread pointer)";
                 case OpCodeOperandKind.seg_reg when operand == 0:
+                case OpCodeOperandKind.es or OpCodeOperandKind.ss or OpCodeOperandKind.ds when form.Mnemonic() == Mnemonic.Pop:
                     return "loads a segment register (descriptor tables are the host kernel's)";
             }
         }
@@ -91,7 +97,7 @@ internal sealed class FormCatalog
                 or Mnemonic.Sysret or Mnemonic.Sysexit or Mnemonic.Sysexitq or Mnemonic.Sysretq => "enters the kernel",
             Mnemonic.Iret or Mnemonic.Iretd or Mnemonic.Iretq or Mnemonic.Retf => "far transfer",
             Mnemonic.Call or Mnemonic.Jmp when IsFar(form) => "far transfer",
-            Mnemonic.Jmp or Mnemonic.Call or Mnemonic.Ret when info.OperandSize == 16 => "near branch with 16-bit operand size: vendors differ in 64-bit mode",
+            Mnemonic.Jmp or Mnemonic.Call or Mnemonic.Ret when info.OperandSize == 16 => "near branch with 16-bit operand size: vendors differ, or EIP is cut to 16 bits",
             Mnemonic.Jmpe => "the host lacks IA64",
             Mnemonic.Rdfsbase or Mnemonic.Wrfsbase => "loads or stores FS or GS (the host's thread pointer)",
             Mnemonic.Vmcall or Mnemonic.Vmmcall or Mnemonic.Monitor or Mnemonic.Mwait or Mnemonic.Monitorx or Mnemonic.Mwaitx
@@ -99,6 +105,7 @@ internal sealed class FormCatalog
             Mnemonic.Xsave or Mnemonic.Xsave64 or Mnemonic.Xsavec or Mnemonic.Xsavec64 or Mnemonic.Xsaveopt or Mnemonic.Xsaveopt64
                 or Mnemonic.Xrstor or Mnemonic.Xrstor64 => "its image depends on which components the processor tracks as in use",
             Mnemonic.Clzero or Mnemonic.Mcommit or Mnemonic.Rdpkru or Mnemonic.Wrpkru => "no CPU model has it",
+            Mnemonic.Movsxd when info.OperandSize == 16 => "vendors differ in how much it reads",
             Mnemonic.Ud0 or Mnemonic.Ud1 => "vendors differ in its length",
             _ => info.IsReservedNop ? "reserved NOP space" : null,
         };

@@ -20,7 +20,13 @@ internal sealed unsafe class InstructionMaker
     private readonly BytesWriter _writer = new();
     private readonly Encoder _encoder;
 
-    public InstructionMaker() => _encoder = Encoder.Create(64, _writer);
+    private readonly int _bitness;
+
+    public InstructionMaker(int bitness)
+    {
+        _bitness = bitness;
+        _encoder = Encoder.Create(bitness, _writer);
+    }
 
     private sealed class BytesWriter : CodeWriter
     {
@@ -51,10 +57,10 @@ internal sealed unsafe class InstructionMaker
         return true;
     }
 
-    public static bool TryDecode(ReadOnlySpan<byte> code, ulong rip, out Instruction instruction)
+    public bool TryDecode(ReadOnlySpan<byte> code, ulong rip, out Instruction instruction)
     {
         var reader = new ByteArrayCodeReader(code.ToArray());
-        Decoder.Create(64, reader, rip, DecoderOptions.None).Decode(out instruction);
+        Decoder.Create(_bitness, reader, rip, DecoderOptions.None).Decode(out instruction);
         return !instruction.IsInvalid;
     }
 
@@ -113,21 +119,23 @@ internal sealed unsafe class InstructionMaker
         or OpCodeOperandKind.r32_or_mem or OpCodeOperandKind.r64_or_mem or OpCodeOperandKind.mm_or_mem or OpCodeOperandKind.xmm_or_mem
         or OpCodeOperandKind.ymm_or_mem;
 
+    private int VectorCount => _bitness == 32 ? 8 : 16;
+
     private static Register RandomRegister(ref Rng random, Register first, int count) => first + random.Below(count);
 
     /// <summary>General registers, with those that a translator must treat specially more often.</summary>
-    private static Register RandomGpr(ref Rng random, Register first)
-        => first + (random.Chance(25) ? random.Pick<int>([Rsp, Rbp, 12, 13, 14, 15]) : random.Below(16));
+    private Register RandomGpr(ref Rng random, Register first)
+        => first + (_bitness == 32 ? random.Below(8) : random.Chance(25) ? random.Pick<int>([Rsp, Rbp, 12, 13, 14, 15]) : random.Below(16));
 
-    private static Register RandomByteGpr(ref Rng random) => random.Below(3) == 0
-        ? RandomRegister(ref random, Register.AH, 4)
+    private Register RandomByteGpr(ref Rng random) => _bitness == 32 || random.Below(3) == 0
+        ? RandomRegister(ref random, _bitness == 32 ? Register.AL : Register.AH, _bitness == 32 ? 8 : 4)
         : random.Pick<Register>(
         [
             Register.AL, Register.CL, Register.DL, Register.BL, Register.SPL, Register.BPL, Register.SIL, Register.DIL,
             Register.R8L, Register.R9L, Register.R10L, Register.R11L, Register.R12L, Register.R13L, Register.R14L, Register.R15L,
         ]);
 
-    private static bool SetOperand(ref Rng random, ref Instruction instruction, int operand, OpCodeOperandKind kind, TestCase test, ulong rip)
+    private bool SetOperand(ref Rng random, ref Instruction instruction, int operand, OpCodeOperandKind kind, TestCase test, ulong rip)
     {
         Register register;
         switch (kind)
@@ -153,16 +161,16 @@ internal sealed unsafe class InstructionMaker
                 break;
             case OpCodeOperandKind.xmm_or_mem or OpCodeOperandKind.xmm_reg or OpCodeOperandKind.xmm_rm or OpCodeOperandKind.xmm_vvvv
                 or OpCodeOperandKind.xmm_is4 or OpCodeOperandKind.xmm_is5:
-                register = RandomRegister(ref random, Register.XMM0, 16);
+                register = RandomRegister(ref random, Register.XMM0, VectorCount);
                 break;
             case OpCodeOperandKind.ymm_or_mem or OpCodeOperandKind.ymm_reg or OpCodeOperandKind.ymm_rm or OpCodeOperandKind.ymm_vvvv
                 or OpCodeOperandKind.ymm_is4 or OpCodeOperandKind.ymm_is5:
-                register = RandomRegister(ref random, Register.YMM0, 16);
+                register = RandomRegister(ref random, Register.YMM0, VectorCount);
                 break;
-            case OpCodeOperandKind.es: register = Register.ES; break;
-            case OpCodeOperandKind.cs: register = Register.CS; break;
-            case OpCodeOperandKind.ss: register = Register.SS; break;
-            case OpCodeOperandKind.ds: register = Register.DS; break;
+            case OpCodeOperandKind.es or OpCodeOperandKind.cs or OpCodeOperandKind.ss or OpCodeOperandKind.ds:
+                test.Cpl = 3;
+                register = Register.ES + (kind - OpCodeOperandKind.es);
+                break;
             case OpCodeOperandKind.al: register = Register.AL; break;
             case OpCodeOperandKind.cl: register = Register.CL; break;
             case OpCodeOperandKind.ax: register = Register.AX; break;
@@ -224,18 +232,22 @@ internal sealed unsafe class InstructionMaker
                 instruction.SetOpKind(operand, OpKind.NearBranch64);
                 instruction.NearBranch64 = random.Chance(50) ? rip + 48 : rip - 40;
                 return true;
+            case OpCodeOperandKind.br32_1 or OpCodeOperandKind.br32_4:
+                instruction.SetOpKind(operand, OpKind.NearBranch32);
+                instruction.NearBranch32 = (uint)(random.Chance(50) ? rip + 48 : rip - 40);
+                return true;
             case OpCodeOperandKind.seg_rSI:
-                instruction.SetOpKind(operand, instruction.Op0Kind == OpKind.MemoryESEDI || (operand == 0 && random.Chance(10)) ? OpKind.MemorySegESI : OpKind.MemorySegRSI);
+                instruction.SetOpKind(operand, _bitness == 32 || instruction.Op0Kind == OpKind.MemoryESEDI || (operand == 0 && random.Chance(10)) ? OpKind.MemorySegESI : OpKind.MemorySegRSI);
                 return true;
             case OpCodeOperandKind.es_rDI:
-                instruction.SetOpKind(operand, OtherIs32(instruction, operand) || (operand == 0 && random.Chance(10)) ? OpKind.MemoryESEDI : OpKind.MemoryESRDI);
+                instruction.SetOpKind(operand, _bitness == 32 || OtherIs32(instruction, operand) || (operand == 0 && random.Chance(10)) ? OpKind.MemoryESEDI : OpKind.MemoryESRDI);
                 return true;
             case OpCodeOperandKind.seg_rDI:
-                instruction.SetOpKind(operand, random.Chance(10) ? OpKind.MemorySegEDI : OpKind.MemorySegRDI);
+                instruction.SetOpKind(operand, _bitness == 32 || random.Chance(10) ? OpKind.MemorySegEDI : OpKind.MemorySegRDI);
                 return true;
             case OpCodeOperandKind.seg_rBX_al:
                 instruction.SetOpKind(operand, OpKind.Memory);
-                instruction.MemoryBase = random.Chance(10) ? Register.EBX : Register.RBX;
+                instruction.MemoryBase = _bitness == 32 || random.Chance(10) ? Register.EBX : Register.RBX;
                 instruction.MemoryIndex = Register.AL;
                 return true;
             default:
@@ -324,7 +336,12 @@ internal sealed unsafe class InstructionMaker
         if (kind == OpCodeOperandKind.mem_offs)
         {
             instruction.MemoryDisplacement64 = target;
-            instruction.MemoryDisplSize = 8;
+            instruction.MemoryDisplSize = _bitness == 32 ? 4 : 8;
+            if (_bitness == 32 && target > uint.MaxValue)
+            {
+                return false;
+            }
+
             if (random.Chance(15) && target <= uint.MaxValue)
             {
                 instruction.MemoryDisplSize = 4;
@@ -390,10 +407,11 @@ internal sealed unsafe class InstructionMaker
                     break;
             }
 
+            ulong pad = test.Pads.Count > 2 ? test.Pads[random.Between(1, 2)] : 0;
             switch (instruction.Mnemonic)
             {
-                case Mnemonic.Jmp or Mnemonic.Call:
-                    *(ulong*)at = test.Pads[random.Between(1, 2)];
+                case Mnemonic.Jmp or Mnemonic.Call when size <= 8:
+                    new ReadOnlySpan<byte>(&pad, size).CopyTo(operand);
                     break;
                 case Mnemonic.Ldmxcsr or Mnemonic.Vldmxcsr:
                     *(uint*)at = random.Chance(90) ? (uint)random.Next() & XsaveArea.MxcsrDefined : (uint)random.Next();
@@ -445,8 +463,9 @@ internal sealed unsafe class InstructionMaker
         bool wide = kind is OpCodeOperandKind.mem_vsib64x or OpCodeOperandKind.mem_vsib64y;
         bool ymmIndex = kind is OpCodeOperandKind.mem_vsib32y or OpCodeOperandKind.mem_vsib64y;
         int destination = Number(instruction.Op0Register);
-        int mask = random.Below(16);
-        int index = random.Below(16);
+        int count = context.Bitness == 32 ? 8 : 16;
+        int mask = random.Below(count);
+        int index = random.Below(count);
         if (mask == destination || index == destination || index == mask)
         {
             return false;
@@ -469,15 +488,15 @@ internal sealed unsafe class InstructionMaker
             }
         }
 
-        int baseRegister = random.Below(16);
+        int baseRegister = random.Below(count);
         ulong displacement = (ulong)random.Between(-200, 200);
         state->Gpr[baseRegister] = CaseWindow.DataBase + (CaseWindow.DataSize / 2) - displacement + (ulong)random.Below(8);
         context.Known |= 1u << baseRegister;
-        instruction.MemoryBase = Register.RAX + baseRegister;
+        instruction.MemoryBase = (context.Bitness == 32 ? Register.EAX : Register.RAX) + baseRegister;
         instruction.MemoryIndex = (ymmIndex ? Register.YMM0 : Register.XMM0) + index;
         instruction.MemoryIndexScale = scale;
-        instruction.MemoryDisplacement64 = displacement;
-        instruction.MemoryDisplSize = 8;
+        instruction.MemoryDisplacement64 = context.Bitness == 32 ? (uint)displacement : displacement;
+        instruction.MemoryDisplSize = context.Bitness == 32 ? 4 : 8;
         bool ymmMask = instruction.Op0Register >= Register.YMM0;
         instruction.SetOpKind(2, OpKind.Register);
         instruction.SetOpRegister(2, (ymmMask ? Register.YMM0 : Register.XMM0) + mask);
@@ -491,7 +510,7 @@ internal sealed unsafe class InstructionMaker
     {
         switch (form)
         {
-            case Code.Jmp_rm64 or Code.Call_rm64:
+            case Code.Jmp_rm64 or Code.Call_rm64 or Code.Jmp_rm32 or Code.Call_rm32:
                 int register = GprIndex(instruction.Op0Register);
                 if ((context.Known & (1u << register)) != 0)
                 {
@@ -654,6 +673,13 @@ internal sealed unsafe class InstructionMaker
             < 7 => CaseWindow.DataBase + CaseWindow.PageSize + (ulong)random.Between(-8, 8),
             _ => CaseWindow.DataBase + ((ulong)random.Between(0xC00, 0x2400) & ~7ul),
         };
+        if ((mnemonic is Mnemonic.Ret or Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Popfq)
+            && stack + 8 > CaseWindow.ReadOnlyBase && stack < CaseWindow.WindowEnd)
+        {
+            // The read-only page's bytes would be a wild return address or set TF.
+            stack = CaseWindow.DataBase + CaseWindow.PageSize;
+        }
+
         Fix(ref context, state, Rsp, stack);
         if (mnemonic is Mnemonic.Enter)
         {

@@ -3,8 +3,10 @@ using Iced.Intel;
 namespace Vivarium.Oracle.Generate;
 
 /// <summary>What a case knows about the registers that its addresses are made of.</summary>
-internal struct AddressContext(bool sequence)
+internal struct AddressContext(bool sequence, int bitness)
 {
+    public readonly int Bitness = bitness;
+
     /// <summary>Bit per general register: its value when the instruction runs is the one in the input state.</summary>
     public uint Known;
 
@@ -24,10 +26,10 @@ internal static unsafe class MemoryShape
     public static bool TryAddress(ref Rng random, ref Instruction instruction, ulong target, CaseState* state, ref AddressContext context)
     {
         ulong segmentBase = 0;
-        bool address32 = random.Chance(8);
+        bool address32 = context.Bitness == 32 || random.Chance(8);
         bool fs = false;
         int segment = random.Below(100);
-        if (segment < 8)
+        if (segment < 8 && context.Bitness == 64)
         {
             instruction.SegmentPrefix = Register.GS;
             if (!context.GsKnown)
@@ -42,7 +44,7 @@ internal static unsafe class MemoryShape
                 return false;
             }
         }
-        else if (segment < 12 && !context.Sequence)
+        else if (segment < 12 && !context.Sequence && context.Bitness == 64)
         {
             instruction.SegmentPrefix = Register.FS;
             segmentBase = state->FsBase;
@@ -51,7 +53,10 @@ internal static unsafe class MemoryShape
         }
         else if (segment < 15)
         {
-            instruction.SegmentPrefix = random.Pick<Register>([Register.ES, Register.CS, Register.SS, Register.DS]);
+            // Outside 64-bit mode a store through CS faults: not in a program that should come to its end.
+            instruction.SegmentPrefix = random.Pick<Register>(context.Sequence && context.Bitness == 32
+                ? [Register.ES, Register.SS, Register.DS]
+                : [Register.ES, Register.CS, Register.SS, Register.DS]);
         }
 
         ulong effective = target - segmentBase;
@@ -63,7 +68,7 @@ internal static unsafe class MemoryShape
         bool reachable = address32 || (long)effective == (int)effective;
         switch (random.Below(20))
         {
-            case < 2 when !fs && (address32 || effective < 0x8000_0000):
+            case < 2 when !fs && context.Bitness == 64 && (address32 || effective < 0x8000_0000):
                 instruction.MemoryBase = address32 ? Register.EIP : Register.RIP;
                 instruction.MemoryDisplacement64 = effective;
                 instruction.MemoryDisplSize = address32 ? 4 : 8;
@@ -162,7 +167,7 @@ internal static unsafe class MemoryShape
 
     private static int PickRegister(ref Rng random, in AddressContext context, bool noRsp)
     {
-        uint allowed = (context.Sequence ? context.Known : 0xFFFF) & ~context.Avoid & ~(noRsp ? 1u << 4 : 0);
+        uint allowed = (context.Sequence ? context.Known : context.Bitness == 32 ? 0xFFu : 0xFFFF) & ~context.Avoid & ~(noRsp ? 1u << 4 : 0);
         if (allowed == 0)
         {
             return -1;
@@ -185,7 +190,7 @@ internal static unsafe class MemoryShape
 
     private static void SetRegister(ref Rng random, CaseState* state, ref AddressContext context, int register, ulong value, bool address32)
     {
-        state->Gpr[register] = address32 ? (uint)value | (random.Next() << 32) : value;
+        state->Gpr[register] = address32 ? (uint)value | (context.Bitness == 32 ? 0 : random.Next() << 32) : value;
         context.Known |= 1u << register;
     }
 

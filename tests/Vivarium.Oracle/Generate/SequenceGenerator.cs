@@ -16,16 +16,19 @@ internal sealed unsafe class SequenceGenerator
     private const int JumpLength = 2;
 
     private readonly ulong _seed;
-    private readonly InstructionMaker _maker = new();
+    private readonly int _bitness;
+    private readonly InstructionMaker _maker;
     private readonly InstructionInfoFactory _infoFactory = new();
     private readonly List<Code> _integer = [];
     private readonly List<Code> _vector = [];
     private readonly List<Code> _x87 = [];
     private readonly List<Code> _stack = [];
 
-    public SequenceGenerator(ulong seed, IEnumerable<Code> forms)
+    public SequenceGenerator(ulong seed, IEnumerable<Code> forms, int bitness = 64)
     {
         _seed = seed;
+        _bitness = bitness;
+        _maker = new InstructionMaker(bitness);
         foreach (Code form in forms)
         {
             OpCodeInfo info = form.ToOpCode();
@@ -58,11 +61,12 @@ internal sealed unsafe class SequenceGenerator
         Rng random = Rng.For(_seed, -1, index);
         test.Reset();
         test.Seed = _seed;
+        test.Bitness = _bitness;
         test.Form = Code.INVALID;
         test.Index = index;
         StateGenerator.Fill(ref random, test.Input);
         CalmExceptions(ref random, test.Input);
-        test.Input->FsBase = Native.NativeRunner.FsBase;
+        test.Input->FsBase = _bitness == 64 ? Native.NativeRunner.FsBase : 0;
         CaseMemory.DataContent.CopyTo(test.Memory, 0);
         test.CodeAddress = CaseWindow.CodeBase + 64 + (ulong)random.Below(CaseWindow.CodeSize - 1024);
         test.Input->Rip = test.CodeAddress;
@@ -70,13 +74,19 @@ internal sealed unsafe class SequenceGenerator
 
         // What jumps are made relative to: single instructions may not branch, so these are never reached.
         test.Pads.Add(0);
-        var context = new AddressContext(sequence: true) { GsKnown = true };
-        if (random.Chance(50))
+        var context = new AddressContext(sequence: true, _bitness) { GsKnown = true };
+        if (_bitness == 64 && random.Chance(50))
         {
             test.Input->GsBase = (ulong)random.Between(-0x1000_0000, 0x1000_0000);
         }
 
         uint pointers = ChoosePointers(ref random, test.Input);
+        if (_bitness == 32)
+        {
+            pointers &= 0xFF;
+            CaseGenerator.Narrow(test.Input);
+        }
+
         context.Known = pointers;
         int wanted = random.Between(5, MaxLength);
         int style = random.Below(4);
@@ -154,7 +164,7 @@ internal sealed unsafe class SequenceGenerator
     public static bool Finish(TestCase test)
     {
         test.Instructions.Clear();
-        var decoder = Decoder.Create(64, new ByteArrayCodeReader(test.Code.ToArray()), test.CodeAddress, DecoderOptions.None);
+        var decoder = Decoder.Create(test.Bitness, new ByteArrayCodeReader(test.Code.ToArray()), test.CodeAddress, DecoderOptions.None);
         while (decoder.IP < test.CodeAddress + (ulong)test.CodeLength)
         {
             Instruction instruction = decoder.Decode();
@@ -312,7 +322,7 @@ internal sealed unsafe class SequenceGenerator
         }
 
         if (!_maker.TryEncode(instruction, rip + (ulong)prefix, at[prefix..], out int length, out _)
-            || !InstructionMaker.TryDecode(at.Slice(prefix, length), rip + (ulong)prefix, out Instruction decoded)
+            || !_maker.TryDecode(at.Slice(prefix, length), rip + (ulong)prefix, out Instruction decoded)
             || decoded.Code != form || decoded.Length != length)
         {
             return false;
@@ -351,12 +361,12 @@ internal sealed unsafe class SequenceGenerator
         => instruction.Op0Kind == OpKind.Register && instruction.Op0Register.IsGPR() && instruction.Op0Register.GetFullRegister() == Register.RAX + register;
 
     /// <summary>Jcc over the next instructions, distance still open.</summary>
-    private static bool TryEmitJump(ref Rng random, TestCase test)
+    private bool TryEmitJump(ref Rng random, TestCase test)
     {
         Span<byte> at = test.CodeBuffer.AsSpan(test.CodeLength, JumpLength);
         at[0] = (byte)(0x70 | random.Below(16));
         at[1] = 0;
-        if (!InstructionMaker.TryDecode(at, test.CodeAddress + (ulong)test.CodeLength, out Instruction jump))
+        if (!_maker.TryDecode(at, test.CodeAddress + (ulong)test.CodeLength, out Instruction jump))
         {
             return false;
         }
@@ -373,7 +383,7 @@ internal sealed unsafe class SequenceGenerator
     }
 
     /// <summary>Fixes the distance of jumps whose instructions have been made, here and in the decoded list.</summary>
-    private static void Land(TestCase test, List<(int At, int Remaining)> pending, bool all)
+    private void Land(TestCase test, List<(int At, int Remaining)> pending, bool all)
     {
         for (int i = pending.Count - 1; i >= 0; i--)
         {
@@ -386,7 +396,7 @@ internal sealed unsafe class SequenceGenerator
             test.CodeBuffer[at] = (byte)(test.CodeLength - at - 1);
             ulong rip = test.CodeAddress + (ulong)at - 1;
             int index = test.Instructions.FindIndex(instruction => instruction.IP == rip);
-            if (index >= 0 && InstructionMaker.TryDecode(test.Code.Slice(at - 1, JumpLength), rip, out Instruction jump))
+            if (index >= 0 && _maker.TryDecode(test.Code.Slice(at - 1, JumpLength), rip, out Instruction jump))
             {
                 test.Instructions[index] = jump;
             }
@@ -396,9 +406,9 @@ internal sealed unsafe class SequenceGenerator
     }
 
     /// <summary>mov r32, count into a register that the body then leaves alone.</summary>
-    private static bool TryBeginLoop(ref Rng random, TestCase test, ref uint pointers, ref AddressContext context, out int counter)
+    private bool TryBeginLoop(ref Rng random, TestCase test, ref uint pointers, ref AddressContext context, out int counter)
     {
-        counter = random.Below(16);
+        counter = random.Below(_bitness == 32 ? 8 : 16);
         if (counter == Rsp || ((pointers >> counter) & 1) != 0)
         {
             counter = -1;
@@ -415,7 +425,7 @@ internal sealed unsafe class SequenceGenerator
         at[length++] = (byte)(0xB8 | (counter & 7));
         BitConverter.TryWriteBytes(at[length..], random.Between(1, 5));
         length += 4;
-        InstructionMaker.TryDecode(at[..length], test.CodeAddress + (ulong)test.CodeLength, out Instruction load);
+        _maker.TryDecode(at[..length], test.CodeAddress + (ulong)test.CodeLength, out Instruction load);
         test.Instructions.Add(load);
         test.CodeLength += length;
         pointers |= 1u << counter;
@@ -424,7 +434,7 @@ internal sealed unsafe class SequenceGenerator
     }
 
     /// <summary>dec r32; jnz rel32 to the loop's start.</summary>
-    private static bool TryEndLoop(TestCase test, int loopStart, int counter)
+    private bool TryEndLoop(TestCase test, int loopStart, int counter)
     {
         Span<byte> at = test.CodeBuffer.AsSpan(test.CodeLength, 9);
         int length = 0;
@@ -435,14 +445,14 @@ internal sealed unsafe class SequenceGenerator
 
         at[length++] = 0xFF;
         at[length++] = (byte)(0xC8 | (counter & 7));
-        InstructionMaker.TryDecode(at[..length], test.CodeAddress + (ulong)test.CodeLength, out Instruction decrement);
+        _maker.TryDecode(at[..length], test.CodeAddress + (ulong)test.CodeLength, out Instruction decrement);
         test.Instructions.Add(decrement);
         int jumpAt = length;
         at[length++] = 0x0F;
         at[length++] = 0x85;
         BitConverter.TryWriteBytes(at[length..], loopStart - (test.CodeLength + length + 4));
         length += 4;
-        InstructionMaker.TryDecode(at[jumpAt..length], test.CodeAddress + (ulong)(test.CodeLength + jumpAt), out Instruction jump);
+        _maker.TryDecode(at[jumpAt..length], test.CodeAddress + (ulong)(test.CodeLength + jumpAt), out Instruction jump);
         test.Instructions.Add(jump);
         test.CodeLength += length;
         return FlagFlow.Check(test.Instructions, out _, out _);

@@ -66,7 +66,7 @@ internal sealed unsafe class EngineRunner : ICaseRunner, IDisposable
             _memory.Write(GuestLayout.CodeToPhysical(pad), GuestLayout.Hlt);
         }
 
-        GuestLayout.Prepare(_in, test.Cpl);
+        GuestLayout.Prepare(_in, test.Cpl, test.Bitness);
         CaseState* input = test.Input;
         for (int register = 0; register < 16; register++)
         {

@@ -40,7 +40,10 @@ internal static class GuestLayout
     /// <summary>The selectors that Linux gives a 64-bit process.</summary>
     private const ushort UserData = 0x2B;
     private const ushort UserCode = 0x33;
+    private const ushort UserCode32 = 0x23;
     private const ushort TssSelector = 0x40;
+    private const ushort KernelCode32 = 0x50;
+    private const ushort GdtSize = 0x58;
 
     /// <summary>Where the data window's pages are: apart and out of order, so that page-crossing accesses show errors.</summary>
     private static readonly ulong[] s_dataPhysical = [0x1A_0000, 0x18_4000, 0x19_1000, 0x18_8000];
@@ -77,7 +80,8 @@ internal static class GuestLayout
 
         memory.Write(Gdt + KernelCode, 0x00AF_9B00_0000_FFFFul);
         memory.Write(Gdt + KernelData, 0x00CF_9300_0000_FFFFul);
-        memory.Write(Gdt + 0x20, 0x00CF_FB00_0000_FFFFul);
+        memory.Write(Gdt + (UserCode32 & ~7ul), 0x00CF_FB00_0000_FFFFul);
+        memory.Write(Gdt + KernelCode32, 0x00CF_9B00_0000_FFFFul);
         memory.Write(Gdt + (UserData & ~7ul), 0x00CF_F300_0000_FFFFul);
         memory.Write(Gdt + (UserCode & ~7ul), 0x00AF_FB00_0000_FFFFul);
         memory.Write(Gdt + TssSelector, 0x0000_8B00_0000_0067ul | (Tss << 16));
@@ -93,15 +97,14 @@ internal static class GuestLayout
     }
 
     /// <summary>State that is the same for every case.</summary>
-    public static void Prepare(CpuState state, int cpl)
+    public static void Prepare(CpuState state, int cpl, int bitness)
     {
         SegmentRegister unusable = new() { Attributes = SegmentRegister.Unusable };
-        state.Segments[0] = unusable;
         state.Segments[1] = new SegmentRegister
         {
-            Selector = cpl == 3 ? UserCode : KernelCode,
+            Selector = bitness == 32 ? (cpl == 3 ? UserCode32 : KernelCode32) : cpl == 3 ? UserCode : KernelCode,
             Limit = uint.MaxValue,
-            Attributes = (cpl == 3 ? 0xFBu : 0x9Bu) | SegmentRegister.Long | SegmentRegister.Granularity,
+            Attributes = (cpl == 3 ? 0xFBu : 0x9Bu) | (bitness == 32 ? SegmentRegister.Big : SegmentRegister.Long) | SegmentRegister.Granularity,
         };
         state.Segments[2] = new SegmentRegister
         {
@@ -109,13 +112,14 @@ internal static class GuestLayout
             Limit = uint.MaxValue,
             Attributes = (cpl == 3 ? 0xF3u : 0x93u) | SegmentRegister.Big | SegmentRegister.Granularity,
         };
-        state.Segments[3] = unusable;
+        state.Segments[0] = bitness == 32 ? state.Segments[2] : unusable;
+        state.Segments[3] = state.Segments[0];
         state.Segments[4] = unusable;
         state.Segments[5] = unusable;
         state.Ldtr = unusable;
         state.Tr = new SegmentRegister { Selector = TssSelector, Base = Tss, Limit = 0x67, Attributes = 0x8B };
         state.GdtrBase = Gdt;
-        state.GdtrLimit = 0x4F;
+        state.GdtrLimit = GdtSize - 1;
         state.IdtrBase = Idt;
         state.IdtrLimit = (Vectors * 16) - 1;
         state.Cr0 = 0x8005_0033; // PG AM WP NE ET MP PE

@@ -21,6 +21,14 @@ internal sealed unsafe class NativeRunner : ICaseRunner
     private const ulong Active = Variables + 32;
     private const ulong PadTable = Variables + 64;
     private const ulong OldHandlers = Variables + 256;
+    private const ulong FarTarget = Variables + 40;
+    private const ulong PadTable32 = Variables + 0x300;
+
+    /// <summary>Linux's __USER32_CS, __USER_CS and __USER_DS.</summary>
+    private const byte UserCode32 = 0x23;
+    private const byte UserCode64 = 0x33;
+    private const byte UserData = 0x2B;
+    private const int UcCs = 40 + (18 * 8);
     private const ulong FlagStackTop = CaseWindow.RunnerBase + 0x8000;
     private const int MaxPads = 16;
 
@@ -35,6 +43,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
     private static readonly int[] Signals = [Libc.SigSegv, Libc.SigFpe, Libc.SigIll, Libc.SigBus, Libc.SigTrap];
 
     private readonly delegate* unmanaged<void> _enter;
+    private readonly delegate* unmanaged<void> _enter32;
 
     public NativeRunner()
     {
@@ -49,7 +58,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
             throw new InvalidOperationException("mprotect failed");
         }
 
-        _enter = Emit(out ulong handler);
+        _enter = Emit(out ulong handler, out _enter32);
         Install(handler);
     }
 
@@ -82,7 +91,15 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         for (int pad = 0; pad < test.Pads.Count; pad++)
         {
             var code = new Emitter((byte*)test.Pads[pad]);
-            code.JumpThrough(PadTable + (8 * (ulong)pad));
+            if (test.Bitness == 32)
+            {
+                code.Bytes(0xFF, 0x25); // jmp [disp32]
+                code.Int32((int)PadTable32 + (4 * pad));
+            }
+            else
+            {
+                code.JumpThrough(PadTable + (8 * (ulong)pad));
+            }
         }
 
         // No other signal may find a case's RSP or flags: its frame would be pushed there.
@@ -95,7 +112,16 @@ internal sealed unsafe class NativeRunner : ICaseRunner
 
         Libc.SigSet old;
         _ = Libc.SignalMask(Libc.SigSetMask, &all, &old);
-        _enter();
+        if (test.Bitness == 32)
+        {
+            *(ulong*)FarTarget = test.CodeAddress | ((ulong)UserCode32 << 32);
+            _enter32();
+        }
+        else
+        {
+            _enter();
+        }
+
         _ = Libc.SignalMask(Libc.SigSetMask, &old, null);
 
         CaseState* result = (CaseState*)Out;
@@ -122,7 +148,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         }
     }
 
-    private static delegate* unmanaged<void> Emit(out ulong handler)
+    private static delegate* unmanaged<void> Emit(out ulong handler, out delegate* unmanaged<void> enter32)
     {
         var code = new Emitter((byte*)CaseWindow.RunnerBase);
 
@@ -144,6 +170,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         code.Bytes(0x8F); // pop qword [Out.Rflags]
         code.Absolute(0, Out + CaseState.RflagsOffset);
         code.Bytes(0x68, 0x02, 0x02, 0x00, 0x00, 0x9D); // push 0x202; popfq: DF, AC and the like away
+        code.Bytes(0x31, 0xC0, 0x8E, 0xD8, 0x8E, 0xC0); // xor eax, eax; mov ds, eax; mov es, eax
         code.Bytes(0xB8); // mov eax, mask
         code.Int32((int)XsaveArea.Mask);
         code.Bytes(0x31, 0xD2); // xor edx, edx
@@ -172,6 +199,18 @@ internal sealed unsafe class NativeRunner : ICaseRunner
             code.Jump(store);
         }
 
+        // The same for 32-bit code: back to 64-bit mode with a far jump.
+        for (int pad = 0; pad < MaxPads; pad++)
+        {
+            ((uint*)PadTable32)[pad] = (uint)code.Address;
+            code.Bytes(0xC7, 0x05);
+            code.Int32((int)(Out + CaseState.PadOffset));
+            code.Int32(pad);
+            code.Bytes(0xEA); // jmp UserCode64:store
+            code.Int32((int)store);
+            code.Bytes(UserCode64, 0);
+        }
+
         ulong faulted = code.Address;
         code.StoreImmediate(Out + CaseState.PadOffset, CaseState.NoPad);
         code.Jump(store);
@@ -193,6 +232,9 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         code.Bytes(0x48, 0xC7, 0x82); // mov qword [rdx + UcRip], faulted
         code.Int32(UcRip);
         code.Int32((int)faulted);
+        code.Bytes(0x66, 0xC7, 0x82); // mov word [rdx + UcCs], UserCode64
+        code.Int32(UcCs);
+        code.Bytes(UserCode64, 0);
         code.Bytes(0x48, 0x81, 0xA2); // and qword [rdx + UcFlags], ~(TF | RF)
         code.Int32(UcFlags);
         code.Int32(~TrapAndResumeFlags);
@@ -210,6 +252,15 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         code.Bytes(0xB8, 231, 0, 0, 0, 0xBF, 139, 0, 0, 0, 0x0F, 0x05); // exit_group(139)
 
         ulong enter = code.Address;
+        EmitEnter(ref code, compatibility: false);
+        enter32 = (delegate* unmanaged<void>)code.Address;
+        EmitEnter(ref code, compatibility: true);
+        return (delegate* unmanaged<void>)enter;
+    }
+
+    /// <summary>Saves the host's state, loads the case's, and jumps to the case.</summary>
+    private static void EmitEnter(ref Emitter code, bool compatibility)
+    {
         code.Bytes(0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); // push rbx, rbp, r12-r15
         code.Bytes(0x0F, 0xAE); // stmxcsr
         code.Absolute(3, HostMxcsr);
@@ -227,6 +278,11 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         code.Bytes(0x31, 0xD2);
         code.Bytes(0x48, 0x0F, 0xAE); // xrstor64
         code.Absolute(5, In + CaseState.XsaveOffset);
+        if (compatibility)
+        {
+            code.Bytes(0xB8, UserData, 0, 0, 0, 0x8E, 0xD8, 0x8E, 0xC0); // mov eax, UserData; mov ds, eax; mov es, eax
+        }
+
         code.Bytes(0x48, 0xC7, 0xC4); // mov rsp, FlagStackTop
         code.Int32((int)FlagStackTop);
         code.Bytes(0xFF); // push qword [In.Rflags]
@@ -238,8 +294,15 @@ internal sealed unsafe class NativeRunner : ICaseRunner
             code.LoadGpr(register, In + CaseState.GprOffset + ((ulong)register * 8));
         }
 
-        code.JumpThrough(In + CaseState.RipOffset);
-        return (delegate* unmanaged<void>)enter;
+        if (compatibility)
+        {
+            code.Bytes(0xFF); // jmp far [FarTarget]
+            code.Absolute(5, FarTarget);
+        }
+        else
+        {
+            code.JumpThrough(In + CaseState.RipOffset);
+        }
     }
 
     private static void CopyOut(ref Emitter code, int ucontextOffset, ulong to)
