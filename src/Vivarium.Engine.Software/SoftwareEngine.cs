@@ -1,4 +1,3 @@
-using Vivarium.Engine.Software.Mmu;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software;
@@ -11,12 +10,7 @@ public sealed class SoftwareEngine(GuestMemory memory, CpuModel model) : IEngine
 {
     public string Name => "software";
 
-    public IVcpu CreateVcpu(int index, IVcpuBus bus)
-    {
-        var vcpu = new SoftwareVcpu(index, memory, model, bus);
-        memory.CodeWritten += ((ICodeWatch)vcpu).Invalidate;
-        return vcpu;
-    }
+    public IVcpu CreateVcpu(int index, IVcpuBus bus) => new SoftwareVcpu(index, memory, model, bus);
 
     public void Dispose()
     {

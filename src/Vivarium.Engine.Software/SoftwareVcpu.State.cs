@@ -92,6 +92,7 @@ internal sealed unsafe partial class SoftwareVcpu
         _internalError = null;
         _carefulNext = false;
         _breakpointsHit = 0;
+        DebugShadow = false;
         FlushTlb(keepGlobal: false);
         UpdateMode();
     }

@@ -133,11 +133,6 @@ internal sealed class CodeTraitsTable
             mask |= kind is OpCodeOperandKind.k_or_mem;
         }
 
-        if (instruction.Mnemonic == Mnemonic.Wait)
-        {
-            return ExtendedKind.X87;
-        }
-
         foreach (CpuidFeature feature in instruction.CpuidFeatures)
         {
             if (feature is CpuidFeature.FPU or CpuidFeature.FPU287 or CpuidFeature.FPU287XL_ONLY or CpuidFeature.FPU387

@@ -30,12 +30,29 @@ internal static unsafe class ExtendedState
         table[(int)Mnemonic.Xrstor64] = &Xrstor;
         table[(int)Mnemonic.Xgetbv] = &Xgetbv;
         table[(int)Mnemonic.Xsetbv] = &Xsetbv;
+        table[(int)Mnemonic.Wait] = &Wait;
     }
 
     /// <summary>XINUSE: the components that are not in their initial configuration.</summary>
     private static ref ulong InUse(SoftwareVcpu cpu) => ref *(ulong*)(cpu.S->Xsave + StateBitmap);
 
     private static ref uint MxcsrOf(SoftwareVcpu cpu) => ref *(uint*)(cpu.S->Xsave + Mxcsr);
+
+    /// <summary>WAIT: unlike other x87 instructions it heeds CR0.TS only with CR0.MP, and CR0.EM not at all (SDM vol. 3A, table 9-3).</summary>
+    private static void Wait(SoftwareVcpu cpu, in Instruction insn)
+    {
+        const int statusWord = 2;
+        const ushort exceptionSummary = 1 << 7;
+        if ((~cpu.S->Cr0 & (Cr0Bits.Ts | Cr0Bits.Mp)) == 0)
+        {
+            throw new GuestException(Vector.DeviceNotAvailable);
+        }
+
+        if ((*(ushort*)(cpu.S->Xsave + statusWord) & exceptionSummary) != 0 && (InUse(cpu) & (1ul << X87)) != 0)
+        {
+            throw new GuestException(Vector.X87);
+        }
+    }
 
     private static void Fxsave(SoftwareVcpu cpu, in Instruction insn)
     {

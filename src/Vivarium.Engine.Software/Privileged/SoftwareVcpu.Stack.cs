@@ -69,6 +69,7 @@ internal sealed unsafe partial class SoftwareVcpu
         ulong bottom = (top - total) & mask;
         if (bottom < top || stack.Bits == 64)
         {
+            ProbeFrame(stack, top, values.Length, size);
             Span<byte> frame = stackalloc byte[values.Length * 8];
             for (int i = 0; i < values.Length; i++)
             {
@@ -92,6 +93,16 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         return bottom;
+    }
+
+    /// <summary>A page fault is that of the first value pushed to the missing page: the highest one.</summary>
+    private void ProbeFrame(in StackTarget stack, ulong top, int count, int size)
+    {
+        bool onePage = ((top - (uint)size) ^ (top - (uint)(count * size))) < 0x1000;
+        for (int i = 1; i <= (onePage ? 1 : count); i++)
+        {
+            Probe(StackAddress(stack, top - (uint)(i * size), size), size, Access.Write, stack.Space);
+        }
     }
 
     private ulong StackAddress(in StackTarget stack, ulong offset, int size)

@@ -202,7 +202,7 @@ public sealed unsafe class ExceptionDeliveryTests : IDisposable
         Assert.True(Deliver(Vector.PageFault, 0));
         Assert.Equal(Handler + 8, S->Rip);
         Assert.Equal([0, Processor.Program, Processor.Code64, RflagsBits.Rf | 2, 0x4000_0000, Processor.Data32], _processor.Frame(6, 8));
-        Assert.Equal(0x4000_0000ul - 48, S->Cr2);
+        Assert.Equal(0x4000_0000ul - 8, S->Cr2);
     }
 
     [Fact]

@@ -70,7 +70,7 @@ internal sealed class SnippetMachine : IDisposable
         SetDescriptor(UserCode32, 0x00CF_FB00_0000_FFFF);
         SetDescriptor(UserData32, 0x00CF_F300_0000_FFFF);
         SetDescriptor(UserCode64, 0x00AF_FB00_0000_FFFF);
-        SetDescriptor(Code16, 0x0000_9B00_0000_FFFF);
+        SetDescriptor(Code16, Descriptor((uint)Code, 0xFFFF, 11, big: false));
         SetDescriptor(Data16, 0x0000_9300_0000_FFFF);
         SetDescriptor(TssSelector, 0x0000_8B00_0000_0067 | (Tss << 16));
         State.Rip = Code;
@@ -135,7 +135,7 @@ internal sealed class SnippetMachine : IDisposable
 
     public const ulong RealCode = 0x7C00;
 
-    /// <summary>Protected mode with flat segments.</summary>
+    /// <summary>Protected mode with flat segments; 16-bit code has a base, so that it begins at 0.</summary>
     public static SnippetMachine Protected(int cpl = 0, PagingMode paging = PagingMode.None, int bits = 32)
     {
         var machine = new SnippetMachine { _bits = bits };
@@ -144,12 +144,7 @@ internal sealed class SnippetMachine : IDisposable
         machine.SetUpTables(cpl, wide: false);
         machine.SetUpPaging(paging, cpl);
         machine.Load(1, bits == 16 ? Code16 : cpl == 0 ? Code32 : UserCode32);
-        if (bits == 16)
-        {
-            // Flat for the handlers' sake; tests load their own.
-            state.Segments[1].Limit = uint.MaxValue;
-        }
-
+        state.Rip -= state.Segments[1].Base;
         return machine;
     }
 
@@ -176,7 +171,7 @@ internal sealed class SnippetMachine : IDisposable
     }
 
     /// <summary>Assembles a snippet at <see cref="Code"/> (<see cref="RealCode"/>) for the machine's code size; returns its end.</summary>
-    public ulong Write(Action<Assembler> snippet) => Write(State.Rip, snippet);
+    public ulong Write(Action<Assembler> snippet) => Write(State.Rip, snippet, physical: State.Segments[1].Base + State.Rip);
 
     public ulong Write(ulong at, Action<Assembler> snippet, int bits = 0, ulong? physical = null)
     {
@@ -322,6 +317,8 @@ internal sealed class SnippetMachine : IDisposable
             SetGate(vector, Handlers + ((ulong)vector * 16));
         }
 
+        // No I/O permission bitmap: it would begin beyond the limit.
+        Memory.Write(Tss + 0x66, (ushort)0x68);
         if (wide)
         {
             Memory.Write(Tss + 4, InnerStack);
