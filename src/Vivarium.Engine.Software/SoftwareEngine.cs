@@ -1,3 +1,4 @@
+using Vivarium.Engine.Software.Host;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software;
@@ -8,6 +9,20 @@ namespace Vivarium.Engine.Software;
 /// </summary>
 public sealed class SoftwareEngine(GuestMemory memory, CpuModel model) : IEngine
 {
+    /// <summary>Why this host cannot run the engine, in one sentence; null if it can.</summary>
+    public static string? Obstacle()
+    {
+        try
+        {
+            using var region = new CodeRegion();
+            return null;
+        }
+        catch (InvalidOperationException refused)
+        {
+            return refused.Message;
+        }
+    }
+
     public string Name => "software";
 
     public IVcpu CreateVcpu(int index, IVcpuBus bus) => new SoftwareVcpu(index, memory, model, bus);

@@ -186,7 +186,8 @@ public sealed partial class CpuModel
         return size;
     }
 
-    private static bool HostHas(CpuFeature feature)
+    /// <summary>Whether the host's processor, and its operating system, have the feature.</summary>
+    public static bool HostHas(CpuFeature feature)
     {
         const ulong avx512 = 7ul << FirstAvx512;
         return (HostCpu.Features[(int)feature >> 5] >> ((int)feature & 31) & 1) != 0

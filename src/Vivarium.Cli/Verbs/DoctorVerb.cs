@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics.X86;
 using Spectre.Console;
 using Vivarium.Cli.Guests;
 
@@ -27,7 +26,7 @@ internal static class DoctorVerb
 
     private static int Examine()
     {
-        Finding[] findings = [Host(), Processor(), Models(), Memory(), SoftwareEngine(), KvmEngine(), Packages("apt-get"), Packages("dpkg-deb"), Cache(), Guests()];
+        Finding[] findings = [Host(), Processor(), Models(), Memory(), SoftwareEngine(), KvmEngine(), Rights(), Packages("apt-get"), Packages("dpkg-deb"), Cache(), Guests()];
         var table = new Table().Border(TableBorder.None).HideHeaders().AddColumns("", "", "");
         foreach (Finding finding in findings)
         {
@@ -45,23 +44,20 @@ internal static class DoctorVerb
 
     private static Finding Processor()
     {
-        string features = string.Join(' ', new (string Name, bool Present)[]
-        {
-            ("sse4.2", Sse42.IsSupported), ("avx", Avx.IsSupported), ("avx2", Avx2.IsSupported), ("fma", Fma.IsSupported),
-            ("bmi1", Bmi1.IsSupported), ("bmi2", Bmi2.IsSupported), ("aes", Aes.IsSupported), ("avx512f", Avx512F.IsSupported),
-        }.Where(feature => feature.Present).Select(feature => feature.Name));
-        return Sse42.IsSupported && Popcnt.IsSupported
-            ? new("processor", Health.Good, $"{ModelName()}: {features}")
-            : new("processor", Health.Bad, $"{ModelName()} has not the x86-64-v2 instructions (SSE4.2, POPCNT) that the engine needs; use a newer host");
+        IReadOnlyList<string> missing = HostReport.MissingFor("x86-64-v2");
+        return missing.Count == 0
+            ? new("processor", Health.Good, $"{ModelName()}: {string.Join(' ', HostReport.CpuFeatures)}")
+            : new("processor", Health.Bad, $"{ModelName()} lacks {string.Join(", ", missing)}, which the engine needs; use a newer host");
     }
 
     private static Finding Models()
     {
-        bool v3 = Avx2.IsSupported && Fma.IsSupported && Bmi1.IsSupported && Bmi2.IsSupported && Lzcnt.IsSupported;
-        string models = string.Join(", ", new[] { "x86-64-v2" }.Concat(v3 ? ["x86-64-v3"] : []).Concat(v3 && Avx512F.IsSupported && Avx512BW.IsSupported ? ["x86-64-v4"] : []).Append("host"));
-        return v3
+        string models = string.Join(", ", HostReport.CpuModels.Where(model => HostReport.MissingFor(model).Count == 0));
+        string standard = HostReport.CpuModels[0];
+        IReadOnlyList<string> missing = HostReport.MissingFor(standard);
+        return missing.Count == 0
             ? new("cpu models", Health.Good, models)
-            : new("cpu models", Health.Advice, $"{models}; the default x86-64-v3 needs AVX2, so say --cpu x86-64-v2");
+            : new("cpu models", Health.Advice, $"{models}; the default {standard} needs {string.Join(", ", missing)}, so say --cpu x86-64-v2");
     }
 
     private static Finding Memory()
@@ -70,7 +66,13 @@ internal static class DoctorVerb
         return new("memory", Health.Good, $"{memory.TotalAvailableMemoryBytes >> 20} MiB");
     }
 
-    private static Finding SoftwareEngine() => new("engine software", Health.Good, "binary translation, always there");
+    private static Finding SoftwareEngine() => HostReport.SoftwareEngineObstacle() is { } obstacle
+        ? new("engine software", Health.Bad, $"{obstacle}; allow executable memory to this process (SELinux, seccomp, limits)")
+        : new("engine software", Health.Good, "binary translation; the host lets it map executable memory");
+
+    private static Finding Rights() => Environment.IsPrivilegedProcess
+        ? new("permissions", Health.Good, "root: apt-get can refresh its package lists; running machines needs no right at all")
+        : new("permissions", Health.Good, "an ordinary user: enough to run machines; apt-get update, if it is needed, wants root");
 
     private static Finding KvmEngine() => File.Exists("/dev/kvm")
         ? new("engine kvm", Health.Advice, "the host has /dev/kvm, but viv cannot use it yet; the software engine runs instead")

@@ -12,11 +12,13 @@ internal sealed unsafe class Thunks
     private static readonly int[] CalleeSaved = [Rbx, Rbp, 12, 13, 14, 15];
 
     private readonly Emitter _e;
+    private readonly bool _avx;
 
-    public Thunks(Emitter emitter, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
+    public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
         delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit)
     {
         _e = emitter;
+        _avx = avx;
         Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter();
         Leave = EmitLeave();
         Exit = EmitExit();
@@ -220,7 +222,7 @@ internal sealed unsafe class Thunks
         _e.Dword(1);
         _e.Rm(0x0FAE, 2, State, StateOffset.HostMxcsr, wide: false); // ldmxcsr
         _e.Bytes([0xDB, 0xE3]);         // fninit
-        if (System.Runtime.Intrinsics.X86.Avx.IsSupported)
+        if (_avx)
         {
             _e.Bytes([0xC5, 0xF8, 0x77]); // vzeroupper
         }
