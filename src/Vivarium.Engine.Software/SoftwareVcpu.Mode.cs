@@ -9,8 +9,8 @@ internal sealed unsafe partial class SoftwareVcpu
     private const ulong BreakpointsEnabled = 0xFF;
     private const uint CodeSegmentType = 8;
 
-    private readonly BlockMode[] _jumpModes = new BlockMode[3];
-    private readonly ulong[] _jumpBases = new ulong[3];
+    private readonly BlockMode[] _jumpModes = new BlockMode[Spaces];
+    private readonly ulong[] _jumpBases = new ulong[Spaces];
     private BlockMode _mode;
 
     /// <summary>

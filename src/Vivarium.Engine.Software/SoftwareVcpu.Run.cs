@@ -12,6 +12,7 @@ namespace Vivarium.Engine.Software;
 internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 {
     private const int MaxInstructionLength = 15;
+    private const int Spaces = 3;
 
     private readonly TranslationCache _cache;
     private readonly Translator _translator;
@@ -492,10 +493,13 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 
     void ICodeWatch.Invalidate(ulong gpa, int size)
     {
-        if (_cache.Invalidate(gpa, size))
+        foreach (Block block in _cache.Invalidate(gpa, size))
         {
             Statistics.BlocksInvalidated++;
-            FlushJumpCaches();
+            for (int space = 0; space < Spaces; space++)
+            {
+                FirstLevelTlb.Drop(JumpsOf((AddressSpace)space), block.Key.Rip, block.Code);
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using Vivarium.Engine.Software.Host;
 using Vivarium.Memory;
 
@@ -95,22 +96,17 @@ internal sealed unsafe class TranslationCache : IDisposable
         (target.IncomingJumps ??= []).Add((nint)displacement);
     }
 
-    /// <summary>Throws away the blocks made from any of the bytes. Returns true if there were any.</summary>
-    public bool Invalidate(ulong gpa, int size)
+    /// <summary>Throws away the blocks made from any of the bytes, and returns them: jump caches must forget them too.</summary>
+    public ReadOnlySpan<Block> Invalidate(ulong gpa, int size)
     {
         List<Block>? hit = _pages.Remove(gpa, size);
-        if (hit is null)
-        {
-            return false;
-        }
-
-        foreach (Block block in hit)
+        foreach (Block block in CollectionsMarshal.AsSpan(hit))
         {
             _blocks.Remove(block.Key);
             Retire(block);
         }
 
-        return true;
+        return CollectionsMarshal.AsSpan(hit);
     }
 
     /// <summary>Throws everything away. Not while translated code is active.</summary>

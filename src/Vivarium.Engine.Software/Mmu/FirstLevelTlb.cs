@@ -76,6 +76,18 @@ internal static unsafe class FirstLevelTlb
         jumps->Entry[2] = 0;
     }
 
+    /// <summary>Forgets one translation.</summary>
+    public static void Drop(NativeJumpCache* jumps, ulong rip, byte* code)
+    {
+        int index = NativeJumpCache.IndexOf(rip);
+        ulong* entry = jumps->Entry + (index * 2);
+        if (entry[1] == (ulong)code)
+        {
+            entry[0] = index == 1 ? 0 : EmptyJump;
+            entry[1] = 0;
+        }
+    }
+
     private static void Drop(NativeTlb* tlb, int index, ulong linear, ulong mask)
     {
         if (((tlb->ReadTag[index] ^ linear) & mask) == 0)
