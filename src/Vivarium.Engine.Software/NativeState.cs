@@ -47,7 +47,7 @@ internal unsafe struct NativeTlb
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeJumpCache
 {
-    public const int Entries = 1024;
+    public const int Entries = 4096;
 
     /// <summary>Functions begin at multiples of 16, so the lowest bits alone would crowd few entries.</summary>
     public static int IndexOf(ulong rip) => (int)(rip ^ (rip >> IndexShift)) & (Entries - 1);

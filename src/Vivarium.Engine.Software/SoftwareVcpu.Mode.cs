@@ -10,6 +10,8 @@ internal sealed unsafe partial class SoftwareVcpu
     private const uint CodeSegmentType = 8;
 
     private readonly BlockMode[] _jumpModes = new BlockMode[Spaces];
+    /// <summary>Whether each jump cache holds anything. At first they hold zeros, which have to be cleared too.</summary>
+    private readonly bool[] _jumpsFilled = [true, true, true];
     private readonly ulong[] _jumpBases = new ulong[Spaces];
     private BlockMode _mode;
 
@@ -63,7 +65,7 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             _jumpModes[space] = mode;
             _jumpBases[space] = codeBase;
-            FirstLevelTlb.Flush(JumpsOf((AddressSpace)space));
+            FlushJumps((AddressSpace)space);
         }
     }
 

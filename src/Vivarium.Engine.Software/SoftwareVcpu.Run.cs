@@ -339,6 +339,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 
         entry[0] = 0 - S->Rip;
         entry[1] = (ulong)block.Code;
+        _jumpsFilled[(int)_mode.Space()] = true;
         return block.Code;
     }
 

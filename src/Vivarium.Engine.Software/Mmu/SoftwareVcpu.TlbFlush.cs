@@ -110,9 +110,19 @@ internal sealed unsafe partial class SoftwareVcpu
 
     internal void FlushJumpCaches()
     {
-        FirstLevelTlb.Flush(&S->UserJumps);
-        FirstLevelTlb.Flush(&S->SupervisorJumps);
-        FirstLevelTlb.Flush(&S->SupervisorAcJumps);
+        FlushJumps(AddressSpace.User);
+        FlushJumps(AddressSpace.Supervisor);
+        FlushJumps(AddressSpace.SupervisorAc);
+    }
+
+    /// <summary>Empties one jump cache, unless nothing was entered since it was last emptied.</summary>
+    private void FlushJumps(AddressSpace space)
+    {
+        if (_jumpsFilled[(int)space])
+        {
+            FirstLevelTlb.Flush(JumpsOf(space));
+            _jumpsFilled[(int)space] = false;
+        }
     }
 
     private void FlushFirstLevel(bool keepGlobal)
@@ -135,7 +145,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
         else
         {
-            FirstLevelTlb.Flush(&S->UserJumps);
+            FlushJumps(AddressSpace.User);
         }
     }
 
