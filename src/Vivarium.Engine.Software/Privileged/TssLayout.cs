@@ -5,12 +5,28 @@ internal readonly struct TssLayout
 {
     public static readonly TssLayout Wide = new()
     {
-        RegisterSize = 4, Cr3 = 0x1C, Ip = 0x20, Flags = 0x24, General = 0x28, Segments = 0x48, SegmentCount = 6, Ldt = 0x60, Trap = 0x64, Length = 0x68,
+        RegisterSize = 4,
+        Cr3 = 0x1C,
+        Ip = 0x20,
+        Flags = 0x24,
+        General = 0x28,
+        Segments = 0x48,
+        SegmentCount = 6,
+        Ldt = 0x60,
+        Trap = 0x64,
+        Length = 0x68,
     };
 
     public static readonly TssLayout Narrow = new()
     {
-        RegisterSize = 2, Ip = 0x0E, Flags = 0x10, General = 0x12, Segments = 0x22, SegmentCount = 4, Ldt = 0x2A, Length = 0x2C,
+        RegisterSize = 2,
+        Ip = 0x0E,
+        Flags = 0x10,
+        General = 0x12,
+        Segments = 0x22,
+        SegmentCount = 4,
+        Ldt = 0x2A,
+        Length = 0x2C,
     };
 
     /// <summary>Size of a general register, and of the place of a selector.</summary>
