@@ -12,7 +12,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private readonly BlockMode[] _jumpModes = new BlockMode[Spaces];
     /// <summary>Whether each jump cache holds anything. At first they hold zeros, which have to be cleared too.</summary>
     private readonly bool[] _jumpsFilled = [true, true, true];
-    private readonly ulong[] _jumpBases = new ulong[Spaces];
+    private readonly ulong[] _jumpSegments = new ulong[Spaces];
     private BlockMode _mode;
 
     /// <summary>
@@ -23,7 +23,7 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         BlockMode mode = 0;
         int cpl = Cpl;
-        ulong codeBase = 0;
+        ulong codeSegment = 0;
         if (Code64)
         {
             mode |= BlockMode.Code64;
@@ -38,7 +38,7 @@ internal sealed unsafe partial class SoftwareVcpu
             }
 
             mode |= IsFlat() ? BlockMode.Flat : 0;
-            codeBase = S->Cs.Base;
+            codeSegment = S->Cs.Base | ((ulong)S->Cs.Limit << 32);
         }
 
         bool alignmentCheck = S->SystemFlags.Has(RflagsBits.Ac);
@@ -61,10 +61,10 @@ internal sealed unsafe partial class SoftwareVcpu
 
         _mode = mode;
         int space = (int)mode.Space();
-        if (_jumpModes[space] != mode || _jumpBases[space] != codeBase)
+        if (_jumpModes[space] != mode || _jumpSegments[space] != codeSegment)
         {
             _jumpModes[space] = mode;
-            _jumpBases[space] = codeBase;
+            _jumpSegments[space] = codeSegment;
             FlushJumps((AddressSpace)space);
         }
     }

@@ -337,9 +337,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             return null;
         }
 
-        entry[0] = 0 - S->Rip;
-        entry[1] = (ulong)block.Code;
-        _jumpsFilled[(int)_mode.Space()] = true;
+        EnterJump(_mode.Space(), S->Rip, block.Code);
         return block.Code;
     }
 
@@ -381,7 +379,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         }
 
         ulong offset = linear & GuestMemory.PageMask;
-        var key = new BlockKey(page.Gpa + offset, rip, mode);
+        var key = new BlockKey(page.Gpa + offset, rip, mode, Code64 ? 0 : S->Cs.Limit);
         Block? block = _cache.Find(key);
         if (block is not null && (block.SecondPage == Block.NoPage || SecondPageStands(block, linear, space)))
         {
@@ -415,6 +413,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             Rip = key.Rip,
             Linear = linear,
             Gpa = key.Gpa,
+            CodeLimit = key.CodeLimit,
             Bytes = bytes,
             Length = limit,
             SecondPage = Block.NoPage,
@@ -466,6 +465,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
                     Rip = key.Rip,
                     Linear = linear,
                     Gpa = key.Gpa,
+                    CodeLimit = key.CodeLimit,
                     Bytes = buffer,
                     Length = got,
                     SecondPage = second.Gpa,

@@ -2,13 +2,16 @@ using Vivarium.Engine.Software.Translate;
 
 namespace Vivarium.Engine.Software.CodeCache;
 
-/// <summary>What identifies a translation: where the code stands in guest-physical memory, the RIP it was translated for, and the mode.</summary>
-internal readonly record struct BlockKey(ulong Gpa, ulong Rip, BlockMode Mode)
+/// <summary>
+/// What identifies a translation: where the code stands in guest-physical memory, the RIP it was translated for, the
+/// mode, and the code segment's limit (outside 64-bit mode; else 0).
+/// </summary>
+internal readonly record struct BlockKey(ulong Gpa, ulong Rip, BlockMode Mode, uint CodeLimit)
 {
     private const ulong GoldenRatio = 0x9E37_79B9_7F4A_7C15;
 
     // By hand, because blocks are looked up often. GPA and RIP of a kernel differ by a constant, so they must not cancel out.
-    public bool Equals(BlockKey other) => Gpa == other.Gpa && Rip == other.Rip && Mode == other.Mode;
+    public bool Equals(BlockKey other) => Gpa == other.Gpa && Rip == other.Rip && Mode == other.Mode && CodeLimit == other.CodeLimit;
 
     public override int GetHashCode() => (int)(((Gpa * GoldenRatio) + Rip + ((ulong)Mode << 40)) * GoldenRatio >> 32);
 }

@@ -115,6 +115,15 @@ internal sealed unsafe partial class SoftwareVcpu
         FlushJumps(AddressSpace.SupervisorAc);
     }
 
+    /// <summary>Lets jumps of translated code find a translation.</summary>
+    internal void EnterJump(AddressSpace space, ulong rip, byte* code)
+    {
+        ulong* entry = JumpsOf(space)->Entry + (NativeJumpCache.IndexOf(rip) * 2);
+        entry[0] = 0 - rip;
+        entry[1] = (ulong)code;
+        _jumpsFilled[(int)space] = true;
+    }
+
     /// <summary>Empties one jump cache, unless nothing was entered since it was last emptied.</summary>
     private void FlushJumps(AddressSpace space)
     {

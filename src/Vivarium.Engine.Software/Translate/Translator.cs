@@ -24,6 +24,9 @@ internal readonly unsafe struct CodeSource
     /// <summary>Bytes up to the end of the page; for an instruction that crosses it, up to 15 bytes of both pages.</summary>
     public required int Length { get; init; }
 
+    /// <summary>As in <see cref="BlockKey"/>.</summary>
+    public required uint CodeLimit { get; init; }
+
     /// <summary>GPA of the second page, for an instruction that crosses pages; else <see cref="Block.NoPage"/>.</summary>
     public ulong SecondPage { get; init; }
 }
@@ -141,7 +144,7 @@ internal sealed unsafe partial class Translator
         InstructionCount += count;
         return new Block
         {
-            Key = new BlockKey(source.Gpa, source.Rip, mode),
+            Key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit),
             Code = _blockCode,
             CodeLength = (int)(_e.Here - _blockCode),
             GuestLength = length,

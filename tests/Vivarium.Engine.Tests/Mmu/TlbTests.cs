@@ -122,7 +122,7 @@ public sealed unsafe class TlbTests : IDisposable
     {
         CacheThenMove(PageKind.Long4K);
         ulong* entry = _processor.S->SupervisorJumps.Entry;
-        entry[1] = 1;
+        Cpu.EnterJump(AddressSpace.Supervisor, 0, (byte*)1);
         Cpu.FlushPage(Linear);
         Assert.Equal(1ul, entry[1]);
         Span<byte> code = stackalloc byte[1];

@@ -276,6 +276,35 @@ public sealed class SegmentationTests
     }
 
     [Fact]
+    public void ANewCodeLimitHoldsForCodeThatHasRunBefore()
+    {
+        const ushort wide = Free;
+        const ushort narrow = Free + 8;
+        const ulong inside = Code + 0x100;
+        const ulong outside = Code + 0x180;
+        using SnippetMachine m = Protected();
+        m.SetDescriptor(wide, Descriptor(0, (uint)Code + 0xFFF, 11));
+        m.SetDescriptor(narrow, Descriptor(0, (uint)outside - 1, 11));
+        m.Write(inside, c => c.jmp(outside));
+        m.Write(outside, c => c.ret());
+        ulong second = Code + 0x40;
+        m.Write(second, c =>
+        {
+            c.call(inside);
+            c.hlt();
+        });
+        ulong first = Code + 0x20;
+        m.Write(first, c =>
+        {
+            c.call(inside);
+            c.db([0xEA, .. BitConverter.GetBytes((uint)second), .. BitConverter.GetBytes(narrow)]);
+        });
+        m.WriteBytes(Code, [0xEA, .. BitConverter.GetBytes((uint)first), .. BitConverter.GetBytes(wide)]);
+        Stop stop = m.RunToFault(13);
+        Assert.Equal(outside, stop.Rip);
+    }
+
+    [Fact]
     public void AJumpBeyondTheCodeLimitFaults()
     {
         using SnippetMachine m = Protected();
