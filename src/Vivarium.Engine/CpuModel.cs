@@ -84,7 +84,9 @@ public sealed partial class CpuModel
     public static bool HostIsIntel => HostCpu.IsIntel;
 
     /// <summary>Frequency of the guest's time-stamp counter in Hz: the host's, so that RDTSC needs no exit.</summary>
-    public ulong TscFrequency => HostCpu.TscFrequency;
+    public ulong TscFrequency => HostTscFrequency;
+
+    public static ulong HostTscFrequency => HostCpu.TscFrequency;
 
     /// <summary>The state components that the model has: the valid bits of XCR0.</summary>
     public ulong XsaveMask { get; private set; }

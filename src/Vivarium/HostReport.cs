@@ -23,6 +23,9 @@ public static class HostReport
     public static IReadOnlyList<string> MissingFor(string cpuModel)
         => [.. CpuModel.Missing(cpuModel).Select(feature => feature.ToString().ToLowerInvariant())];
 
+    /// <summary>Frequency of the time-stamp counter, host's and guests', in Hz.</summary>
+    public static ulong TscFrequency => CpuModel.HostTscFrequency;
+
     /// <summary>Why the software engine cannot run here, in one sentence; null if it can.</summary>
     public static string? SoftwareEngineObstacle() => SoftwareEngine.Obstacle();
 }

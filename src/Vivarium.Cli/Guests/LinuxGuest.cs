@@ -11,8 +11,11 @@ internal sealed record LinuxGuest(string Name, string Description, string Kernel
     private const string KernelFile = "vmlinuz";
     private const string ShellFile = "busybox";
 
-    /// <summary>Serial console, and no kernel messages on it: nothing else is needed.</summary>
-    public const string CommandLine = "console=ttyS0 quiet";
+    /// <summary>
+    /// Serial console, and no kernel messages on it. Linux reads the TSC's frequency from CPUID on Intel processors only;
+    /// told by the command line, it need not measure it against slower clocks.
+    /// </summary>
+    private static string CommandLine => $"console=ttyS0 quiet tsc_early_khz={HostReport.TscFrequency / 1000}";
 
     public string Packages => $"{KernelPackage}, {ShellPackage}";
 
