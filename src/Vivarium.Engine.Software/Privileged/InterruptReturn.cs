@@ -53,7 +53,8 @@ internal static unsafe class InterruptReturn
     {
         NativeState* s = cpu.S;
         bool virtual8086 = cpu.Virtual8086;
-        if (virtual8086 && (s->SystemFlags & RflagsBits.Iopl) != RflagsBits.Iopl)
+        bool belowIopl = virtual8086 && (s->SystemFlags & RflagsBits.Iopl) != RflagsBits.Iopl;
+        if (belowIopl && (size != 2 || (s->Cr4 & Cr4Bits.Vme) == 0))
         {
             throw GuestException.Protection();
         }
@@ -66,8 +67,16 @@ internal static unsafe class InterruptReturn
             throw GuestException.Protection();
         }
 
-        ulong kept = RealModeKept | (virtual8086 ? RflagsBits.Iopl : 0);
-        SetFlags(cpu, flags, size, ~kept);
+        if (belowIopl)
+        {
+            cpu.Rflags = VirtualModeExtensions.ReturnFlags(cpu, flags, size);
+        }
+        else
+        {
+            ulong kept = RealModeKept | (virtual8086 ? RflagsBits.Iopl : 0);
+            SetFlags(cpu, flags, size, ~kept);
+        }
+
         cpu.ReleaseStack((uint)size * 3);
         s->Cs.Selector = selector;
         s->Cs.Base = (uint)selector << 4;

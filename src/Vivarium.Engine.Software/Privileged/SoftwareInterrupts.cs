@@ -15,10 +15,10 @@ internal static unsafe class SoftwareInterrupts
 
     public static void Int(SoftwareVcpu cpu, in Instruction insn)
     {
-        // Virtual-8086 mode without extensions: INT n is IOPL-sensitive; the other forms are not.
-        if (cpu.Virtual8086 && (cpu.S->SystemFlags & RflagsBits.Iopl) != RflagsBits.Iopl)
+        // In virtual-8086 mode INT n is IOPL-sensitive, and may be redirected; the other forms are not.
+        if (cpu.Virtual8086 && VirtualModeExtensions.TryRedirect(cpu, insn.Immediate8))
         {
-            throw GuestException.Protection();
+            return;
         }
 
         ExceptionDelivery.Deliver(cpu, insn.Immediate8, null, EventKind.SoftwareInterrupt);
