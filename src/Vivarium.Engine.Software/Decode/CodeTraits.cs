@@ -181,10 +181,10 @@ internal sealed class CodeTraitsTable
         is Mnemonic.Sha1msg1 or Mnemonic.Sha1msg2 or Mnemonic.Sha1nexte or Mnemonic.Sha1rnds4
         or Mnemonic.Sha256msg1 or Mnemonic.Sha256msg2 or Mnemonic.Sha256rnds2;
 
-    /// <summary>CVTPI2PD with a memory operand has nothing to do with the x87 state (SDM vol. 2).</summary>
+    /// <summary>CVTPI2PD and CVTPI2PS with a memory operand have nothing to do with the x87 state (SDM vol. 2).</summary>
     private static bool UsesMmx(in Instruction instruction)
     {
-        if (instruction.Mnemonic == Mnemonic.Cvtpi2pd)
+        if (instruction.Mnemonic is Mnemonic.Cvtpi2pd or Mnemonic.Cvtpi2ps)
         {
             return false;
         }

@@ -36,6 +36,12 @@ internal static unsafe class ByteMaskMoves
 
         ulong offset = cpu.ReadGpr(7, addressSize);
         int segment = OperandSegment.Of(insn, cpu.Code64);
+        if (!cpu.Code64)
+        {
+            // The segment is checked whatever the mask selects.
+            cpu.SegmentedAddress(segment, offset, length, Access.Write);
+        }
+
         for (int pass = 0; pass < 2; pass++)
         {
             for (int i = 0; i < length; i++)
