@@ -29,8 +29,6 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <summary>Counts invalidations of any kind: who holds a code address across one must look again.</summary>
     public int Generation { get; private set; }
 
-    public int BlockCount => _blocks.Count;
-
     /// <summary>Bytes of translations, thunks not counted.</summary>
     public long UsedBytes => _next - _start;
 

@@ -49,9 +49,6 @@ internal enum BlockMode : uint
 
 internal static class BlockModes
 {
-    /// <summary>Changes of these bits alone keep the jump caches: each has one of its own.</summary>
-    public const BlockMode SpaceBits = BlockMode.User | BlockMode.SupervisorAc;
-
     public static AddressSpace Space(this BlockMode mode)
         => (mode & BlockMode.User) != 0 ? AddressSpace.User
             : (mode & BlockMode.SupervisorAc) != 0 ? AddressSpace.SupervisorAc : AddressSpace.Supervisor;

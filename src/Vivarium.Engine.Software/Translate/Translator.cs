@@ -154,7 +154,7 @@ internal sealed unsafe partial class Translator
         };
     }
 
-    private ulong Truncate(ulong rip) => CodeBits switch { 64 => rip, 32 => (uint)rip, _ => (uint)rip };
+    private ulong Truncate(ulong rip) => CodeBits == 64 ? rip : (uint)rip;
 
     private void EmitInstruction(in Instruction instruction, byte* start)
     {
