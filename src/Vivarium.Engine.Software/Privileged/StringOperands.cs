@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
 
 namespace Vivarium.Engine.Software.Privileged;
 
@@ -16,7 +17,7 @@ internal readonly unsafe ref struct StringOperands
         _cpu = cpu;
         ElementSize = elementSize;
         AddressSize = AddressSizeOf(insn);
-        SourceSegment = insn.MemorySegment is >= Register.ES and <= Register.GS ? insn.MemorySegment - Register.ES : 3;
+        SourceSegment = insn.MemorySegment is >= Register.ES and <= Register.GS ? OperandSegment.Of(insn, cpu.Code64) : OperandSegment.Ds;
         Repeated = insn.HasRepPrefix || insn.HasRepnePrefix;
         Backward = (cpu.S->SystemFlags & RflagsBits.Df) != 0;
     }

@@ -133,6 +133,16 @@ public sealed unsafe class StringTests : IDisposable
     }
 
     [Fact]
+    public void Sixty_four_bit_mode_ignores_a_stack_segment_prefix()
+    {
+        using var processor = new Processor();
+        processor.Long(0);
+        processor.S->Gpr[6] = 0x8000_0000_0000_0000;
+        processor.S->Gpr[7] = 0x9000;
+        Assert.Equal(Vector.GeneralProtection, processor.Faults(0x36, 0xA5).Vector);
+    }
+
+    [Fact]
     public void A_fault_in_the_middle_leaves_the_registers_at_the_element()
     {
         _processor.Long();
