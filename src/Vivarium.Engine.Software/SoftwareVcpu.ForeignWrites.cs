@@ -32,9 +32,7 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             if (_foreignWrites.Count > MaxForeignWrites)
             {
-                _cache.Clear();
-                _translator.Traps.Clear();
-                FlushJumpCaches();
+                DropAllTranslations();
             }
             else
             {

@@ -364,7 +364,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             }
         }
 
-        AddressSpace space = Cpl == 3 ? AddressSpace.User : AddressSpace.Supervisor;
+        AddressSpace space = FetchSpace;
         if (!TryTranslate(linear, Access.Execute, space, out CachedPage page, out uint errorCode))
         {
             S->Cr2 = linear;
@@ -397,9 +397,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     {
         if (_translator.NeedsRoom)
         {
-            _cache.Clear();
-            _translator.Traps.Clear();
-            FlushJumpCaches();
+            DropAllTranslations();
         }
 
         int limit = length;
@@ -457,8 +455,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         ulong secondLinear = linear + (ulong)firstPart;
         if (got > firstPart)
         {
-            AddressSpace space = Cpl == 3 ? AddressSpace.User : AddressSpace.Supervisor;
-            if (TryTranslate(secondLinear, Access.Execute, space, out CachedPage second, out _))
+            if (TryTranslate(secondLinear, Access.Execute, FetchSpace, out CachedPage second, out _))
             {
                 var source = new CodeSource
                 {
@@ -488,6 +485,14 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         }
 
         return null;
+    }
+
+    /// <summary>Throws every translation away. Not while translated code is active.</summary>
+    private void DropAllTranslations()
+    {
+        _cache.Clear();
+        _translator.Traps.Clear();
+        FlushJumpCaches();
     }
 
     bool ICodeWatch.Overlaps(ulong gpa, int size) => _cache.Pages.Overlaps(gpa, size);

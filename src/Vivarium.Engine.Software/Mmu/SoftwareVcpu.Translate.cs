@@ -18,6 +18,9 @@ internal sealed unsafe partial class SoftwareVcpu
             : (S->SystemFlags & RflagsBits.Ac) != 0 ? AddressSpace.SupervisorAc
             : AddressSpace.Supervisor;
 
+    /// <summary>The rights of instruction fetches: EFLAGS.AC does not matter to them.</summary>
+    private AddressSpace FetchSpace => Cpl == 3 ? AddressSpace.User : AddressSpace.Supervisor;
+
     /// <summary>The PCID that is current: CR3 bits 11:0 if CR4.PCIDE is set, else 0 (SDM vol. 3A, 4.10.1).</summary>
     private int CurrentPcid => (S->Cr4 & Cr4Bits.Pcide) != 0 ? (int)(S->Cr3 & 0xFFF) : 0;
 
@@ -103,7 +106,7 @@ internal sealed unsafe partial class SoftwareVcpu
         got = 0;
         gpa = 0;
         fault = default;
-        AddressSpace space = Cpl == 3 ? AddressSpace.User : AddressSpace.Supervisor;
+        AddressSpace space = FetchSpace;
         while (got < buffer.Length)
         {
             ulong address = linear + (uint)got;

@@ -119,6 +119,16 @@ internal sealed unsafe partial class Translator
         _cold.Add(new ColdPart(ColdKind.Resolve, _rip, miss, _e.Here, info.Word, flagsSaved: true));
     }
 
+    /// <summary>Makes the memory operand of an instruction for the host [T1], a host address.</summary>
+    private static void RedirectToT1(ref Instruction instruction)
+    {
+        instruction.MemoryBase = Register.R14;
+        instruction.MemoryIndex = Register.None;
+        instruction.MemoryIndexScale = 1;
+        instruction.MemoryDisplacement64 = 0;
+        instruction.MemoryDisplSize = 0;
+    }
+
     private int Tlb => StateOffset.Tlb(_mode.Space());
 
     private const int HostPageOffset = 2 * 8 * NativeTlb.Entries;

@@ -72,11 +72,7 @@ internal sealed unsafe partial class Translator
         Instruction host = instruction;
         host.SegmentPrefix = Register.None;
         host.Op1Register = Renumber(instruction.Op1Register, T2);
-        host.MemoryBase = Register.R14;
-        host.MemoryIndex = Register.None;
-        host.MemoryIndexScale = 1;
-        host.MemoryDisplacement64 = 0;
-        host.MemoryDisplSize = 0;
+        RedirectToT1(ref host);
         if (!_encoder.TryEncode(host))
         {
             EmitTrap(instruction);

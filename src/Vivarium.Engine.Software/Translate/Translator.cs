@@ -296,11 +296,7 @@ internal sealed unsafe partial class Translator
 
         if (memory >= 0)
         {
-            instruction.MemoryBase = Register.R14;
-            instruction.MemoryIndex = Register.None;
-            instruction.MemoryIndexScale = 1;
-            instruction.MemoryDisplacement64 = 0;
-            instruction.MemoryDisplSize = 0;
+            RedirectToT1(ref instruction);
         }
 
         bool swapped = rex && highByte != Register.None;
@@ -325,6 +321,7 @@ internal sealed unsafe partial class Translator
         {
             EmitClearX87Pointers(original);
         }
+
         if (memory >= 0 && traits.WritesMemory)
         {
             EmitCommit();
