@@ -12,6 +12,9 @@ public sealed record MachineSpec
     /// <summary>Thirty days: beyond it a time limit is a slip of the pen.</summary>
     public const double LongestTimeoutSeconds = 30 * 86400.0;
 
+    /// <summary>What one PCI bus has room for besides the other devices.</summary>
+    public const int MostDisks = 16;
+
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 
     /// <summary>Kernel file: bzImage, or ELF vmlinux with a PVH note.</summary>
@@ -27,6 +30,11 @@ public sealed record MachineSpec
 
     /// <summary>One of <see cref="Engine.CpuModel.Names"/>.</summary>
     public string Cpu { get; init; } = CpuModel.Names[0];
+
+    /// <summary>Disks in the order in which the guest finds them (vda, vdb, ...).</summary>
+    public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
+
+    public VirtioSpec Virtio { get; init; } = new();
 
     public EngineKind Engine { get; init; } = EngineKind.Auto;
 
@@ -67,6 +75,16 @@ public sealed record MachineSpec
         if (CommandLine.AsSpan().ContainsAnyInRange('\0', '\u001f'))
         {
             throw new InvalidInputException("the kernel command line contains control characters");
+        }
+
+        if (Disks.Count > MostDisks)
+        {
+            throw new InvalidInputException($"a machine has at most {MostDisks} disks, and {Disks.Count} are asked for");
+        }
+
+        foreach (DiskSpec disk in Disks)
+        {
+            disk.Validate();
         }
 
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))
