@@ -15,6 +15,8 @@ public sealed record MachineSpec
     /// <summary>What one PCI bus has room for besides the other devices.</summary>
     public const int MostDisks = 16;
 
+    public const int MostNetworks = 4;
+
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 
     /// <summary>Kernel file: bzImage, or ELF vmlinux with a PVH note.</summary>
@@ -33,6 +35,9 @@ public sealed record MachineSpec
 
     /// <summary>Disks in the order in which the guest finds them (vda, vdb, ...).</summary>
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
+
+    /// <summary>Network cards in the order in which the guest finds them.</summary>
+    public IReadOnlyList<NetworkSpec> Networks { get; init; } = [];
 
     public VirtioSpec Virtio { get; init; } = new();
 
@@ -85,6 +90,16 @@ public sealed record MachineSpec
         foreach (DiskSpec disk in Disks)
         {
             disk.Validate();
+        }
+
+        if (Networks.Count > MostNetworks)
+        {
+            throw new InvalidInputException($"a machine has at most {MostNetworks} network cards, and {Networks.Count} are asked for");
+        }
+
+        foreach (NetworkSpec network in Networks)
+        {
+            network.Validate();
         }
 
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))
