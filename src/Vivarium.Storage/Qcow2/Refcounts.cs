@@ -304,10 +304,10 @@ internal sealed unsafe class Refcounts : IDisposable
             _blocks.Forget(offset, _header.ClusterSize);
         }
 
+        FileEnd = Math.Max(FileEnd, offset + _header.ClusterSize);
         _table[index] = (ulong)offset;
         _changedEntries.Add(((int)index, (ulong)offset));
         Set(cluster, 1);
-        FileEnd = Math.Max(FileEnd, offset + _header.ClusterSize);
     }
 
     private void GrowTable(long entries)
