@@ -1,4 +1,5 @@
 using Vivarium.Storage.Host;
+using Vivarium.Storage.Qcow2;
 
 namespace Vivarium.Storage;
 
@@ -35,12 +36,21 @@ public abstract unsafe class DiskImage : IDisposable
     public static DiskImage Open(string path, DiskImageOptions? options = null)
     {
         options ??= new DiskImageOptions();
-        if (options.Overlay)
+        if (!options.Overlay)
         {
-            throw new DiskImageException("throw-away overlays are not there yet");
+            return OpenFile(path, options.Format, options.ReadOnly, new BackingChain());
         }
 
-        return OpenFile(path, options.Format, options.ReadOnly);
+        DiskImage backing = OpenFile(path, options.Format, readOnly: true, new BackingChain());
+        try
+        {
+            return OverlayImage.Create(backing, options.OverlayFolder);
+        }
+        catch
+        {
+            backing.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Reads the bytes from <paramref name="offset"/> on into the segments, all of them.</summary>
@@ -135,14 +145,15 @@ public abstract unsafe class DiskImage : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    internal static DiskImage OpenFile(string path, ImageFormat? format, bool readOnly)
+    internal static DiskImage OpenFile(string path, ImageFormat? format, bool readOnly, BackingChain chain)
     {
         HostFile file = HostFile.Open(path, readOnly);
         try
         {
+            chain.Enter(file);
             file.Lock(exclusive: !readOnly);
             return (format ?? ImageProbe.Detect(file)) == ImageFormat.Qcow2
-                ? throw new DiskImageException($"{path} is a qcow2 image, which viv cannot use yet")
+                ? Qcow2Image.Open(file, readOnly, chain)
                 : new RawImage(file, readOnly, isProbed: format is null);
         }
         catch

@@ -77,48 +77,57 @@ internal sealed unsafe class HostFile : IDisposable
             : $"{path} is neither a file nor a block device");
     }
 
-    /// <summary>Makes a new, empty file.</summary>
-    /// <exception cref="DiskImageException">It is there already, or the folder is missing or may not be written.</exception>
-    public static HostFile Create(string path)
+    /// <summary>Makes a file that has no name, so that nothing is left of it when this process ends in whatever way.</summary>
+    /// <exception cref="DiskImageException">The folder is missing or may not be written.</exception>
+    /// <exception cref="IOException">The host fails.</exception>
+    public static HostFile CreateUnnamed(string folder, string called)
     {
-        int descriptor = OpenDescriptor(path, Posix.ReadWrite | Posix.CloseOnExec | Posix.Create | Posix.Exclusive);
-        if (descriptor >= 0)
+        int descriptor = OpenDescriptor(folder, Posix.ReadWrite | Posix.CloseOnExec | Posix.TemporaryFile);
+        int error = Marshal.GetLastPInvokeError();
+        string path = "";
+        if (descriptor < 0 && error is Posix.ErrorNotSupported or Posix.ErrorIsDirectory)
         {
-            return new HostFile(new SafeFileHandle(descriptor, ownsHandle: true), path);
+            // A file system without O_TMPFILE says so in one of these two ways.
+            path = System.IO.Path.Combine(folder, $".viv-{Guid.NewGuid():N}");
+            descriptor = OpenDescriptor(path, Posix.ReadWrite | Posix.CloseOnExec | Posix.Create | Posix.Exclusive);
+            error = Marshal.GetLastPInvokeError();
         }
 
-        int error = Marshal.GetLastPInvokeError();
+        if (descriptor >= 0)
+        {
+            if (path.Length > 0)
+            {
+                File.Delete(path);
+            }
+
+            return new HostFile(new SafeFileHandle(descriptor, ownsHandle: true), called);
+        }
+
         throw error switch
         {
-            Posix.ErrorExists => new DiskImageException($"{path} exists already; remove it or choose another name"),
-            Posix.ErrorNoEntry or Posix.ErrorNotDirectory => new DiskImageException($"cannot make {path}: its folder does not exist"),
-            Posix.ErrorAccess or Posix.ErrorPermission => new DiskImageException($"cannot make {path}: no permission to write to its folder"),
-            _ => Error($"cannot make {path}", error),
+            Posix.ErrorNoEntry or Posix.ErrorNotDirectory => new DiskImageException($"cannot make {called}: the folder {folder} does not exist"),
+            Posix.ErrorAccess or Posix.ErrorPermission or Posix.ErrorReadOnlyFileSystem => new DiskImageException($"cannot make {called}: no permission to write to the folder {folder}"),
+            _ => Error($"cannot make {called}", error),
         };
     }
 
-    /// <summary>Makes a file that has no name, so that nothing is left of it when this process ends in whatever way.</summary>
-    /// <exception cref="IOException">The folder is missing, full, or may not be written.</exception>
-    public static HostFile CreateUnnamed(string folder)
+    /// <summary>Gives a file made by <see cref="CreateUnnamed"/> its name, now that it is complete and on the disk.</summary>
+    /// <exception cref="DiskImageException">There is a file of that name.</exception>
+    public void Publish(string path)
     {
-        int descriptor = OpenDescriptor(folder, Posix.ReadWrite | Posix.CloseOnExec | Posix.TemporaryFile);
-        if (descriptor >= 0)
+        if (Posix.Fsync(_handle) < 0)
         {
-            return new HostFile(new SafeFileHandle(descriptor, ownsHandle: true), $"the throw-away disk in {folder}");
+            throw Failed("flush");
         }
 
-        // Some file systems lack O_TMPFILE; they say so in one of these two ways.
-        int error = Marshal.GetLastPInvokeError();
-        if (error is not (Posix.ErrorNotSupported or Posix.ErrorIsDirectory))
+        if (Posix.Linkat(Posix.CurrentFolder, $"/proc/self/fd/{_handle.DangerousGetHandle()}", Posix.CurrentFolder, path, Posix.FollowLinks) < 0)
         {
-            throw Error($"cannot make a throw-away disk in {folder}", error);
+            int error = Marshal.GetLastPInvokeError();
+            throw error == Posix.ErrorExists ? AlreadyThere(path) : Error($"cannot give {path} its name", error);
         }
-
-        string path = System.IO.Path.Combine(folder, $".viv-overlay-{Guid.NewGuid():N}");
-        HostFile file = Create(path);
-        File.Delete(path);
-        return file;
     }
+
+    public static DiskImageException AlreadyThere(string path) => new($"{path} exists already; remove it or choose another name");
 
     /// <summary>Locks the file against double use.</summary>
     /// <exception cref="DiskImageException">Somebody else uses it.</exception>

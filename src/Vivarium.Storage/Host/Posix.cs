@@ -18,6 +18,9 @@ internal static unsafe partial class Posix
     public const int PunchHole = 2;
     public const int ZeroRange = 0x10;
 
+    public const int CurrentFolder = -100;
+    public const int FollowLinks = 0x400;
+
     public const int SeekEnd = 2;
     public const int SeekData = 3;
     public const int SeekHole = 4;
@@ -86,8 +89,8 @@ internal static unsafe partial class Posix
     [LibraryImport("libc", EntryPoint = "fstat", SetLastError = true)]
     public static partial int Fstat(SafeFileHandle file, FileStatus* status);
 
-    [LibraryImport("libc", EntryPoint = "rename", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    public static partial int Rename(string from, string to);
+    [LibraryImport("libc", EntryPoint = "linkat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int Linkat(int fromFolder, string from, int toFolder, string to, int flags);
 
     /// <summary>struct flock of fcntl(2).</summary>
     [StructLayout(LayoutKind.Sequential)]
