@@ -13,6 +13,8 @@ public sealed unsafe class FilteredNetwork(INetworkBackend network, EgressFilter
 
     public NetworkOffloads Offloads => network.Offloads;
 
+    public NetworkOffloads ReceiveOffloads => network.ReceiveOffloads;
+
     public int Mtu => network.Mtu;
 
     public void Start(INetworkSink sink)
@@ -20,6 +22,8 @@ public sealed unsafe class FilteredNetwork(INetworkBackend network, EgressFilter
         _sink = sink;
         network.Start(new Observer(filter, sink));
     }
+
+    public void SetReceiveOffloads(NetworkOffloads accepted) => network.SetReceiveOffloads(accepted);
 
     public void Send(ReadOnlySpan<FrameSegment> frame, in FrameOffload offload)
     {

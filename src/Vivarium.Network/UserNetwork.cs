@@ -85,6 +85,9 @@ public sealed unsafe class UserNetwork : INetworkBackend
 
     public NetworkOffloads Offloads => NetworkOffloads.Checksum | NetworkOffloads.Tso4 | NetworkOffloads.Tso6;
 
+    /// <summary>libslirp computes every checksum, and cuts what it sends by itself.</summary>
+    public NetworkOffloads ReceiveOffloads => NetworkOffloads.Checksum;
+
     public int Mtu { get; }
 
     public UserNetworkCounters Counters => new(Interlocked.Read(ref _malformed), Interlocked.Read(ref _overrun));
@@ -100,6 +103,11 @@ public sealed unsafe class UserNetwork : INetworkBackend
         }
         _thread = new(Run) { IsBackground = true, Name = "user network" };
         _thread.Start();
+    }
+
+    /// <summary>Nothing is left to the guest that it would have to take.</summary>
+    public void SetReceiveOffloads(NetworkOffloads accepted)
+    {
     }
 
     public void Send(ReadOnlySpan<FrameSegment> frame, in FrameOffload offload)
