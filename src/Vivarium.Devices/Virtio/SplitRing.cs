@@ -133,13 +133,14 @@ internal sealed unsafe class SplitRing : VirtqueueRing
     }
 
     public override VirtqueueState Save(VirtqueueState registers) =>
-        registers with { NextAvailable = _nextAvailable, NextUsed = _nextUsed, Signalled = _signalled };
+        registers with { NextAvailable = _nextAvailable, NextUsed = _nextUsed, Unsignalled = (ushort)(_nextUsed - _signalled) };
 
-    public override void Restore(VirtqueueState state)
+    public override bool TryRestore(VirtqueueState state)
     {
         _nextAvailable = state.NextAvailable;
         _nextUsed = state.NextUsed;
-        _signalled = state.Signalled;
+        _signalled = (ushort)(state.NextUsed - state.Unsignalled);
+        return true;
     }
 
     private ushort AvailableIndex() => Volatile.Read(ref *(ushort*)(_available + IndexOffset));

@@ -43,7 +43,7 @@ public abstract class VirtioDevice : IDisposable
     public GuestMemory Memory { get; }
 
     /// <summary>What the driver may choose from.</summary>
-    public ulong OfferedFeatures { get; }
+    public ulong OfferedFeatures { get; private set; }
 
     /// <summary>What driver and device have agreed on; nothing before FEATURES_OK.</summary>
     public ulong Features { get; private set; }
@@ -73,6 +73,9 @@ public abstract class VirtioDevice : IDisposable
 
     /// <summary>The device configuration space as the driver reads it. Change it with the lock held; <see cref="ConfigChanged"/> tells the driver.</summary>
     protected Span<byte> Config => _config;
+
+    /// <summary>Takes features out of the offer, before a driver sees it: <see cref="VirtioFeatures.RingPacked"/> for a machine with split rings only.</summary>
+    public void Withhold(ulong features) => OfferedFeatures &= ~features;
 
     /// <summary>Both sides have agreed on this feature.</summary>
     public bool Has(ulong feature) => (Features & feature) == feature;
@@ -208,16 +211,18 @@ public abstract class VirtioDevice : IDisposable
         }
     }
 
-    /// <summary>queue_reset (2.6.1): returns when none of the queue's buffers is in flight.</summary>
+    /// <summary>queue_reset (2.6.1), if it was agreed on.</summary>
     internal void ResetQueue(Virtqueue queue)
     {
-        lock (Lock)
-        {
-            if (!Has(VirtioFeatures.RingReset))
-                return;
-            queue.Disable();
-        }
+        if (Has(VirtioFeatures.RingReset))
+            StopQueue(queue);
+    }
 
+    /// <summary>Takes a queue out of use; returns when none of its buffers is in flight.</summary>
+    internal void StopQueue(Virtqueue queue)
+    {
+        lock (Lock)
+            queue.Disable();
         OnQueueReset(queue);
         Wait(queue);
         lock (Lock)

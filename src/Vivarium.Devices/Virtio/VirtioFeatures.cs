@@ -10,5 +10,13 @@ public static class VirtioFeatures
     public const ulong RingReset = 1ul << 40;
 
     /// <summary>What every device of ours offers, because the rings and transports do it all.</summary>
-    public const ulong Common = IndirectDesc | EventIdx | Version1 | RingReset;
+    public const ulong Common = IndirectDesc | EventIdx | Version1 | RingPacked | RingReset;
+
+    /// <summary>The 32 bits that a feature select register chooses.</summary>
+    internal static uint Half(ulong features, uint select) => select switch
+    {
+        0 => (uint)features,
+        1 => (uint)(features >> 32),
+        _ => 0,
+    };
 }

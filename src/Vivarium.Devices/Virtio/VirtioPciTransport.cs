@@ -226,9 +226,9 @@ public sealed class VirtioPciTransport : IMmioDevice, IVirtioInterrupts
         return register switch
         {
             Common.DeviceFeatureSelect => _deviceFeatureSelect,
-            Common.DeviceFeature => Half(_device.OfferedFeatures, _deviceFeatureSelect),
+            Common.DeviceFeature => VirtioFeatures.Half(_device.OfferedFeatures, _deviceFeatureSelect),
             Common.DriverFeatureSelect => _driverFeatureSelect,
-            Common.DriverFeature => Half(_device.DriverFeatures, _driverFeatureSelect),
+            Common.DriverFeature => VirtioFeatures.Half(_device.DriverFeatures, _driverFeatureSelect),
             Common.ConfigMsixVector => _configVector,
             Common.NumQueues => (uint)_device.Queues.Length,
             Common.DeviceStatus => (uint)_device.Status,
@@ -239,13 +239,7 @@ public sealed class VirtioPciTransport : IMmioDevice, IVirtioInterrupts
             Common.QueueMsixVector => _queueVectors[queue.Index],
             Common.QueueEnable => queue.Enabled ? 1u : 0u,
             Common.QueueNotifyOff or Common.QueueNotifyData => (uint)queue.Index,
-            Common.QueueDesc => (uint)queue.DescriptorArea,
-            Common.QueueDesc + sizeof(uint) => (uint)(queue.DescriptorArea >> 32),
-            Common.QueueDriver => (uint)queue.DriverArea,
-            Common.QueueDriver + sizeof(uint) => (uint)(queue.DriverArea >> 32),
-            Common.QueueDevice => (uint)queue.DeviceArea,
-            Common.QueueDevice + sizeof(uint) => (uint)(queue.DeviceArea >> 32),
-            _ => 0,
+            _ => Address(register, out var area, out var high) ? queue.ReadAddress(area, high) : 0,
         };
     }
 
@@ -298,26 +292,22 @@ public sealed class VirtioPciTransport : IMmioDevice, IVirtioInterrupts
                 case Common.QueueEnable when value == 1:
                     _device.EnableQueue(queue);
                     break;
-                case Common.QueueDesc:
-                    queue.SetAreas(Low(queue.DescriptorArea, value), queue.DriverArea, queue.DeviceArea);
-                    break;
-                case Common.QueueDesc + sizeof(uint):
-                    queue.SetAreas(High(queue.DescriptorArea, value), queue.DriverArea, queue.DeviceArea);
-                    break;
-                case Common.QueueDriver:
-                    queue.SetAreas(queue.DescriptorArea, Low(queue.DriverArea, value), queue.DeviceArea);
-                    break;
-                case Common.QueueDriver + sizeof(uint):
-                    queue.SetAreas(queue.DescriptorArea, High(queue.DriverArea, value), queue.DeviceArea);
-                    break;
-                case Common.QueueDevice:
-                    queue.SetAreas(queue.DescriptorArea, queue.DriverArea, Low(queue.DeviceArea, value));
-                    break;
-                case Common.QueueDevice + sizeof(uint):
-                    queue.SetAreas(queue.DescriptorArea, queue.DriverArea, High(queue.DeviceArea, value));
+                default:
+                    if (Address(register, out var area, out var high))
+                        queue.WriteAddress(area, high, value);
                     break;
             }
         }
+    }
+
+    /// <summary>Which half of which ring address a register is.</summary>
+    private static bool Address(Common register, out VirtqueueArea area, out bool high)
+    {
+        const int half = sizeof(uint), whole = sizeof(ulong);
+        var offset = register - Common.QueueDesc;
+        area = (VirtqueueArea)(offset / whole);
+        high = offset % whole == half;
+        return offset is >= 0 and < 3 * whole && offset % half == 0;
     }
 
     private void WriteStatus(VirtioStatus status)
@@ -343,15 +333,4 @@ public sealed class VirtioPciTransport : IMmioDevice, IVirtioInterrupts
 
     /// <summary>A vector that is not there reads back as none (4.1.5.1.2.1).</summary>
     private ushort Existing(ushort vector) => vector < _msiX.Vectors ? vector : NoVector;
-
-    private static uint Half(ulong features, uint select) => select switch
-    {
-        0 => (uint)features,
-        1 => (uint)(features >> 32),
-        _ => 0,
-    };
-
-    private static ulong Low(ulong address, uint value) => (address & ~(ulong)uint.MaxValue) | value;
-
-    private static ulong High(ulong address, uint value) => (uint)address | (ulong)value << 32;
 }

@@ -1,6 +1,15 @@
+using System.Numerics;
 using Vivarium.Memory;
 
 namespace Vivarium.Devices;
+
+/// <summary>The parts of a virtqueue in guest memory (virtio 1.2, 2.6).</summary>
+internal enum VirtqueueArea
+{
+    Descriptor,
+    Driver,
+    Device,
+}
 
 /// <summary>
 /// A virtqueue (virtio 1.2, 2.6): the registers by which the driver sets it up, and, enabled, the buffers in it. All
@@ -14,6 +23,7 @@ public sealed unsafe class Virtqueue
 
     private readonly VirtioDevice _device;
     private readonly Stack<VirtqueueChain> _free = new();
+    private readonly ulong[] _areas = new ulong[3];
     private VirtqueueRing? _ring;
     private int _held;
 
@@ -35,12 +45,6 @@ public sealed unsafe class Virtqueue
 
     /// <summary>The driver has set the queue up and the device may use it.</summary>
     public bool Enabled { get; private set; }
-
-    internal ulong DescriptorArea { get; private set; }
-
-    internal ulong DriverArea { get; private set; }
-
-    internal ulong DeviceArea { get; private set; }
 
     /// <summary>Buffers that the device holds.</summary>
     internal int Held => Volatile.Read(ref _held);
@@ -157,14 +161,16 @@ public sealed unsafe class Virtqueue
         return true;
     }
 
-    /// <summary>queue_desc, queue_driver and queue_device cannot change under the device's feet.</summary>
-    internal void SetAreas(ulong descriptorArea, ulong driverArea, ulong deviceArea)
+    /// <summary>One half of queue_desc, queue_driver or queue_device.</summary>
+    internal uint ReadAddress(VirtqueueArea area, bool high) => (uint)(_areas[(int)area] >> (high ? 32 : 0));
+
+    /// <summary>Sets one half; the areas cannot change under the device's feet.</summary>
+    internal void WriteAddress(VirtqueueArea area, bool high, uint value)
     {
         if (Enabled)
             return;
-        DescriptorArea = descriptorArea;
-        DriverArea = driverArea;
-        DeviceArea = deviceArea;
+        ref var address = ref _areas[(int)area];
+        address = high ? (uint)address | (ulong)value << 32 : (address & ~(ulong)uint.MaxValue) | value;
     }
 
     /// <summary>queue_enable. False if the ring cannot be where the driver says.</summary>
@@ -189,9 +195,7 @@ public sealed unsafe class Virtqueue
     {
         Disable();
         Size = MaxSize;
-        DescriptorArea = 0;
-        DriverArea = 0;
-        DeviceArea = 0;
+        Array.Clear(_areas);
     }
 
     internal VirtqueueState Save()
@@ -200,9 +204,9 @@ public sealed unsafe class Virtqueue
         {
             Size = Size,
             Enabled = Enabled,
-            DescriptorArea = DescriptorArea,
-            DriverArea = DriverArea,
-            DeviceArea = DeviceArea,
+            DescriptorArea = _areas[(int)VirtqueueArea.Descriptor],
+            DriverArea = _areas[(int)VirtqueueArea.Driver],
+            DeviceArea = _areas[(int)VirtqueueArea.Device],
         };
         return _ring?.Save(registers) ?? registers;
     }
@@ -213,33 +217,48 @@ public sealed unsafe class Virtqueue
         Reset();
         if (!TrySetSize(state.Size))
             return false;
-        SetAreas(state.DescriptorArea, state.DriverArea, state.DeviceArea);
+        _areas[(int)VirtqueueArea.Descriptor] = state.DescriptorArea;
+        _areas[(int)VirtqueueArea.Driver] = state.DriverArea;
+        _areas[(int)VirtqueueArea.Device] = state.DeviceArea;
         if (!state.Enabled)
             return true;
         if (!TryEnable())
             return false;
-        _ring!.Restore(state);
-        return true;
+        return _ring!.TryRestore(state);
     }
 
     private VirtqueueRing? CreateRing()
     {
-        if ((_device.Features & VirtioFeatures.RingPacked) != 0)
+        var features = _device.Features;
+        var eventIndex = (features & VirtioFeatures.EventIdx) != 0;
+
+        // With an indirect table, a chain may be as long as the queue that was offered.
+        var maxChain = MaxSize + 1;
+        if ((features & VirtioFeatures.RingPacked) != 0)
+        {
+            var ring = Area(VirtqueueArea.Descriptor, PackedRing.DescriptorBytes(Size), PackedRing.DescriptorAlignment);
+            var driverEvent = Area(VirtqueueArea.Driver, PackedRing.EventBytes, PackedRing.EventAlignment);
+            var deviceEvent = Area(VirtqueueArea.Device, PackedRing.EventBytes, PackedRing.EventAlignment);
+            return ring == null || driverEvent == null || deviceEvent == null
+                ? null
+                : new PackedRing(_device.Memory, ring, driverEvent, deviceEvent, Size, maxChain, features);
+        }
+
+        // Indexes are taken modulo the size, which must divide 2^16.
+        if (!BitOperations.IsPow2((uint)Size))
             return null;
-        var eventIndex = (_device.Features & VirtioFeatures.EventIdx) != 0;
-        if ((Size & (Size - 1)) != 0)
-            return null;
-        var descriptors = Area(DescriptorArea, SplitRing.DescriptorBytes(Size), SplitRing.DescriptorAlignment);
-        var available = Area(DriverArea, SplitRing.AvailableBytes(Size, eventIndex), SplitRing.AvailableAlignment);
-        var used = Area(DeviceArea, SplitRing.UsedBytes(Size, eventIndex), SplitRing.UsedAlignment);
+        var descriptors = Area(VirtqueueArea.Descriptor, SplitRing.DescriptorBytes(Size), SplitRing.DescriptorAlignment);
+        var available = Area(VirtqueueArea.Driver, SplitRing.AvailableBytes(Size, eventIndex), SplitRing.AvailableAlignment);
+        var used = Area(VirtqueueArea.Device, SplitRing.UsedBytes(Size, eventIndex), SplitRing.UsedAlignment);
         return descriptors == null || available == null || used == null
             ? null
-            : new SplitRing(_device.Memory, descriptors, available, used, Size, MaxSize + 1, _device.Features);
+            : new SplitRing(_device.Memory, descriptors, available, used, Size, maxChain, features);
     }
 
     /// <summary>The host address of a part of the ring; null unless it is aligned and all in RAM.</summary>
-    private byte* Area(ulong address, ulong length, ulong alignment)
+    private byte* Area(VirtqueueArea area, ulong length, ulong alignment)
     {
+        var address = _areas[(int)area];
         if (address % alignment != 0)
             return null;
         var host = _device.Memory.TryGetRam(address, length, out var contiguous);

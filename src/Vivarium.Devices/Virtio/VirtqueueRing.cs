@@ -53,8 +53,8 @@ internal abstract unsafe class VirtqueueRing
 
     public abstract VirtqueueState Save(VirtqueueState registers);
 
-    /// <summary>Gets the ring's own position; addresses and sizes have been taken already.</summary>
-    public abstract void Restore(VirtqueueState state);
+    /// <summary>Gets the ring's own position; addresses and sizes have been taken already. False if it cannot be.</summary>
+    public abstract bool TryRestore(VirtqueueState state);
 
     protected PopResult Broken(string error)
     {

@@ -11,8 +11,8 @@ public sealed record VirtqueueState
     public ushort NextAvailable { get; init; }
     public ushort NextUsed { get; init; }
 
-    /// <summary>The used index when the driver was last signalled (split ring).</summary>
-    public ushort Signalled { get; init; }
+    /// <summary>How far the used index has moved since the driver was last asked whether it wants an interrupt.</summary>
+    public ushort Unsignalled { get; init; }
 
     /// <summary>Wrap counters (packed ring).</summary>
     public bool AvailableWrap { get; init; }
