@@ -7,7 +7,7 @@ public sealed unsafe class FilteredNetwork(INetworkBackend network, EgressFilter
 
     /// <summary>What is judged is what is sent: the guest's own memory may change in between.</summary>
     private readonly byte[] _frame = GC.AllocateUninitializedArray<byte>(Ethernet.MaximumFrame, pinned: true);
-    private INetworkSink? _sink;
+    private volatile INetworkSink? _sink;
 
     public EgressFilter Filter => filter;
 
@@ -17,10 +17,10 @@ public sealed unsafe class FilteredNetwork(INetworkBackend network, EgressFilter
 
     public int Mtu => network.Mtu;
 
-    public void Start(INetworkSink sink)
+    public void Attach(INetworkSink sink)
     {
         _sink = sink;
-        network.Start(new Observer(filter, sink));
+        network.Attach(new Observer(filter, sink));
     }
 
     public void SetReceiveOffloads(NetworkOffloads accepted) => network.SetReceiveOffloads(accepted);

@@ -47,7 +47,7 @@ public sealed unsafe class UserNetwork : INetworkBackend
     private nint _instance;
     private LinuxPoll.PollFd[] _polled = new LinuxPoll.PollFd[64];
     private int _polledCount;
-    private INetworkSink? _sink;
+    private volatile INetworkSink? _sink;
     private Thread? _thread;
     private long _sleepsUntil = long.MaxValue;
     private long _round;
@@ -92,17 +92,18 @@ public sealed unsafe class UserNetwork : INetworkBackend
 
     public UserNetworkCounters Counters => new(Interlocked.Read(ref _malformed), Interlocked.Read(ref _overrun));
 
-    public void Start(INetworkSink sink)
+    public void Attach(INetworkSink sink)
     {
         ArgumentNullException.ThrowIfNull(sink);
         lock (_lock)
         {
-            if (_sink is not null)
-                throw new InvalidOperationException("This network serves a card already.");
+            ObjectDisposedException.ThrowIf(_disposed, this);
             _sink = sink;
+            if (_thread is not null)
+                return;
+            _thread = new(Run) { IsBackground = true, Name = "user network" };
+            _thread.Start();
         }
-        _thread = new(Run) { IsBackground = true, Name = "user network" };
-        _thread.Start();
     }
 
     /// <summary>Nothing is left to the guest that it would have to take.</summary>
@@ -314,7 +315,7 @@ public sealed unsafe class UserNetwork : INetworkBackend
                 ServeSockets();
                 ServeTimers();
             }
-            _sink!.Flush();
+            _sink?.Flush();
         }
     }
 

@@ -15,8 +15,8 @@ public interface INetworkBackend
     /// <summary>The largest packet without its Ethernet header that the guest should be told of; 0 for 1500, untold.</summary>
     int Mtu { get; }
 
-    /// <summary>Begins to deliver frames. Called once.</summary>
-    void Start(INetworkSink sink);
+    /// <summary>Delivers frames to this sink from now on, instead of to the one before: a reset makes a new card.</summary>
+    void Attach(INetworkSink sink);
 
     /// <summary>What of <see cref="ReceiveOffloads"/> the guest takes from now on; nothing before the first call.</summary>
     void SetReceiveOffloads(NetworkOffloads accepted);

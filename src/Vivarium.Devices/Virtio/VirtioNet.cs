@@ -105,7 +105,7 @@ public sealed class VirtioNet : VirtioDevice, INetworkSink
         BinaryPrimitives.WriteUInt16LittleEndian(Config[MaxVirtqueuePairsField..], 1);
         BinaryPrimitives.WriteUInt16LittleEndian(Config[MtuField..], (ushort)backend.Mtu);
         ForgetDriver();
-        backend.Start(this);
+        backend.Attach(this);
     }
 
     public VirtioNetState Save()
