@@ -17,7 +17,6 @@ public record struct FrameOffload
 
     public const byte GsoNone = 0;
     public const byte GsoTcpV4 = 1;
-    public const byte GsoUdp = 3;
     public const byte GsoTcpV6 = 4;
     public const byte GsoEcn = 0x80;
 

@@ -9,11 +9,17 @@ public interface INetworkBackend : IDisposable
     /// <summary>What may be left to this backend in the frames that it is sent.</summary>
     NetworkOffloads Offloads { get; }
 
-    /// <summary>The largest packet without its Ethernet header that the card should tell its guest of; 0 for 1500, untold.</summary>
+    /// <summary>What the frames that it delivers may leave to the guest, if the guest agrees.</summary>
+    NetworkOffloads ReceiveOffloads { get; }
+
+    /// <summary>The largest packet without its Ethernet header that the guest should be told of; 0 for 1500, untold.</summary>
     int Mtu { get; }
 
-    /// <summary>Begins to deliver frames. Called once.</summary>
-    void Start(INetworkSink sink);
+    /// <summary>Delivers frames to this sink from now on, instead of to the one before: a reset makes a new card.</summary>
+    void Attach(INetworkSink sink);
+
+    /// <summary>What of <see cref="ReceiveOffloads"/> the guest takes from now on; nothing before the first call.</summary>
+    void SetReceiveOffloads(NetworkOffloads accepted);
 
     /// <summary>
     /// Takes one frame of the guest, which may still change while it is read: it is guest memory. What cannot be sent is

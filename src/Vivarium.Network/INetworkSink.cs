@@ -1,6 +1,6 @@
 namespace Vivarium.Network;
 
-/// <summary>The guest's side of a network: takes frames for the guest, from any thread, one at a time.</summary>
+/// <summary>The guest's side of a network: takes frames for the guest, from any thread.</summary>
 public interface INetworkSink
 {
     /// <summary>

@@ -1,12 +1,12 @@
 namespace Vivarium.Network;
 
-/// <summary>Work that a guest may leave to its network.</summary>
+/// <summary>Work on frames that one side may leave to the other.</summary>
 [Flags]
 public enum NetworkOffloads
 {
     None = 0,
 
-    /// <summary>Completing checksums of TCP and UDP.</summary>
+    /// <summary>Completing, or verifying, checksums of TCP and UDP.</summary>
     Checksum = 1,
 
     /// <summary>Cutting a large TCP segment over IPv4.</summary>

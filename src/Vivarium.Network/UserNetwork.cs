@@ -47,7 +47,7 @@ public sealed unsafe class UserNetwork : INetworkBackend
     private nint _instance;
     private LinuxPoll.PollFd[] _polled = new LinuxPoll.PollFd[64];
     private int _polledCount;
-    private INetworkSink? _sink;
+    private volatile INetworkSink? _sink;
     private Thread? _thread;
     private long _sleepsUntil = long.MaxValue;
     private long _round;
@@ -85,21 +85,30 @@ public sealed unsafe class UserNetwork : INetworkBackend
 
     public NetworkOffloads Offloads => NetworkOffloads.Checksum | NetworkOffloads.Tso4 | NetworkOffloads.Tso6;
 
+    /// <summary>libslirp computes every checksum, and cuts what it sends by itself.</summary>
+    public NetworkOffloads ReceiveOffloads => NetworkOffloads.Checksum;
+
     public int Mtu { get; }
 
     public UserNetworkCounters Counters => new(Interlocked.Read(ref _malformed), Interlocked.Read(ref _overrun));
 
-    public void Start(INetworkSink sink)
+    public void Attach(INetworkSink sink)
     {
         ArgumentNullException.ThrowIfNull(sink);
         lock (_lock)
         {
-            if (_sink is not null)
-                throw new InvalidOperationException("This network serves a card already.");
+            ObjectDisposedException.ThrowIf(_disposed, this);
             _sink = sink;
+            if (_thread is not null)
+                return;
+            _thread = new(Run) { IsBackground = true, Name = "user network" };
+            _thread.Start();
         }
-        _thread = new(Run) { IsBackground = true, Name = "user network" };
-        _thread.Start();
+    }
+
+    /// <summary>Nothing is left to the guest that it would have to take.</summary>
+    public void SetReceiveOffloads(NetworkOffloads accepted)
+    {
     }
 
     public void Send(ReadOnlySpan<FrameSegment> frame, in FrameOffload offload)
@@ -306,7 +315,7 @@ public sealed unsafe class UserNetwork : INetworkBackend
                 ServeSockets();
                 ServeTimers();
             }
-            _sink!.Flush();
+            _sink?.Flush();
         }
     }
 

@@ -5,6 +5,7 @@ namespace Vivarium.Network;
 /// <summary>The addresses of a user network, the same as QEMU's.</summary>
 public static class UserNetworkAddresses
 {
+    public const int PrefixLength = 24;
     public const int PrefixLength6 = 64;
 
     public static IPAddress Network { get; } = new([10, 0, 2, 0]);

@@ -20,7 +20,7 @@ internal sealed unsafe class TestGuest : INetworkSink
     public TestGuest(INetworkBackend network)
     {
         _network = network;
-        network.Start(this);
+        network.Attach(this);
     }
 
     public IPAddress Address { get; set; } = UserNetworkAddresses.Guest;

@@ -26,12 +26,7 @@ internal static class ChecksumCompletion
                 return false;
             MemoryMarshal.Write(frame[field..], in begun);
         }
-        var checksum = InternetChecksum.Of(frame[start..]);
-
-        // Zero would mean "none" in UDP (RFC 768); in ones' complement both are zero.
-        if (checksum == 0)
-            checksum = 0xFFFF;
-        MemoryMarshal.Write(frame[field..], in checksum);
+        MemoryMarshal.Write(frame[field..], InternetChecksum.NonZero(InternetChecksum.Of(frame[start..])));
         return true;
     }
 

@@ -55,6 +55,9 @@ internal static class InternetChecksum
     /// <summary>The checksum to store, as it lies in memory on this host.</summary>
     public static ushort Of(ReadOnlySpan<byte> bytes) => (ushort)~Fold(Add(0, bytes));
 
+    /// <summary>Zero would mean "no checksum" in UDP (RFC 768); in ones' complement 0xFFFF is zero too.</summary>
+    public static ushort NonZero(ushort checksum) => checksum == 0 ? (ushort)0xFFFF : checksum;
+
     /// <summary>The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1): addresses, protocol, length.</summary>
     public static ulong PseudoHeader(ReadOnlySpan<byte> addresses, byte protocol, int length)
     {

@@ -35,7 +35,7 @@ internal readonly struct FrameHeaders
     /// <summary>The packet's identification, the same in all its fragments.</summary>
     public uint FragmentId { get; private init; }
 
-    /// <summary>IPv6 with a routing header that still has segments left: the address in the header is not the last.</summary>
+    /// <summary>The packet names stations of its way: the address in the header need not be the last.</summary>
     public bool IsSourceRouted { get; private init; }
 
     /// <summary>TCP or UDP, with at least its ports present.</summary>
@@ -106,8 +106,32 @@ internal readonly struct FrameHeaders
             IsFragment = isLater || (fragment & IPv4.MoreFragments) != 0,
             IsLaterFragment = isLater,
             FragmentId = BinaryPrimitives.ReadUInt16BigEndian(packet[IPv4.IdentificationOffset..]),
+            IsSourceRouted = HasSourceRoute(packet[IPv4.MinimumHeaderLength..headerLength]),
         };
         return headers.WithPorts(frame);
+    }
+
+    /// <summary>Looks for the options of RFC 791, 3.1 that name a route; options that do not fit count as one.</summary>
+    private static bool HasSourceRoute(ReadOnlySpan<byte> options)
+    {
+        const byte EndOfOptions = 0;
+        const byte NoOperation = 1;
+        const byte LooseSourceRoute = 131;
+        const byte StrictSourceRoute = 137;
+        const int MinimumOptionLength = 2;
+        while (!options.IsEmpty && options[0] != EndOfOptions)
+        {
+            if (options[0] == NoOperation)
+            {
+                options = options[1..];
+                continue;
+            }
+            if (options[0] is LooseSourceRoute or StrictSourceRoute
+                || options.Length < MinimumOptionLength || options[1] < MinimumOptionLength || options[1] > options.Length)
+                return true;
+            options = options[options[1]..];
+        }
+        return false;
     }
 
     private static FrameHeaders ParseIPv6(ReadOnlySpan<byte> frame, int offset)
