@@ -52,6 +52,10 @@ internal static class Program
         var root = new RootCommand("Vivarium runs complete virtual machines, on any host, without hardware support.")
         {
             RunVerb.Build(),
+            PsVerb.Build(),
+            StopVerb.Build(),
+            KillVerb.Build(),
+            ConsoleVerb.Build(),
             DoctorVerb.Build(),
             GuestVerb.Build(),
         };

@@ -134,6 +134,18 @@ public sealed class VirtualMachine : IAsyncDisposable
         _ = await _exit.Task.ConfigureAwait(false);
     }
 
+    /// <summary>Presses the power button of the case: an ACPI guest that listens shuts itself down. From any thread.</summary>
+    public void PressPowerButton()
+    {
+        lock (_lock)
+        {
+            if (!_disposed)
+            {
+                _cycle?.PressPowerButton();
+            }
+        }
+    }
+
     public async ValueTask DisposeAsync()
     {
         lock (_lock)

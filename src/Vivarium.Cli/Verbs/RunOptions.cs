@@ -19,6 +19,9 @@ internal sealed record RunOptions
     public bool NoReboot { get; init; }
     public TimeSpan? Timeout { get; init; }
     public bool Statistics { get; init; }
+    public string? Name { get; init; }
+    public bool Background { get; init; }
+    public bool Json { get; init; }
 
     public static ulong ParseMemory(string text) => ByteSize.TryParse(text, out ulong bytes)
         ? bytes
@@ -36,8 +39,10 @@ internal sealed record RunOptions
         _ => throw new InvalidInputException($"unknown engine '{text}'; known are auto, software"),
     };
 
-    public static SerialTarget ParseSerial(string text) => text switch
+    public static SerialTarget ParseSerial(string? text, bool background) => text switch
     {
+        null => background ? SerialTarget.None : SerialTarget.Stdio,
+        "stdio" when background => throw new InvalidInputException("a machine in the background has no terminal; leave out --serial stdio, and look in with viv console"),
         "stdio" => SerialTarget.Stdio,
         "none" => SerialTarget.None,
         _ when text.StartsWith(FilePrefix, StringComparison.Ordinal) && text.Length > FilePrefix.Length => new SerialTarget(SerialKind.File, text[FilePrefix.Length..]),

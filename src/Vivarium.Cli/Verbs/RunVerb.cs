@@ -3,7 +3,7 @@ using Vivarium.Cli.Guests;
 
 namespace Vivarium.Cli.Verbs;
 
-/// <summary><c>viv run</c>: one machine in the foreground.</summary>
+/// <summary><c>viv run</c>: one machine, in the foreground or in the background.</summary>
 internal static class RunVerb
 {
     public static Command Build()
@@ -19,14 +19,17 @@ internal static class RunVerb
         var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G", "512M");
         var cpu = Text("--cpu", "MODEL", "Processor that the guest sees: " + string.Join(", ", Engine.CpuModel.Names), Engine.CpuModel.Names[0]);
         var engine = Text("--engine", "NAME", "What executes the guest: auto, software", "auto");
-        var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio, file:PATH, none", "stdio");
+        var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none");
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
         var timeout = Text("--timeout", "TIME", "End after this time, for example 60s, 5m, 1500ms");
         var stats = new Option<bool>("--stats") { Description = "Print counters to stderr at the end" };
+        var name = Text("--name", "NAME", "What to call the machine in viv ps, stop, console, ssh (made up otherwise)");
+        var background = new Option<bool>("--detach", "-d") { Description = "Run in the background: print the machine's name once it has started" };
+        var json = new Option<bool>("--json") { Description = "With -d: print all about the machine as JSON" };
 
-        var command = new Command("run", "Run a machine in the foreground, its serial console on this terminal.")
+        var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, memory, cpu, engine, serial, noReboot, timeout, stats,
+            guest, kernel, initrd, append, memory, cpu, engine, serial, noReboot, timeout, stats, name, background, json,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
@@ -37,10 +40,13 @@ internal static class RunVerb
             Memory = RunOptions.ParseMemory(parsed.GetValue(memory)!),
             Cpu = RunOptions.ParseCpu(parsed.GetValue(cpu)!),
             Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
-            Serial = RunOptions.ParseSerial(parsed.GetValue(serial)!),
+            Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background)),
             NoReboot = parsed.GetValue(noReboot),
             Timeout = parsed.GetValue(timeout) is { } time ? RunOptions.ParseTimeout(time) : null,
             Statistics = parsed.GetValue(stats),
+            Name = parsed.GetValue(name),
+            Background = parsed.GetValue(background),
+            Json = parsed.GetValue(json),
         }));
         return command;
     }

@@ -32,7 +32,8 @@ internal sealed class Pc : IDisposable
             new Hpet(Clock, Interrupts, irq0, irq8).Map(Mmio);
         }
 
-        new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) }.Map(Ports);
+        PowerManagement = new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) };
+        PowerManagement.Map(Ports);
         new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
         new SystemControlPort { ResetRequested = Reset }.Map(Ports);
         new PciHost(new ResetControl { ResetRequested = Reset }).Map(Ports);
@@ -53,6 +54,8 @@ internal sealed class Pc : IDisposable
     public InterruptRouter Interrupts { get; }
 
     public LocalApic LocalApic { get; }
+
+    public AcpiPm PowerManagement { get; }
 
     public PortBus Ports { get; } = new();
 

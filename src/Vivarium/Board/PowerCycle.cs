@@ -40,6 +40,8 @@ internal sealed class PowerCycle : IDisposable
     /// <summary>Ends the cycle from any thread.</summary>
     public void End(CycleEnd end) => _thread.End(end);
 
+    public void PressPowerButton() => _pc.PowerManagement.PressPowerButton();
+
     public MachineStatistics Statistics(int resets) => new(_engine.Name, resets, _vcpu.Statistics, _pc.Ports, _pc.Mmio);
 
     public void Dispose()
