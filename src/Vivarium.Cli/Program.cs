@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
 using System.Runtime.InteropServices;
+using Vivarium.Cli.Guests;
 using Vivarium.Cli.Verbs;
 
 namespace Vivarium.Cli;
@@ -30,6 +31,10 @@ internal static class Program
         catch (InvalidInputException e)
         {
             return Complain(e.Message, ExitStatus.Usage);
+        }
+        catch (InterruptedException e)
+        {
+            return Complain(e.Message, ExitStatus.Signalled + e.Number);
         }
         catch (VivariumException e)
         {

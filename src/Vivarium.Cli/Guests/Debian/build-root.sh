@@ -13,6 +13,7 @@
 #
 # A line "@phase TEXT" on stdout begins a phase. All else that it says is a log.
 set -eu
+exec 2>&1
 tree=$WORK/tree
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive TMPDIR=/tmp
 # The packages would make each initrd twice; it is made once, when all is configured.
@@ -69,7 +70,7 @@ set -- --mode=root --variant=minbase --verbose \
     --customize-hook="$configure" \
     "$SUITE" "$tree"
 if [ -e "$WORK/sources.list" ]; then set -- "$@" "$WORK/sources.list"; fi
-mmdebstrap "$@" 2>&1
+mmdebstrap "$@"
 
 echo "@phase making the disk"
 # Options that were for the build alone.
