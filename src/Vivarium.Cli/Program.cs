@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
 using System.Runtime.InteropServices;
+using Vivarium.Cli.Guests;
 using Vivarium.Cli.Verbs;
 
 namespace Vivarium.Cli;
@@ -31,6 +32,10 @@ internal static class Program
         {
             return Complain(e.Message, ExitStatus.Usage);
         }
+        catch (InterruptedException e)
+        {
+            return Complain(e.Message, ExitStatus.Signalled + e.Number);
+        }
         catch (VivariumException e)
         {
             return Complain(e.Message, ExitStatus.Failure);
@@ -56,6 +61,7 @@ internal static class Program
             StopVerb.Build(),
             KillVerb.Build(),
             ConsoleVerb.Build(),
+            SshVerb.Build(),
             DoctorVerb.Build(),
             GuestVerb.Build(),
         };

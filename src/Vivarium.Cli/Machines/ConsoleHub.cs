@@ -3,7 +3,8 @@ namespace Vivarium.Cli.Machines;
 /// <summary>
 /// What a guest writes to its console, for everybody who looks: the stream that viv run was given, which gets every byte and may
 /// hold the guest up, and any number of viewers, who never do. The last bytes are kept in a ring; a viewer is a position in it,
-/// starts with all that is kept, and one that falls behind by more than the ring loses what was overwritten.
+/// starts with all that is kept, and one that falls behind by more than the ring loses what was overwritten. Questions to the
+/// terminal are the primary's alone to answer.
 /// </summary>
 /// <param name="primary">Gets every byte; null if nobody does. Dropped when it fails; the caller keeps ownership.</param>
 /// <param name="size">How many bytes are kept.</param>
@@ -14,6 +15,8 @@ internal sealed class ConsoleHub(Stream? primary, int size = ConsoleHub.DefaultS
     private readonly Lock _lock = new();
     private readonly byte[] _ring = new byte[size];
     private readonly List<ConsoleViewer> _viewers = [];
+    private readonly TerminalQueryFilter _filter = new();
+    private byte[] _filtered = [];
     private Stream? _primary = primary;
     private long _end;
     private bool _completed;
@@ -103,8 +106,14 @@ internal sealed class ConsoleHub(Stream? primary, int size = ConsoleHub.DefaultS
         }
     }
 
-    private void Append(ReadOnlySpan<byte> bytes)
+    private void Append(ReadOnlySpan<byte> written)
     {
+        if (_filtered.Length < written.Length + TerminalQueryFilter.LongestQuery)
+        {
+            _filtered = new byte[written.Length + TerminalQueryFilter.LongestQuery];
+        }
+
+        ReadOnlySpan<byte> bytes = _filtered.AsSpan(0, _filter.Filter(written, _filtered));
         if (bytes.Length > _ring.Length)
         {
             _end += bytes.Length - _ring.Length;

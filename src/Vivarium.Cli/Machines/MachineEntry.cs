@@ -10,6 +10,7 @@ internal sealed record MachineEntry(string Name, string Folder, MachineRecord? R
     public const string RecordFile = "machine.json";
     public const string SocketFile = "control.sock";
     public const string LogFile = "viv.log";
+    public const string KeyFile = "ssh_key";
     public const string KnownHostsFile = "known_hosts";
 
     public string Socket => Path.Combine(Folder, SocketFile);

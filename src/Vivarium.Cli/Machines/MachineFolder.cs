@@ -38,6 +38,15 @@ internal sealed class MachineFolder : IDisposable
         _keep = record.Ended is not null;
     }
 
+    /// <summary>A copy of a private key for as long as the machine lives: the original may be made again meanwhile.</summary>
+    public string KeepKey(string keyFile)
+    {
+        string copy = Path.Combine(FullPath, MachineEntry.KeyFile);
+        File.Copy(keyFile, copy, overwrite: true);
+        File.SetUnixFileMode(copy, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        return copy;
+    }
+
     /// <summary>The record in a machine's folder; null if there is none (yet), or none that can be read.</summary>
     public static MachineRecord? Read(string folder)
     {

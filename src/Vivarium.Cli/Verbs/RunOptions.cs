@@ -12,7 +12,10 @@ internal sealed record RunOptions
     public string? Kernel { get; init; }
     public string? Initrd { get; init; }
     public string? Append { get; init; }
-    public required ulong Memory { get; init; }
+
+    /// <summary>Bytes; null leaves it to the guest.</summary>
+    public ulong? Memory { get; init; }
+
     public required string Cpu { get; init; }
     public required EngineKind Engine { get; init; }
     public required SerialTarget Serial { get; init; }
@@ -22,6 +25,19 @@ internal sealed record RunOptions
     public string? Name { get; init; }
     public bool Background { get; init; }
     public bool Json { get; init; }
+    public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
+
+    /// <summary>All disks get throw-away overlays.</summary>
+    public bool Ephemeral { get; init; }
+
+    /// <summary>The named guest keeps what it writes to its disk.</summary>
+    public bool Persist { get; init; }
+
+    /// <summary>The named guest's files are made again.</summary>
+    public bool Rebuild { get; init; }
+
+    public NetworkOptions Network { get; init; } = new(null, []);
+    public VirtioSpec Virtio { get; init; } = new();
 
     public static ulong ParseMemory(string text) => ByteSize.TryParse(text, out ulong bytes)
         ? bytes

@@ -29,7 +29,7 @@ internal sealed class RunSession
             Stage = MachineStage.Starting,
             Guest = options.Guest ?? Path.GetFullPath(options.Kernel!),
             Started = DateTimeOffset.UtcNow,
-            Memory = options.Memory,
+            Memory = spec.Memory,
             Cpus = 1,
             Background = options.Background,
             Log = background is null ? null : folder.Log,
@@ -39,29 +39,19 @@ internal sealed class RunSession
     public static int Run(RunOptions options)
     {
         CheckWhatToRun(options);
-        var spec = new MachineSpec
-        {
-            Kernel = options.Kernel ?? "",
-            Initrd = options.Initrd,
-            CommandLine = options.Append ?? "",
-            Memory = options.Memory,
-            Cpu = options.Cpu,
-            Engine = options.Engine,
-            OnReboot = options.NoReboot ? RebootPolicy.End : RebootPolicy.Restart,
-            Timeout = options.Timeout,
-        };
         // A slip in the options must not wait for a download.
-        spec.Validate();
+        MachineSpec draft = MachinePlan.Draft(options);
         BackgroundChild? background = BackgroundChild.Take();
         if (options.Background && background is null)
         {
             // Here, where the terminal shows the progress; the child finds everything at hand.
-            _ = Obtain(options);
+            CheckName(options.Name);
+            _ = Obtain(options, options.Rebuild);
             return BackgroundRun.Start(options);
         }
 
         using MachineFolder folder = MachineRegistry.Open().Claim(options.Name);
-        return new RunSession(options, spec, folder, background).RunAsync().GetAwaiter().GetResult();
+        return new RunSession(options, draft, folder, background).RunAsync().GetAwaiter().GetResult();
     }
 
     private static void CheckWhatToRun(RunOptions options)
@@ -86,10 +76,44 @@ internal sealed class RunSession
         {
             throw new InvalidInputException($"'{options.Guest}' brings its own initrd; --initrd goes with --kernel");
         }
+
+        if (options.Guest is null && (options.Persist || options.Rebuild))
+        {
+            throw new InvalidInputException($"{(options.Persist ? "--persist" : "--rebuild")} goes with a guest that viv knows by name, for example viv run debian");
+        }
+
+        if (options.Persist && options.Ephemeral)
+        {
+            throw new InvalidInputException("--persist keeps what the guest writes and --ephemeral throws it away; leave out one of them");
+        }
+
+        if (options.Persist)
+        {
+            PersistentGuest.Check(GuestCatalog.Find(options.Guest!));
+        }
     }
 
-    private static BootSet? Obtain(RunOptions options) =>
-        options.Guest is null ? null : GuestCatalog.Find(options.Guest).Obtain(GuestCache.Default);
+    private static void CheckName(string? name)
+    {
+        MachineRegistry registry = MachineRegistry.Open();
+        if (name is not null)
+        {
+            registry.Claim(name).Dispose();
+        }
+    }
+
+    private static BootSet? Obtain(RunOptions options, bool rebuild)
+    {
+        if (options.Guest is null)
+        {
+            return null;
+        }
+
+        IGuest guest = GuestCatalog.Find(options.Guest);
+        return options.Persist
+            ? PersistentGuest.Obtain(guest, options.Name ?? guest.Name, rebuild)
+            : guest.Obtain(GuestCache.Default, rebuild);
+    }
 
     private Stream? OpenSerial()
     {
@@ -111,22 +135,29 @@ internal sealed class RunSession
     private async Task<int> RunAsync()
     {
         _folder.Write(_record);
-        if (Obtain(_options) is { } boot)
-        {
-            _spec = _spec with { Kernel = boot.Kernel, Initrd = boot.Initrd, CommandLine = $"{boot.CommandLine} {_spec.CommandLine}".TrimEnd() };
-        }
-
+        BootSet? boot = Obtain(_options, _options.Rebuild && _background is null);
+        MachinePlan plan = MachinePlan.Complete(_spec, _options, boot, _folder);
+        _spec = plan.Spec;
         await using VirtualMachine machine = VirtualMachine.Create(_spec);
         await using Stream? output = OpenSerial();
         await using var console = new ConsoleHub(output);
         machine.Console.Output = console;
-        _record = _record with { Stage = MachineStage.Running, Started = DateTimeOffset.UtcNow };
+        _record = _record with
+        {
+            Stage = MachineStage.Running,
+            Started = DateTimeOffset.UtcNow,
+            Memory = _spec.Memory,
+            Disks = plan.Disks,
+            Networks = plan.Networks,
+            Forwards = plan.Forwards,
+            Ssh = plan.Ssh,
+        };
         var running = new RunningMachine(machine, console, _record);
         await using var control = new ControlServer(_folder.Socket, running);
+        SayHowToLogIn(boot);
         try
         {
-            int status = await RunOnTerminalAsync(machine, console, running).ConfigureAwait(false);
-            return status;
+            return await RunOnTerminalAsync(machine, console, running).ConfigureAwait(false);
         }
         catch (Exception e) when (_background is not null)
         {
@@ -188,6 +219,15 @@ internal sealed class RunSession
         RememberEnd(end);
         running.End(end);
         return end.Status;
+    }
+
+    private void SayHowToLogIn(BootSet? boot)
+    {
+        foreach (IGrouping<string, GuestLogin> logins in (boot?.Logins ?? []).GroupBy(login => login.Password))
+        {
+            string ssh = _record.Ssh is null ? "" : $"; viv ssh {_folder.Name} needs none";
+            Notices.Say($"log in as {string.Join(" or ", logins.Select(login => login.User))}, password {logins.Key}{ssh}");
+        }
     }
 
     /// <summary>Nobody watched a background machine; how it failed is kept for viv ps -a.</summary>
