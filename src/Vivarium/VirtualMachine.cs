@@ -26,6 +26,8 @@ public sealed class VirtualMachine : IAsyncDisposable
     private readonly PlatformLayout _layout;
     private readonly BootPlan _plan;
     private readonly CpuModel _model;
+    private readonly MachineParts _parts;
+    private readonly Warnings _warnings = new();
     private readonly TaskCompletionSource<MachineExit> _exit = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly GuestOutput _debugOutput = new("debug output");
     private readonly Lock _lock = new();
@@ -37,11 +39,20 @@ public sealed class VirtualMachine : IAsyncDisposable
 
     private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model)
     {
+        _parts = MachineParts.Open(spec, _warnings.Say);
         _spec = spec;
         _layout = layout;
         _plan = plan;
         _model = model;
-        _cycle = new PowerCycle(spec, layout, plan, model, Console, WriteDebugByte);
+        try
+        {
+            _cycle = StartCycle();
+        }
+        catch
+        {
+            _parts.Dispose();
+            throw;
+        }
     }
 
     /// <summary>The guest's first serial line.</summary>
@@ -52,6 +63,16 @@ public sealed class VirtualMachine : IAsyncDisposable
     {
         get => _debugOutput.Target;
         set => _debugOutput.Target = value;
+    }
+
+    /// <summary>
+    /// Receives a sentence when something goes wrong and the machine goes on: a disk that the host cannot write, a driver
+    /// that breaks the rules. Called on any thread; each sentence once. Set before <see cref="Start"/>.
+    /// </summary>
+    public Action<string>? Warned
+    {
+        get => _warnings.Target;
+        set => _warnings.Target = value;
     }
 
     /// <summary>Counters of the present (or last) power cycle.</summary>
@@ -165,6 +186,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         }
 
         _cycle?.Dispose();
+        _parts.Dispose();
         Console.Close();
         _debugOutput.Close(s_outputPatience);
         _plan.Initrd?.Dispose();
@@ -212,7 +234,7 @@ public sealed class VirtualMachine : IAsyncDisposable
                     return _asked;
                 }
 
-                _cycle = new PowerCycle(_spec, _layout, _plan, _model, Console, WriteDebugByte);
+                _cycle = StartCycle();
             }
         }
     }
@@ -229,6 +251,8 @@ public sealed class VirtualMachine : IAsyncDisposable
         // A vCPU that waits for a reader of its output is let go.
         Console.ReleaseWriters();
     }
+
+    private PowerCycle StartCycle() => new(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte);
 
     private void WriteDebugByte(byte value) => _debugOutput.Write([value]);
 }

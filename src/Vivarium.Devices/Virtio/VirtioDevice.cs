@@ -20,6 +20,7 @@ public abstract class VirtioDevice : IDisposable
     private VirtioStatus _status;
     private ulong _driverFeatures;
     private byte _configGeneration;
+    private bool _memoryAccess = true;
 
     /// <param name="type">What the driver looks for.</param>
     /// <param name="features">The device's own feature bits; those of rings and transports are added.</param>
@@ -67,7 +68,8 @@ public abstract class VirtioDevice : IDisposable
     internal int ConfigSize => _config.Length;
 
     /// <summary>The driver is ready and nothing is broken: queues may be used.</summary>
-    internal bool IsRunning => (_status & (VirtioStatus.DriverOk | VirtioStatus.DeviceNeedsReset)) == VirtioStatus.DriverOk;
+    internal bool IsRunning =>
+        (_status & (VirtioStatus.DriverOk | VirtioStatus.DeviceNeedsReset)) == VirtioStatus.DriverOk && _memoryAccess;
 
     /// <summary>The device configuration space as the driver reads it. Change it with the lock held; <see cref="ConfigChanged"/> tells the driver.</summary>
     protected Span<byte> Config => _config;
@@ -155,6 +157,20 @@ public abstract class VirtioDevice : IDisposable
                 // No feature of ours is there: FEATURES_OK must fail.
                 _driverFeatures |= UnofferedFeature;
         }
+    }
+
+    /// <summary>
+    /// The bus lets the device access memory, or does no more (PCI bus mastering). What has been made available
+    /// meanwhile is served afterwards.
+    /// </summary>
+    internal void SetMemoryAccess(bool allowed)
+    {
+        lock (Lock)
+            _memoryAccess = allowed;
+        if (!allowed)
+            return;
+        for (var i = 0; i < _queues.Length; i++)
+            Notify(i);
     }
 
     internal uint ReadConfig(int offset, int size)
@@ -254,6 +270,47 @@ public abstract class VirtioDevice : IDisposable
         queue.Signal();
         if (budget == 0 && queue.EnableNotifications())
             ThreadPool.UnsafeQueueUserWorkItem(static work => work.Device.Notify(work.Queue), (Device: this, Queue: queue.Index), preferLocal: false);
+    }
+
+    /// <summary>
+    /// The state of device and queues. vCPUs have stopped; buffers in flight come back first, for they are in no record.
+    /// </summary>
+    protected VirtioDeviceState SaveCommon()
+    {
+        Quiesce();
+        lock (Lock)
+        {
+            return new()
+            {
+                Status = (byte)_status,
+                DriverFeatures = _driverFeatures,
+                ConfigGeneration = _configGeneration,
+                Queues = [.. _queues.Select(queue => queue.Save())],
+            };
+        }
+    }
+
+    /// <exception cref="InvalidDataException">The state is not one of this device, or its rings are not in this memory.</exception>
+    protected void RestoreCommon(VirtioDeviceState state)
+    {
+        Reset();
+        lock (Lock)
+        {
+            const VirtioStatus known = VirtioStatus.Acknowledge | VirtioStatus.Driver | VirtioStatus.DriverOk
+                | VirtioStatus.FeaturesOk | VirtioStatus.DeviceNeedsReset | VirtioStatus.Failed;
+            var status = (VirtioStatus)state.Status;
+            var agreed = (status & VirtioStatus.FeaturesOk) != 0;
+            StateFormat.Require(state.Queues?.Length == _queues.Length && (status & ~known) == 0
+                && (!agreed || (state.DriverFeatures & ~OfferedFeatures) == 0), $"virtio {Type} device");
+            _driverFeatures = state.DriverFeatures;
+            Features = agreed ? _driverFeatures : 0;
+            _configGeneration = state.ConfigGeneration;
+            for (var i = 0; i < _queues.Length; i++)
+                StateFormat.Require(_queues[i].TryRestore(state.Queues![i]), $"virtio {Type} device");
+            _status = status;
+            if (agreed)
+                OnFeatures();
+        }
     }
 
     /// <summary>The driver has notified a queue. Without any lock; possibly on several threads at once, also for one queue.</summary>

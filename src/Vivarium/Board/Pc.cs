@@ -1,4 +1,5 @@
 using Vivarium.Devices;
+using Vivarium.Disks;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Memory;
@@ -11,7 +12,9 @@ namespace Vivarium.Board;
 /// </summary>
 internal sealed class Pc : IDisposable
 {
-    public Pc(PlatformLayout layout, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
+    private readonly List<VirtioDevice> _virtio = [];
+
+    public Pc(PlatformLayout layout, MachineParts parts, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
     {
         Memory = CreateMemory(layout);
         Clock = new MachineClock();
@@ -36,7 +39,8 @@ internal sealed class Pc : IDisposable
         PowerManagement.Map(Ports);
         new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
         new SystemControlPort { ResetRequested = Reset }.Map(Ports);
-        new PciHost(new ResetControl { ResetRequested = Reset }).Map(Ports);
+        var pciHost = new PciHost(new ResetControl { ResetRequested = Reset });
+        pciHost.Map(Ports);
         new DebugConsole(debugOutput).Map(Ports);
         new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
         new PostCode().Map(Ports);
@@ -44,6 +48,7 @@ internal sealed class Pc : IDisposable
         var com1 = new Uart16550(Interrupts.CreateIsaLine(Uart16550.Com1Irq), console.Backend);
         com1.Map(Ports, Uart16550.Com1, "COM1");
         console.Attach(com1);
+        PlugIn(parts, new VirtioSlots(parts.Virtio, new PciBus(pciHost, Mmio, Ports, Interrupts)));
         LocalApic.EnterVirtualWireMode();
     }
 
@@ -64,7 +69,30 @@ internal sealed class Pc : IDisposable
     /// <summary>What the processor sees of all this.</summary>
     public IVcpuBus Bus { get; }
 
-    public void Dispose() => Memory.Dispose();
+    public void Dispose()
+    {
+        // Afterwards no device touches guest memory any more.
+        foreach (VirtioDevice device in _virtio)
+        {
+            device.Dispose();
+        }
+
+        Memory.Dispose();
+    }
+
+    private void PlugIn(MachineParts parts, VirtioSlots slots)
+    {
+        foreach (MachineDisk disk in parts.Disks)
+        {
+            var block = new VirtioBlock(Memory, disk.Backend, disk.Serial)
+            {
+                Failed = problem => parts.Warn($"disk '{disk.Spec.Path}': {problem}"),
+                Broken = problem => parts.Warn($"disk '{disk.Spec.Path}': the guest's driver broke the rules and must reset it: {problem}"),
+            };
+            slots.Attach(block, "virtio-blk");
+            _virtio.Add(block);
+        }
+    }
 
     private static GuestMemory CreateMemory(PlatformLayout layout)
     {

@@ -18,6 +18,8 @@ internal sealed class MachineDisk : IDisposable
 
     public DiskBackend Backend { get; }
 
+    public string Serial => Spec.Serial ?? "";
+
     /// <exception cref="InvalidInputException">The image cannot be used; the message says why.</exception>
     public static MachineDisk Open(DiskSpec spec)
     {
