@@ -4,6 +4,7 @@ using Vivarium.Devices;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Firmware.Boot;
+using Vivarium.Network;
 using Vivarium.Serial;
 
 namespace Vivarium;
@@ -40,6 +41,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model)
     {
         _parts = MachineParts.Open(spec, _warnings.Say);
+        layout = layout with { VirtioMmioCount = spec.Virtio.Transport == VirtioTransport.Mmio ? _parts.VirtioDevices : 0 };
         _spec = spec;
         _layout = layout;
         _plan = plan;
@@ -166,6 +168,21 @@ public sealed class VirtualMachine : IAsyncDisposable
             }
         }
     }
+
+    /// <summary>
+    /// Opens a port of the host that leads to the guest, through the machine's first user network. Host port 0 takes any
+    /// free one; the answer says which. It stays open until the machine is disposed of.
+    /// </summary>
+    /// <exception cref="InvalidInputException">There is no user network, or the port cannot be had; the message says why.</exception>
+    public PortForward ForwardPort(PortForward forward)
+    {
+        ArgumentNullException.ThrowIfNull(forward);
+        return (_parts.Networks.FirstOrDefault(network => network.Spec.Network is NetworkOption.User)
+            ?? throw new InvalidInputException("this machine has no user network to forward ports to")).AddForward(forward);
+    }
+
+    /// <summary>What the machine's lists of allowed destinations have let out and refused, one for each card that has such a list.</summary>
+    public IReadOnlyList<EgressCounters> Egress => [.. _parts.Networks.Select(network => network.Egress).OfType<EgressCounters>()];
 
     public async ValueTask DisposeAsync()
     {

@@ -1,4 +1,5 @@
 using Vivarium.Disks;
+using Vivarium.Networks;
 
 namespace Vivarium.Board;
 
@@ -6,6 +7,7 @@ namespace Vivarium.Board;
 internal sealed class MachineParts : IDisposable
 {
     private readonly List<MachineDisk> _disks = [];
+    private readonly List<MachineNetwork> _networks = [];
 
     private MachineParts(VirtioSpec virtio, Action<string> warn)
     {
@@ -16,6 +18,11 @@ internal sealed class MachineParts : IDisposable
     public VirtioSpec Virtio { get; }
 
     public IReadOnlyList<MachineDisk> Disks => _disks;
+
+    public IReadOnlyList<MachineNetwork> Networks => _networks;
+
+    /// <summary>How many virtio devices the board will have.</summary>
+    public int VirtioDevices => _disks.Count + _networks.Count;
 
     /// <summary>Takes a sentence for the user about something that went wrong while the machine goes on.</summary>
     public Action<string> Warn { get; }
@@ -31,6 +38,14 @@ internal sealed class MachineParts : IDisposable
                 parts._disks.Add(MachineDisk.Open(disk));
             }
 
+            foreach (NetworkSpec network in spec.Networks)
+            {
+                if (MachineNetwork.Open(network, parts._networks.Count) is { } opened)
+                {
+                    parts._networks.Add(opened);
+                }
+            }
+
             return parts;
         }
         catch
@@ -42,6 +57,11 @@ internal sealed class MachineParts : IDisposable
 
     public void Dispose()
     {
+        foreach (MachineNetwork network in _networks)
+        {
+            network.Dispose();
+        }
+
         foreach (MachineDisk disk in _disks)
         {
             disk.Dispose();

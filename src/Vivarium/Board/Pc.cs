@@ -1,5 +1,6 @@
 using Vivarium.Devices;
 using Vivarium.Disks;
+using Vivarium.Networks;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Memory;
@@ -48,7 +49,7 @@ internal sealed class Pc : IDisposable
         var com1 = new Uart16550(Interrupts.CreateIsaLine(Uart16550.Com1Irq), console.Backend);
         com1.Map(Ports, Uart16550.Com1, "COM1");
         console.Attach(com1);
-        PlugIn(parts, new VirtioSlots(parts.Virtio, new PciBus(pciHost, Mmio, Ports, Interrupts)));
+        PlugIn(parts, new VirtioSlots(parts.Virtio, new PciBus(pciHost, Mmio, Ports, Interrupts), Mmio, Interrupts));
         LocalApic.EnterVirtualWireMode();
     }
 
@@ -82,15 +83,24 @@ internal sealed class Pc : IDisposable
 
     private void PlugIn(MachineParts parts, VirtioSlots slots)
     {
+        void Attach(VirtioDevice device, string name, string what)
+        {
+            device.Broken = problem => parts.Warn($"{what}: the guest's driver broke the rules and has to reset the device: {problem}");
+            slots.Attach(device, name);
+            _virtio.Add(device);
+        }
+
         foreach (MachineDisk disk in parts.Disks)
         {
-            var block = new VirtioBlock(Memory, disk.Backend, disk.Serial)
-            {
-                Failed = problem => parts.Warn($"disk '{disk.Spec.Path}': {problem}"),
-                Broken = problem => parts.Warn($"disk '{disk.Spec.Path}': the guest's driver broke the rules and must reset it: {problem}"),
-            };
-            slots.Attach(block, "virtio-blk");
-            _virtio.Add(block);
+            string what = $"disk '{disk.Spec.Path}'";
+            Attach(new VirtioBlock(Memory, disk.Backend, disk.Serial) { Failed = problem => parts.Warn($"{what}: {problem}") }, "virtio-blk", what);
+        }
+
+        Span<byte> mac = stackalloc byte[VirtioNet.MacLength];
+        foreach (MachineNetwork network in parts.Networks)
+        {
+            network.Mac.CopyTo(mac);
+            Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}");
         }
     }
 
