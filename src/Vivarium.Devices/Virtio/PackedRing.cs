@@ -53,6 +53,8 @@ internal sealed unsafe class PackedRing : VirtqueueRing
 
     /// <summary>Places used since the driver was last asked whether it wants to be told.</summary>
     private int _unsignalled;
+    private byte* _unpublished;
+    private ushort _unpublishedFlags;
 
     public PackedRing(GuestMemory memory, byte* descriptors, byte* driverEvent, byte* deviceEvent, int size, int maxChain, ulong features)
     {
@@ -95,16 +97,28 @@ internal sealed unsafe class PackedRing : VirtqueueRing
         InFlight--;
     }
 
-    public override void Push(VirtqueueChain chain, uint written)
+    public override void Push(VirtqueueChain chain, uint written, bool publish)
     {
         var descriptor = _descriptors + (nint)_nextUsed * DescriptorSize;
         *(uint*)(descriptor + LengthField) = written;
         *(ushort*)(descriptor + IdField) = chain.Id;
         var flags = (ushort)((_usedWrap ? Available | Used : 0) | (written != 0 ? Write : 0));
 
-        // Release: whoever sees the flags sees the rest.
-        Volatile.Write(ref *(ushort*)(descriptor + FlagsField), flags);
-        _memory.NoteWritten(descriptor, DescriptorSize);
+        // The driver looks at the descriptors in order: as long as it does not see the first, it sees none behind it.
+        if (!publish && _unpublished == null)
+        {
+            _unpublished = descriptor;
+            _unpublishedFlags = flags;
+        }
+        else
+        {
+            WriteFlags(descriptor, flags);
+        }
+        if (publish && _unpublished != null)
+        {
+            WriteFlags(_unpublished, _unpublishedFlags);
+            _unpublished = null;
+        }
         Advance(ref _nextUsed, ref _usedWrap, chain.RingDescriptors);
         _unsignalled += chain.RingDescriptors;
         _descriptorsInFlight -= chain.RingDescriptors;
@@ -172,6 +186,13 @@ internal sealed unsafe class PackedRing : VirtqueueRing
     {
         var flags = Volatile.Read(ref *(ushort*)(_descriptors + (nint)_nextAvailable * DescriptorSize + FlagsField));
         return (flags & Available) != 0 == _availableWrap && (flags & Used) != 0 != _availableWrap;
+    }
+
+    /// <summary>Release: whoever sees the flags sees the rest.</summary>
+    private void WriteFlags(byte* descriptor, ushort flags)
+    {
+        Volatile.Write(ref *(ushort*)(descriptor + FlagsField), flags);
+        _memory.NoteWritten(descriptor, DescriptorSize);
     }
 
     private void Advance(ref int position, ref bool wrap, int places)

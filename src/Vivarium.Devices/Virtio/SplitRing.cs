@@ -84,17 +84,19 @@ internal sealed unsafe class SplitRing : VirtqueueRing
         InFlight--;
     }
 
-    public override void Push(VirtqueueChain chain, uint written)
+    public override void Push(VirtqueueChain chain, uint written, bool publish)
     {
         var element = _used + RingOffset + (_nextUsed & (_size - 1)) * UsedElementSize;
         *(uint*)element = chain.Id;
         *(uint*)(element + sizeof(uint)) = written;
         _nextUsed++;
         InFlight--;
-
-        // Release: whoever sees the index sees the element and the buffer.
-        Volatile.Write(ref *UsedIndex, _nextUsed);
         _memory.NoteWritten(element, UsedElementSize);
+        if (!publish)
+            return;
+
+        // Release: whoever sees the index sees the elements and the buffers.
+        Volatile.Write(ref *UsedIndex, _nextUsed);
         _memory.NoteWritten((byte*)UsedIndex, sizeof(ushort));
     }
 

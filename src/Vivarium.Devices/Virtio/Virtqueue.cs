@@ -101,8 +101,26 @@ public sealed unsafe class Virtqueue
         lock (_device.Lock)
         {
             if (IsUsable)
-                _ring!.Push(chain, written);
+                _ring!.Push(chain, written, publish: true);
             Recycle(chain);
+        }
+    }
+
+    /// <summary>
+    /// Gives several buffers back at once: the driver sees all of them or none, in the order in which they were taken.
+    /// </summary>
+    public void Push(ReadOnlySpan<VirtqueueChain> chains, ReadOnlySpan<uint> written)
+    {
+        for (var i = 0; i < chains.Length; i++)
+            NoteWritten(chains[i], written[i]);
+        lock (_device.Lock)
+        {
+            for (var i = 0; i < chains.Length; i++)
+            {
+                if (IsUsable)
+                    _ring!.Push(chains[i], written[i], publish: i == chains.Length - 1);
+                Recycle(chains[i]);
+            }
         }
     }
 

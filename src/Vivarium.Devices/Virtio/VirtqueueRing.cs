@@ -39,8 +39,11 @@ internal abstract unsafe class VirtqueueRing
     /// <summary>Makes the next <see cref="TryPop"/> give the buffer that was taken last.</summary>
     public abstract void Unpop(VirtqueueChain chain);
 
-    /// <summary>Gives a buffer back to the driver.</summary>
-    public abstract void Push(VirtqueueChain chain, uint written);
+    /// <summary>
+    /// Gives a buffer back to the driver; unless <paramref name="publish"/>, the driver sees it only together with the next
+    /// one that is published.
+    /// </summary>
+    public abstract void Push(VirtqueueChain chain, uint written, bool publish);
 
     /// <summary>Asks the driver not to notify: buffers are being looked for anyway. Advice only.</summary>
     public abstract void DisableNotifications();
