@@ -57,6 +57,11 @@ internal static class Program
         var root = new RootCommand("Vivarium runs complete virtual machines, on any host, without hardware support.")
         {
             RunVerb.Build(),
+            PsVerb.Build(),
+            StopVerb.Build(),
+            KillVerb.Build(),
+            ConsoleVerb.Build(),
+            SshVerb.Build(),
             DoctorVerb.Build(),
             GuestVerb.Build(),
         };
