@@ -34,7 +34,8 @@ internal struct NativeSegment
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeTlb
 {
-    public const int Entries = 256;
+    public const int IndexBits = 10;
+    public const int Entries = 1 << IndexBits;
 
     public fixed ulong ReadTag[Entries];
     public fixed ulong WriteTag[Entries];
@@ -47,7 +48,7 @@ internal unsafe struct NativeTlb
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeJumpCache
 {
-    public const int Entries = 4096;
+    public const int Entries = 32768;
 
     /// <summary>Functions begin at multiples of 16, so the lowest bits alone would crowd few entries.</summary>
     public static int IndexOf(ulong rip) => (int)(rip ^ (rip >> IndexShift)) & (Entries - 1);
