@@ -82,6 +82,9 @@ internal unsafe struct NativeState
     /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation).</summary>
     public ulong ExitRequest;
 
+    /// <summary>Not zero: the bus may have an interrupt to deliver, as soon as IF is set.</summary>
+    public ulong InterruptRequested;
+
     /// <summary>Zero: x87 and vector state are in the host's registers; not zero (always so while C# runs): in <see cref="Xsave"/>.</summary>
     public ulong ExtendedInMemory;
 
@@ -93,6 +96,9 @@ internal unsafe struct NativeState
 
     /// <summary>Added to the host TSC to make the guest's.</summary>
     public ulong TscOffset;
+
+    /// <summary>IA32_KERNEL_GS_BASE: what SWAPGS exchanges with the base of GS.</summary>
+    public ulong KernelGsBase;
 
     /// <summary>Guest RAX while translated code holds the flags in AX.</summary>
     public ulong SavedRax;

@@ -10,6 +10,7 @@ internal sealed unsafe partial class Translator
     private const int SegmentCs = 1;
     private const int SegmentSs = OperandSegment.Ss;
     private const int SegmentFs = OperandSegment.Fs;
+    private const int SegmentGs = OperandSegment.Gs;
 
     private int SegmentOf(in Instruction instruction) => OperandSegment.Of(instruction, CodeBits == 64);
 
