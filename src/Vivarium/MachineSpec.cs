@@ -12,6 +12,11 @@ public sealed record MachineSpec
     /// <summary>Thirty days: beyond it a time limit is a slip of the pen.</summary>
     public const double LongestTimeoutSeconds = 30 * 86400.0;
 
+    /// <summary>What one PCI bus has room for besides the other devices.</summary>
+    public const int MostDisks = 16;
+
+    public const int MostNetworks = 4;
+
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 
     /// <summary>Kernel file: bzImage, or ELF vmlinux with a PVH note.</summary>
@@ -27,6 +32,14 @@ public sealed record MachineSpec
 
     /// <summary>One of <see cref="Engine.CpuModel.Names"/>.</summary>
     public string Cpu { get; init; } = CpuModel.Names[0];
+
+    /// <summary>Disks in the order in which the guest finds them (vda, vdb, ...).</summary>
+    public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
+
+    /// <summary>Network cards in the order in which the guest finds them.</summary>
+    public IReadOnlyList<NetworkSpec> Networks { get; init; } = [];
+
+    public VirtioSpec Virtio { get; init; } = new();
 
     public EngineKind Engine { get; init; } = EngineKind.Auto;
 
@@ -67,6 +80,26 @@ public sealed record MachineSpec
         if (CommandLine.AsSpan().ContainsAnyInRange('\0', '\u001f'))
         {
             throw new InvalidInputException("the kernel command line contains control characters");
+        }
+
+        if (Disks.Count > MostDisks)
+        {
+            throw new InvalidInputException($"a machine has at most {MostDisks} disks, and {Disks.Count} are asked for");
+        }
+
+        foreach (DiskSpec disk in Disks)
+        {
+            disk.Validate();
+        }
+
+        if (Networks.Count > MostNetworks)
+        {
+            throw new InvalidInputException($"a machine has at most {MostNetworks} network cards, and {Networks.Count} are asked for");
+        }
+
+        foreach (NetworkSpec network in Networks)
+        {
+            network.Validate();
         }
 
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))
