@@ -11,6 +11,10 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
         Examples:
           viv run linux                            boot Debian's kernel to a shell (fetched on first use)
           viv run --kernel bzImage --initrd cpio   boot your own
+          viv run -d --name web debian             run Debian in the background (fetched on first use)
+          viv ps                                   what runs on this host
+          viv ssh web                              log in; viv console web looks at its serial console
+          viv stop web                             shut it down; viv kill web pulls the plug
           viv doctor                               what this host offers
           viv guest list                           guests that viv knows by name
 
@@ -23,6 +27,12 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
           viv run --kernel vmlinuz --initrd initrd.img --append "console=ttyS0 quiet"
           viv run --kernel bzImage --serial file:boot.log --timeout 60s
           echo poweroff | viv run linux > boot.log
+          viv run debian                                   Debian on a throw-away copy of its disk
+          viv run debian --persist --name web              Debian that keeps its disk
+          viv run -d --name web debian -p 8080:80          in the background, a port led into it
+          viv run debian --disk data.qcow2,serial=data     one more disk, /dev/vdb
+          viv run debian --disk set,,1.img,readonly        the file set,1.img
+          viv run debian --net none --virtio mmio,packed
 
         Keys, when the terminal is the guest's console:
           Ctrl-A x        end the machine
@@ -53,6 +63,54 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
 
         """;
 
+    private const string Ps = """
+        Examples:
+          viv ps
+          viv ps --json | jq -r '.[].name'
+          viv ps -a                 also background machines that ended badly, and why
+
+        """;
+
+    private const string Stop = """
+        Examples:
+          viv stop web
+          viv stop web --timeout 3m
+          viv stop web --kill       kill it if it has not shut down after a minute
+
+        Exit status:
+          0  the machine has ended
+          4  the guest has not shut down in time; the machine runs on
+
+        """;
+
+    private const string Kill = """
+        Examples:
+          viv kill web              like pulling the plug: what the guest has not written to its disk is lost
+
+        """;
+
+    private const string Attach = """
+        Examples:
+          viv console web
+          echo uptime | viv console web
+
+        Keys:
+          Ctrl-A d        leave; the machine runs on
+          Ctrl-A x        end the machine
+          Ctrl-A Ctrl-A   send Ctrl-A to the guest
+          Ctrl-A h        show these keys
+
+        """;
+
+    private const string Ssh = """
+        Examples:
+          viv ssh web                             a shell
+          viv ssh web -- systemctl status         one command; its exit status is viv's
+          viv ssh web --user debian -- id
+          tar c folder | viv ssh web -- tar x     files, through a pipe
+
+        """;
+
     public override int Invoke(ParseResult parseResult)
     {
         int status = usual.Invoke(parseResult);
@@ -63,6 +121,11 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
     private static string ExamplesFor(Command command) => command.Name switch
     {
         "run" => Run,
+        "ps" => Ps,
+        "stop" => Stop,
+        "kill" => Kill,
+        "console" => Attach,
+        "ssh" => Ssh,
         "doctor" => Doctor,
         "guest" or "list" => Guest,
         _ => Root,

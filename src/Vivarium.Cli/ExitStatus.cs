@@ -15,4 +15,7 @@ internal static class ExitStatus
     public const int GuestCrashed = 3;
 
     public const int Timeout = 4;
+
+    /// <summary>Plus the number of the signal that ended it.</summary>
+    public const int Signalled = 128;
 }

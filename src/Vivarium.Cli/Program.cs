@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
 using System.Runtime.InteropServices;
+using Vivarium.Cli.Guests;
 using Vivarium.Cli.Verbs;
 
 namespace Vivarium.Cli;
@@ -31,6 +32,10 @@ internal static class Program
         {
             return Complain(e.Message, ExitStatus.Usage);
         }
+        catch (InterruptedException e)
+        {
+            return Complain(e.Message, ExitStatus.Signalled + e.Number);
+        }
         catch (VivariumException e)
         {
             return Complain(e.Message, ExitStatus.Failure);
@@ -52,6 +57,11 @@ internal static class Program
         var root = new RootCommand("Vivarium runs complete virtual machines, on any host, without hardware support.")
         {
             RunVerb.Build(),
+            PsVerb.Build(),
+            StopVerb.Build(),
+            KillVerb.Build(),
+            ConsoleVerb.Build(),
+            SshVerb.Build(),
             DoctorVerb.Build(),
             GuestVerb.Build(),
         };

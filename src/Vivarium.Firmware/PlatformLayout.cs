@@ -68,6 +68,18 @@ public sealed record PlatformLayout
     /// <summary>The IOAPIC inputs of PCI interrupt lines A to D; device d, pin p uses line (d + p) mod 4.</summary>
     public const byte PciGsiBase = 16;
 
+    /// <summary>First of the register windows of virtio devices that are not on PCI; above the APICs' own range.</summary>
+    public const ulong VirtioMmioBase = 0xFEF0_0000;
+
+    /// <summary>Distance and size of these windows: a page each, so that a guest can map one without the next.</summary>
+    public const uint VirtioMmioSize = 0x1000;
+
+    private const byte VirtioMmioGsiBase = 20;
+    private const int VirtioMmioGsis = 4;
+
+    /// <summary>How many windows there can be.</summary>
+    public const int VirtioMmioMaximum = 16;
+
     /// <summary>
     /// HPET general capabilities, low dword: vendor 8086h, legacy replacement, 64-bit counter, three comparators,
     /// revision 1 (IA-PC HPET specification 2.3.4).
@@ -114,6 +126,9 @@ public sealed record PlatformLayout
 
     public bool HasHpet { get; init; } = true;
 
+    /// <summary>Virtio devices with a memory-mapped transport, at most <see cref="VirtioMmioMaximum"/>.</summary>
+    public int VirtioMmioCount { get; init; }
+
     /// <summary>RAM from address 0 to this address.</summary>
     public ulong RamBelow4G => Math.Min(MemorySize, PciHoleStart) & ~0xFFFul;
 
@@ -125,4 +140,10 @@ public sealed record PlatformLayout
 
     /// <summary>First byte of the part of the ACPI area that holds the FACS.</summary>
     public ulong AcpiNvsStart => RamBelow4G - AcpiNvsSize;
+
+    /// <summary>Where the registers of a memory-mapped virtio device are.</summary>
+    public static ulong VirtioMmioAddress(int index) => VirtioMmioBase + ((ulong)index * VirtioMmioSize);
+
+    /// <summary>The IOAPIC input of a memory-mapped virtio device; the four inputs above PCI's are shared in turn.</summary>
+    public static byte VirtioMmioGsi(int index) => (byte)(VirtioMmioGsiBase + (index % VirtioMmioGsis));
 }

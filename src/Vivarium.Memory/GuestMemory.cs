@@ -15,6 +15,8 @@ public sealed unsafe class GuestMemory : IDisposable
     public const ulong PageSize = 1ul << PageShift;
     public const ulong PageMask = PageSize - 1;
 
+    private const ulong ReportLimit = 1ul << 30;
+
     private readonly List<MemorySlot> _slots = [];
     private readonly byte* _host;
     private readonly PageFlags* _flags;
@@ -70,7 +72,7 @@ public sealed unsafe class GuestMemory : IDisposable
         }
     }
 
-    /// <summary>Called (on the writing thread, after the bytes have changed) when <see cref="Write(ulong, ReadOnlySpan{byte})"/> touches a page flagged <see cref="PageFlags.Code"/>.</summary>
+    /// <summary>Called (on the writing thread, after the bytes have changed) when <see cref="Write(ulong, ReadOnlySpan{byte})"/> or what <see cref="NoteWritten"/> reports touches a page flagged <see cref="PageFlags.Code"/>.</summary>
     public Action<ulong, int>? CodeWritten { get; set; }
 
     /// <summary>Adds a slot. Start and length are page-aligned; slots may not overlap or exceed the capacity.</summary>
@@ -155,7 +157,7 @@ public sealed unsafe class GuestMemory : IDisposable
 
             int part = (int)Math.Min((ulong)data.Length, slot.End - gpa);
             data[..part].CopyTo(new Span<byte>(slot.Host + (gpa - slot.Start), part));
-            NoteWrite(slot, gpa, part);
+            NoteWrite(slot, gpa, (ulong)part);
             data = data[part..];
             gpa += (ulong)part;
         }
@@ -204,20 +206,94 @@ public sealed unsafe class GuestMemory : IDisposable
         NativeMemory.Free(_flags);
     }
 
-    private void NoteWrite(MemorySlot slot, ulong gpa, int length)
+    /// <summary>
+    /// The host address of RAM for direct access by a device, or null where <paramref name="gpa"/> is ROM or nothing.
+    /// <paramref name="contiguous"/> is how much of <paramref name="length"/> lies there in one piece; a caller asks again
+    /// for the rest, which is elsewhere or not RAM. The address holds as long as the memory does; what is written
+    /// through it must be reported by <see cref="NoteWritten"/>.
+    /// </summary>
+    public byte* TryGetRam(ulong gpa, ulong length, out ulong contiguous)
     {
-        ulong first = (gpa - slot.Start) >> PageShift;
-        ulong last = (gpa - slot.Start + (ulong)length - 1) >> PageShift;
-        bool code = false;
-        for (ulong page = first; page <= last; page++)
+        MemorySlot? slot = Find(gpa);
+        if (slot is null || slot.ReadOnly)
         {
-            code |= (slot.Flags[page] & PageFlags.Code) != 0;
-            slot.Flags[page] |= PageFlags.Dirty;
+            contiguous = 0;
+            return null;
+        }
+
+        contiguous = Math.Min(length, slot.End - gpa);
+        return slot.Host + (gpa - slot.Start);
+    }
+
+    /// <summary>
+    /// A device has written <paramref name="length"/> bytes through an address from <see cref="TryGetRam"/>: marks the
+    /// pages dirty and reports those with code. To be called after the bytes have changed and before the guest is told.
+    /// </summary>
+    public void NoteWritten(byte* host, ulong length)
+    {
+        if (length == 0)
+        {
+            return;
+        }
+
+        // An engine flags a page and then reads the code in it; we have changed the bytes and read the flag. One of the
+        // two must see what the other did.
+        Interlocked.MemoryBarrier();
+        foreach (MemorySlot slot in CollectionsMarshal.AsSpan(_slots))
+        {
+            ulong offset = (ulong)(host - slot.Host);
+            if (offset < slot.Length)
+            {
+                NoteWrite(slot, slot.Start + offset, Math.Min(length, slot.Length - offset));
+                return;
+            }
+        }
+    }
+
+    private void NoteWrite(MemorySlot slot, ulong gpa, ulong length)
+    {
+        PageFlags* page = slot.Flags + ((gpa - slot.Start) >> PageShift);
+        PageFlags* last = slot.Flags + ((gpa - slot.Start + length - 1) >> PageShift);
+        bool code = false;
+        for (; page <= last; page++)
+        {
+            // Nearly always the page is dirty already and holds no code.
+            var flags = (PageFlags)Volatile.Read(ref *(byte*)page);
+            if (flags == PageFlags.Dirty)
+            {
+                continue;
+            }
+
+            code |= (flags & PageFlags.Code) != 0;
+            if ((flags & PageFlags.Dirty) == 0)
+            {
+                SetDirty(page);
+            }
         }
 
         if (code)
         {
-            CodeWritten?.Invoke(gpa, length);
+            // The report counts bytes in an int; a range of 2 GiB is reported in parts.
+            for (ulong done = 0; done < length; done += ReportLimit)
+            {
+                CodeWritten?.Invoke(gpa + done, (int)Math.Min(length - done, ReportLimit));
+            }
+        }
+    }
+
+    /// <summary>vCPUs and devices set flags of the same page at the same time.</summary>
+    private static void SetDirty(PageFlags* page)
+    {
+        byte old = Volatile.Read(ref *(byte*)page);
+        while (true)
+        {
+            byte seen = Interlocked.CompareExchange(ref *(byte*)page, (byte)(old | (byte)PageFlags.Dirty), old);
+            if (seen == old)
+            {
+                return;
+            }
+
+            old = seen;
         }
     }
 }

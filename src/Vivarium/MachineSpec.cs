@@ -1,4 +1,5 @@
 using System.Globalization;
+using Vivarium.Devices;
 using Vivarium.Engine;
 
 namespace Vivarium;
@@ -11,6 +12,13 @@ public sealed record MachineSpec
 
     /// <summary>Thirty days: beyond it a time limit is a slip of the pen.</summary>
     public const double LongestTimeoutSeconds = 30 * 86400.0;
+
+    /// <summary>What one PCI bus has room for besides the other devices.</summary>
+    public const int MostDisks = 16;
+
+    public const int MostNetworks = 4;
+
+    public const int MostPorts = 16;
 
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 
@@ -27,6 +35,22 @@ public sealed record MachineSpec
 
     /// <summary>One of <see cref="Engine.CpuModel.Names"/>.</summary>
     public string Cpu { get; init; } = CpuModel.Names[0];
+
+    /// <summary>Disks in the order in which the guest finds them (vda, vdb, ...).</summary>
+    public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
+
+    /// <summary>Network cards in the order in which the guest finds them.</summary>
+    public IReadOnlyList<NetworkSpec> Networks { get; init; } = [];
+
+    /// <summary>Give the guest a virtio console (hvc0 in Linux) beside its serial line; see <see cref="VirtualMachine.VirtioConsole"/>.</summary>
+    public bool VirtioConsole { get; init; }
+
+    /// <summary>
+    /// Names of virtio console ports that programs in the guest find under /dev/virtio-ports; see <see cref="VirtualMachine.Ports"/>.
+    /// </summary>
+    public IReadOnlyList<string> Ports { get; init; } = [];
+
+    public VirtioSpec Virtio { get; init; } = new();
 
     public EngineKind Engine { get; init; } = EngineKind.Auto;
 
@@ -67,6 +91,45 @@ public sealed record MachineSpec
         if (CommandLine.AsSpan().ContainsAnyInRange('\0', '\u001f'))
         {
             throw new InvalidInputException("the kernel command line contains control characters");
+        }
+
+        if (Disks.Count > MostDisks)
+        {
+            throw new InvalidInputException($"a machine has at most {MostDisks} disks, and {Disks.Count} are asked for");
+        }
+
+        foreach (DiskSpec disk in Disks)
+        {
+            disk.Validate();
+        }
+
+        if (Networks.Count > MostNetworks)
+        {
+            throw new InvalidInputException($"a machine has at most {MostNetworks} network cards, and {Networks.Count} are asked for");
+        }
+
+        foreach (NetworkSpec network in Networks)
+        {
+            network.Validate();
+        }
+
+        if (Ports.Count > MostPorts)
+        {
+            throw new InvalidInputException($"a machine has at most {MostPorts} ports, and {Ports.Count} are asked for");
+        }
+
+        foreach (string port in Ports)
+        {
+            // Linux makes a link of it.
+            if (port.Length is 0 or > VirtioConsolePort.MaxName || port.AsSpan().ContainsAnyExceptInRange('!', '~') || port.Contains('/', StringComparison.Ordinal))
+            {
+                throw new InvalidInputException($"the name of a port has 1 to {VirtioConsolePort.MaxName} printable ASCII characters without blanks and slashes, unlike '{port}'");
+            }
+
+            if (Ports.Count(other => other == port) > 1)
+            {
+                throw new InvalidInputException($"there are two ports named '{port}'; give each a name of its own");
+            }
         }
 
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))

@@ -4,6 +4,7 @@ using Vivarium.Devices;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Firmware.Boot;
+using Vivarium.Network;
 using Vivarium.Serial;
 
 namespace Vivarium;
@@ -26,6 +27,8 @@ public sealed class VirtualMachine : IAsyncDisposable
     private readonly PlatformLayout _layout;
     private readonly BootPlan _plan;
     private readonly CpuModel _model;
+    private readonly MachineParts _parts;
+    private readonly Warnings _warnings = new();
     private readonly TaskCompletionSource<MachineExit> _exit = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly GuestOutput _debugOutput = new("debug output");
     private readonly Lock _lock = new();
@@ -37,21 +40,47 @@ public sealed class VirtualMachine : IAsyncDisposable
 
     private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model)
     {
+        _parts = MachineParts.Open(spec, _warnings.Say);
+        layout = layout with { VirtioMmioCount = spec.Virtio.Transport == VirtioTransport.Mmio ? _parts.VirtioDevices : 0 };
         _spec = spec;
         _layout = layout;
         _plan = plan;
         _model = model;
-        _cycle = new PowerCycle(spec, layout, plan, model, Console, WriteDebugByte);
+        try
+        {
+            _cycle = StartCycle();
+        }
+        catch
+        {
+            _parts.Dispose();
+            throw;
+        }
     }
 
     /// <summary>The guest's first serial line.</summary>
     public MachineConsole Console { get; } = new();
+
+    /// <summary>The guest's virtio console; null unless <see cref="MachineSpec.VirtioConsole"/> asks for one.</summary>
+    public MachineConsole? VirtioConsole => _parts.VirtioConsole;
+
+    /// <summary>The guest's virtio console ports (<see cref="MachineSpec.Ports"/>) by name.</summary>
+    public IReadOnlyDictionary<string, MachineConsole> Ports => _parts.Ports;
 
     /// <summary>Receives what the guest writes to port 0xE9; null (the default) discards it. Set before <see cref="Start"/>.</summary>
     public Stream? DebugOutput
     {
         get => _debugOutput.Target;
         set => _debugOutput.Target = value;
+    }
+
+    /// <summary>
+    /// Receives a sentence when something goes wrong and the machine goes on: a disk that the host cannot write, a driver
+    /// that breaks the rules. Called on any thread; each sentence once. Set before <see cref="Start"/>.
+    /// </summary>
+    public Action<string>? Warned
+    {
+        get => _warnings.Target;
+        set => _warnings.Target = value;
     }
 
     /// <summary>Counters of the present (or last) power cycle.</summary>
@@ -134,6 +163,33 @@ public sealed class VirtualMachine : IAsyncDisposable
         _ = await _exit.Task.ConfigureAwait(false);
     }
 
+    /// <summary>Presses the power button of the case: an ACPI guest that listens shuts itself down. From any thread.</summary>
+    public void PressPowerButton()
+    {
+        lock (_lock)
+        {
+            if (!_disposed)
+            {
+                _cycle?.PressPowerButton();
+            }
+        }
+    }
+
+    /// <summary>
+    /// Opens a port of the host that leads to the guest, through the machine's first user network. Host port 0 takes any
+    /// free one; the answer says which. It stays open until the machine is disposed of.
+    /// </summary>
+    /// <exception cref="InvalidInputException">There is no user network, or the port cannot be had; the message says why.</exception>
+    public PortForward ForwardPort(PortForward forward)
+    {
+        ArgumentNullException.ThrowIfNull(forward);
+        return (_parts.Networks.FirstOrDefault(network => network.Spec.Network is NetworkOption.User)
+            ?? throw new InvalidInputException("this machine has no user network to forward ports to")).AddForward(forward);
+    }
+
+    /// <summary>What the machine's lists of allowed destinations have let out and refused, one for each card that has such a list.</summary>
+    public IReadOnlyList<EgressCounters> Egress => [.. _parts.Networks.Select(network => network.Egress).OfType<EgressCounters>()];
+
     public async ValueTask DisposeAsync()
     {
         lock (_lock)
@@ -153,6 +209,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         }
 
         _cycle?.Dispose();
+        _parts.Dispose();
         Console.Close();
         _debugOutput.Close(s_outputPatience);
         _plan.Initrd?.Dispose();
@@ -173,6 +230,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         }
 
         Console.Close();
+        _parts.CloseConsoles();
         _debugOutput.Close(s_outputPatience);
         _exit.SetResult(exit);
     }
@@ -200,7 +258,7 @@ public sealed class VirtualMachine : IAsyncDisposable
                     return _asked;
                 }
 
-                _cycle = new PowerCycle(_spec, _layout, _plan, _model, Console, WriteDebugByte);
+                _cycle = StartCycle();
             }
         }
     }
@@ -216,7 +274,10 @@ public sealed class VirtualMachine : IAsyncDisposable
 
         // A vCPU that waits for a reader of its output is let go.
         Console.ReleaseWriters();
+        _parts.ReleaseWriters();
     }
+
+    private PowerCycle StartCycle() => new(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte);
 
     private void WriteDebugByte(byte value) => _debugOutput.Write([value]);
 }

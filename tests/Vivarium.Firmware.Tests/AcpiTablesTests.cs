@@ -16,6 +16,7 @@ public sealed class AcpiTablesTests
         SerialPorts = PlatformLayout.PcSerialPorts,
         HasMouse = true,
         HasVga = true,
+        VirtioMmioCount = PlatformLayout.VirtioMmioMaximum,
     };
 
     [Fact]
@@ -177,6 +178,21 @@ public sealed class AcpiTablesTests
         Assert.Contains("Device (COM2)", source, StringComparison.Ordinal);
         Assert.DoesNotContain("Device (COM3)", source, StringComparison.Ordinal);
         Assert.DoesNotContain("PNP0F13", source, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Memory_mapped_virtio_devices_have_a_page_and_a_shared_level_interrupt_each()
+    {
+        Tool.Require("iasl", "acpica-tools");
+        using var folder = new TemporaryFolder();
+        folder.Write("DSDT.dat", Table(Small with { VirtioMmioCount = 2 }, "DSDT").Bytes.ToArray());
+        Tool.Run("iasl", folder.Path, null, "-d", "DSDT.dat");
+        string source = string.Concat(File.ReadAllText(Path.Combine(folder.Path, "DSDT.dsl")).Where(c => !char.IsWhiteSpace(c)));
+
+        Assert.Equal(2, source.Split("\"LNRO0005\"").Length - 1);
+        Assert.Contains("Device(VR01)", source, StringComparison.Ordinal);
+        Assert.Contains("Memory32Fixed(ReadWrite,0xFEF01000,//AddressBase0x00001000,", source, StringComparison.Ordinal);
+        Assert.Contains("Interrupt(ResourceConsumer,Level,ActiveHigh,Shared,,,){0x00000015,}", source, StringComparison.Ordinal);
     }
 
     private static AcpiTable Table(PlatformLayout layout, string signature) =>

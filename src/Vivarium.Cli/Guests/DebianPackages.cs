@@ -72,6 +72,37 @@ internal sealed class DebianPackages
         Directory.Delete(downloads, recursive: true);
     }
 
+    /// <summary>
+    /// The lines of a sources.list that name the host's own sources of a Debian suite with its updates and security fixes;
+    /// none if the host has none.
+    /// </summary>
+    public IReadOnlyList<string> Sources(string suite)
+    {
+        IReadOnlyList<string> known = KnownSources(suite);
+        if (known.Count > 0)
+        {
+            return known;
+        }
+
+        // Without package lists apt does not know yet whose sources these are.
+        _ = Refresh();
+        return KnownSources(suite);
+    }
+
+    private string[] KnownSources(string suite)
+    {
+        string[] codenames = [suite, $"{suite}-updates", $"{suite}-security"];
+        HostCommand targets = Apt("apt-get", ["indextargets", "--format", "$(ORIGIN) $(CODENAME) $(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]);
+        return
+        [
+            .. targets.Output.Split('\n')
+                .Select(line => line.Split(' '))
+                .Where(words => words is ["Debian", _, _, _, _] && codenames.Contains(words[1]) && words[2].StartsWith("http", StringComparison.Ordinal))
+                .Select(words => $"deb {words[2]} {words[3]} {words[4]}")
+                .Distinct(),
+        ];
+    }
+
     private string? KernelOf(string metaPackage)
     {
         const string Dependency = "Depends: ";

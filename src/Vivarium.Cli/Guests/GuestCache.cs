@@ -8,6 +8,9 @@ internal sealed class GuestCache(string root)
 {
     private const string WayOut = "or boot your own files with --kernel FILE [--initrd FILE]";
 
+    /// <summary>EWOULDBLOCK of Linux: somebody else holds the lock.</summary>
+    private const int WouldBlock = 11;
+
     public static GuestCache Default { get; } = new(Path.Combine(CacheHome(), "vivarium"));
 
     public string Root => root;
@@ -19,22 +22,41 @@ internal sealed class GuestCache(string root)
         return Directory.Exists(path) ? path : null;
     }
 
-    /// <summary>The folder of an entry; if it is not there, <paramref name="fill"/> makes it in a temporary folder first.</summary>
+    /// <summary>
+    /// The folder of an entry; if it is not there, <paramref name="fill"/> makes it in a temporary folder, for its owner
+    /// only, first. Of several viv that want the same entry one makes it and the others wait.
+    /// </summary>
+    /// <param name="entry">Its path below <see cref="Root"/>.</param>
+    /// <param name="anew">Make it again even if it is there; the old one stays until the new one is whole.</param>
+    /// <param name="progress">Told if another viv has to be waited for.</param>
+    /// <param name="fill">Is given the temporary folder.</param>
     /// <exception cref="InvalidInputException">The cache cannot be written.</exception>
-    public string GetOrCreate(string entry, Action<string> fill)
+    public string GetOrCreate(string entry, bool anew, Action<string> progress, Action<string> fill)
     {
-        if (Find(entry) is { } present)
+        if (!anew && Find(entry) is { } present)
         {
             return present;
         }
 
         string path = Path.Combine(root, entry);
-        string work = Path.Combine(root, $".{entry.Replace('/', '-')}.{Environment.ProcessId}");
+        string flat = entry.Replace('/', '-');
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-            RemoveAbandoned();
-            Directory.CreateDirectory(work);
+            bool waited = false;
+            using FileStream mine = Lock(Path.Combine(root, $".{flat}.lock"), () =>
+            {
+                waited = true;
+                progress($"waiting for another viv that is making {entry}");
+            });
+            if ((!anew || waited) && Find(entry) is { } made)
+            {
+                return made;
+            }
+
+            RemoveAbandoned(flat);
+            string work = Path.Combine(root, $".{flat}.{Environment.ProcessId}");
+            OwnerOnly.CreateFolder(work);
             try
             {
                 fill(work);
@@ -42,10 +64,7 @@ internal sealed class GuestCache(string root)
             }
             finally
             {
-                if (Directory.Exists(work))
-                {
-                    Directory.Delete(work, recursive: true);
-                }
+                Remove(work);
             }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -56,28 +75,90 @@ internal sealed class GuestCache(string root)
         return path;
     }
 
-    private static void Publish(string work, string path)
+    /// <summary>Removes what else there is beside an entry.</summary>
+    public void RemoveOthers(string family, string entry)
     {
-        try
+        foreach (string folder in Directory.EnumerateDirectories(Path.Combine(root, family)))
         {
-            Directory.Move(work, path);
-        }
-        catch (IOException) when (Directory.Exists(path))
-        {
-            // Another viv was faster; its copy is as good.
+            if (Path.GetFileName(folder) != entry)
+            {
+                Remove(folder);
+            }
         }
     }
 
-    /// <summary>Removes what killed runs have left: temporary folders whose process is gone.</summary>
-    private void RemoveAbandoned()
+    /// <summary>Held until disposed, or until this process ends in whatever way.</summary>
+    private static FileStream Lock(string file, Action onWaiting)
+    {
+        bool said = false;
+        while (true)
+        {
+            try
+            {
+                return new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            }
+            catch (IOException e) when (e.HResult == WouldBlock)
+            {
+                if (!said)
+                {
+                    said = true;
+                    onWaiting();
+                }
+
+                Thread.Sleep(200);
+            }
+        }
+    }
+
+    private static void Publish(string work, string path)
+    {
+        if (Directory.Exists(path))
+        {
+            // Files that a running machine has open live on without a name.
+            string old = $"{work}-old";
+            Directory.Move(path, old);
+            Directory.Move(work, path);
+            Remove(old);
+        }
+        else
+        {
+            Directory.Move(work, path);
+        }
+    }
+
+    /// <summary>
+    /// Removes what killed runs have left: temporary folders whose process is gone. The caller holds the lock of
+    /// <paramref name="entry"/>, so its temporaries are nobody's, whatever process has their number by now.
+    /// </summary>
+    private void RemoveAbandoned(string entry)
     {
         foreach (string folder in Directory.EnumerateDirectories(root, ".*"))
         {
-            string process = Path.GetExtension(folder).TrimStart('.');
-            if (int.TryParse(process, out int id) && !Directory.Exists($"/proc/{id}"))
+            string name = Path.GetFileName(folder);
+            int dot = name.LastIndexOf('.');
+            string process = name[(dot + 1)..].Split('-')[0];
+            if (int.TryParse(process, out int id) && (name[..dot] == $".{entry}" || !Directory.Exists($"/proc/{id}")))
             {
-                Directory.Delete(folder, recursive: true);
+                Remove(folder);
             }
+        }
+    }
+
+    private static void Remove(string folder)
+    {
+        if (!Directory.Exists(folder))
+        {
+            return;
+        }
+
+        try
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+        catch (UnauthorizedAccessException)
+        {
+            // Made in a user namespace, it holds files of its users.
+            _ = HostCommand.Run("unshare", ["--map-root-user", "--map-auto", "rm", "-rf", "--", folder]);
         }
     }
 

@@ -14,7 +14,7 @@ internal readonly record struct HostCommand(int Status, string Output, string Er
         ?? $"status {Status}";
 
     /// <summary>Null if there is no such program.</summary>
-    public static HostCommand? Run(string program, IEnumerable<string> arguments, string? folder = null)
+    public static HostCommand? Run(string program, IEnumerable<string> arguments, string? folder = null, IReadOnlyDictionary<string, string>? environment = null)
     {
         var start = new ProcessStartInfo(program, arguments)
         {
@@ -24,6 +24,11 @@ internal readonly record struct HostCommand(int Status, string Output, string Er
             WorkingDirectory = folder ?? "",
         };
         start.Environment["LC_ALL"] = "C";
+        foreach ((string name, string value) in environment ?? new Dictionary<string, string>())
+        {
+            start.Environment[name] = value;
+        }
+
         try
         {
             using Process process = Process.Start(start)!;

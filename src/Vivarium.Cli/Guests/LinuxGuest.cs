@@ -1,21 +1,14 @@
 using System.Security.Cryptography;
 using System.Text;
-using Spectre.Console;
 
 namespace Vivarium.Cli.Guests;
 
 /// <summary>A Debian kernel with a busybox shell: two packages, unpacked into the cache, and an initramfs made here.</summary>
-internal sealed record LinuxGuest(string Name, string Description, string KernelPackage, string? Architecture = null)
+internal sealed record LinuxGuest(string Name, string Description, string KernelPackage, string? Architecture = null) : IGuest
 {
     private const string ShellPackage = "busybox-static";
     private const string KernelFile = "vmlinuz";
     private const string ShellFile = "busybox";
-
-    /// <summary>
-    /// Serial console, and no kernel messages on it. Linux reads the TSC's frequency from CPUID on Intel processors only;
-    /// told by the command line, it need not measure it against slower clocks.
-    /// </summary>
-    private static string CommandLine => $"console=ttyS0 quiet tsc_early_khz={HostReport.TscFrequency / 1000}";
 
     public string Packages => $"{KernelPackage}, {ShellPackage}";
 
@@ -23,26 +16,14 @@ internal sealed record LinuxGuest(string Name, string Description, string Kernel
 
     private string CacheEntry => $"guests/{Name}";
 
-    /// <summary>The guest's files: from the cache, or fetched into it.</summary>
-    /// <exception cref="InvalidInputException">They cannot be had; the message says why and what to do instead.</exception>
-    public BootSet Obtain(GuestCache cache)
+    public BootSet Obtain(GuestCache cache, bool rebuild = false)
     {
-        string folder = cache.Find(CacheEntry) ?? FetchShowingProgress(cache);
-        return new BootSet(Path.Combine(folder, KernelFile), InitramfsFor(cache, folder), CommandLine);
+        string? cached = rebuild ? null : cache.Find(CacheEntry);
+        string folder = cached ?? Waiting.Show($"fetching {Name}", tell => Fetch(cache, rebuild, step => tell(step, true)));
+        return new BootSet(Path.Combine(folder, KernelFile), InitramfsFor(cache, folder), LinuxCommandLine.Common);
     }
 
-    private string FetchShowingProgress(GuestCache cache)
-    {
-        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
-        if (!console.Profile.Capabilities.Interactive || Console.IsErrorRedirected)
-        {
-            return Fetch(cache, step => Console.Error.WriteLine($"viv: {step}"));
-        }
-
-        return console.Status().Start($"viv: fetching {Name}", status => Fetch(cache, step => status.Status($"viv: {Markup.Escape(step)}")));
-    }
-
-    private string Fetch(GuestCache cache, Action<string> progress) => cache.GetOrCreate(CacheEntry, folder =>
+    private string Fetch(GuestCache cache, bool rebuild, Action<string> progress) => cache.GetOrCreate(CacheEntry, rebuild, progress, folder =>
     {
         var packages = new DebianPackages(cache, Architecture, progress);
         string unpacked = Path.Combine(folder, "unpacked");
@@ -64,7 +45,7 @@ internal sealed record LinuxGuest(string Name, string Description, string Kernel
         byte[] identity = SHA256.HashData(Encoding.UTF8.GetBytes($"{ShellInitramfs.Init}{ShellInitramfs.Profile}{new FileInfo(busybox).Length}"));
         string entry = $"initramfs/{Convert.ToHexStringLower(identity.AsSpan(0, 8))}";
         return Path.Combine(
-            cache.GetOrCreate(entry, work => File.WriteAllBytes(Path.Combine(work, "initramfs.cpio"), ShellInitramfs.Build(busybox))),
+            cache.GetOrCreate(entry, false, _ => { }, work => File.WriteAllBytes(Path.Combine(work, "initramfs.cpio"), ShellInitramfs.Build(busybox))),
             "initramfs.cpio");
     }
 }

@@ -5,6 +5,7 @@ internal enum ConsoleCommand
 {
     None,
     End,
+    Detach,
     Help,
 }
 
@@ -33,6 +34,9 @@ internal sealed class EscapeFilter
                 return true;
             case (byte)'x' or (byte)'X':
                 command = ConsoleCommand.End;
+                return false;
+            case (byte)'d' or (byte)'D':
+                command = ConsoleCommand.Detach;
                 return false;
             case (byte)'h' or (byte)'H' or (byte)'?':
                 command = ConsoleCommand.Help;

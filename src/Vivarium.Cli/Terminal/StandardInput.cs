@@ -8,7 +8,7 @@ namespace Vivarium.Cli.Terminal;
 /// out, and keys that a deaf guest does not take are dropped, so that the commands always get through. From anything
 /// else every byte goes to the guest, no faster than it takes them; the end of the input does not end the machine.
 /// </summary>
-internal sealed unsafe class StandardInput(MachineConsole console, bool terminal, Action<ConsoleCommand> command)
+internal sealed unsafe class StandardInput(IKeyboard keyboard, bool terminal, Action<ConsoleCommand> command)
 {
     private const int ReadSize = 1024;
 
@@ -23,7 +23,7 @@ internal sealed unsafe class StandardInput(MachineConsole console, bool terminal
         {
             if (!terminal)
             {
-                console.Send(typed[..count]);
+                _ = keyboard.Type(typed[..count]);
                 continue;
             }
 
@@ -40,7 +40,7 @@ internal sealed unsafe class StandardInput(MachineConsole console, bool terminal
                 }
             }
 
-            _ = console.TrySend(forGuest[..length]);
+            _ = keyboard.TryType(forGuest[..length]);
         }
     }
 

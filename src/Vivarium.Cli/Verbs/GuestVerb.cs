@@ -22,7 +22,7 @@ internal static class GuestVerb
     private static int List()
     {
         var table = new Table().Border(TableBorder.None).AddColumns("name", "what it is", "Debian packages", "cached");
-        foreach (LinuxGuest guest in GuestCatalog.All)
+        foreach (IGuest guest in GuestCatalog.All)
         {
             table.AddRow(guest.Name, guest.Description, guest.Packages, guest.IsCached(GuestCache.Default) ? "yes" : "no");
         }

@@ -12,13 +12,32 @@ internal sealed record RunOptions
     public string? Kernel { get; init; }
     public string? Initrd { get; init; }
     public string? Append { get; init; }
-    public required ulong Memory { get; init; }
+
+    /// <summary>Bytes; null leaves it to the guest.</summary>
+    public ulong? Memory { get; init; }
+
     public required string Cpu { get; init; }
     public required EngineKind Engine { get; init; }
     public required SerialTarget Serial { get; init; }
     public bool NoReboot { get; init; }
     public TimeSpan? Timeout { get; init; }
     public bool Statistics { get; init; }
+    public string? Name { get; init; }
+    public bool Background { get; init; }
+    public bool Json { get; init; }
+    public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
+
+    /// <summary>All disks get throw-away overlays.</summary>
+    public bool Ephemeral { get; init; }
+
+    /// <summary>The named guest keeps what it writes to its disk.</summary>
+    public bool Persist { get; init; }
+
+    /// <summary>The named guest's files are made again.</summary>
+    public bool Rebuild { get; init; }
+
+    public NetworkOptions Network { get; init; } = NetworkOptions.Unsaid;
+    public VirtioSpec Virtio { get; init; } = new();
 
     public static ulong ParseMemory(string text) => ByteSize.TryParse(text, out ulong bytes)
         ? bytes
@@ -36,8 +55,10 @@ internal sealed record RunOptions
         _ => throw new InvalidInputException($"unknown engine '{text}'; known are auto, software"),
     };
 
-    public static SerialTarget ParseSerial(string text) => text switch
+    public static SerialTarget ParseSerial(string? text, bool background) => text switch
     {
+        null => background ? SerialTarget.None : SerialTarget.Stdio,
+        "stdio" when background => throw new InvalidInputException("a machine in the background has no terminal; leave out --serial stdio, and look in with viv console"),
         "stdio" => SerialTarget.Stdio,
         "none" => SerialTarget.None,
         _ when text.StartsWith(FilePrefix, StringComparison.Ordinal) && text.Length > FilePrefix.Length => new SerialTarget(SerialKind.File, text[FilePrefix.Length..]),

@@ -1,37 +1,58 @@
 using System.Runtime.InteropServices;
 using Vivarium.Cli.Guests;
+using Vivarium.Cli.Machines;
 using Vivarium.Cli.Terminal;
+using Vivarium.Network;
 
 namespace Vivarium.Cli.Verbs;
 
-/// <summary>One <c>viv run</c>: machine, terminal and signals from start to exit status.</summary>
-internal static class RunSession
+/// <summary>One <c>viv run</c>: machine, registration, terminal and signals from start to exit status.</summary>
+internal sealed class RunSession
 {
     private const int SignalStatus = 128;
+
+    private readonly RunOptions _options;
+    private readonly MachineFolder _folder;
+    private readonly BackgroundChild? _background;
+    private MachineSpec _spec;
+    private MachineRecord _record;
+
+    private RunSession(RunOptions options, MachineSpec spec, MachineFolder folder, BackgroundChild? background)
+    {
+        _options = options;
+        _spec = spec;
+        _folder = folder;
+        _background = background;
+        _record = new MachineRecord
+        {
+            Name = folder.Name,
+            Pid = Environment.ProcessId,
+            Stage = MachineStage.Starting,
+            Guest = options.Guest ?? Path.GetFullPath(options.Kernel!),
+            Started = DateTimeOffset.UtcNow,
+            Memory = spec.Memory,
+            Cpus = 1,
+            Background = options.Background,
+            Log = background is null ? null : folder.Log,
+        };
+    }
 
     public static int Run(RunOptions options)
     {
         CheckWhatToRun(options);
-        var spec = new MachineSpec
-        {
-            Kernel = options.Kernel ?? "",
-            Initrd = options.Initrd,
-            CommandLine = options.Append ?? "",
-            Memory = options.Memory,
-            Cpu = options.Cpu,
-            Engine = options.Engine,
-            OnReboot = options.NoReboot ? RebootPolicy.End : RebootPolicy.Restart,
-            Timeout = options.Timeout,
-        };
         // A slip in the options must not wait for a download.
-        spec.Validate();
-        if (options.Guest is not null)
+        MachineSpec draft = MachinePlan.Draft(options);
+        BackgroundChild? background = BackgroundChild.Take();
+        if (options.Background && background is null)
         {
-            BootSet boot = GuestCatalog.Find(options.Guest).Obtain(GuestCache.Default);
-            spec = spec with { Kernel = boot.Kernel, Initrd = boot.Initrd, CommandLine = $"{boot.CommandLine} {spec.CommandLine}".TrimEnd() };
+            // Here, where the terminal shows the progress; the child finds everything at hand.
+            CheckName(options.Name);
+            _ = Obtain(options, options.Rebuild);
+            return BackgroundRun.Start(options);
         }
 
-        return RunAsync(spec, options).GetAwaiter().GetResult();
+        using MachineFolder folder = MachineRegistry.Open().Claim(options.Name);
+        return new RunSession(options, draft, folder, background).RunAsync().GetAwaiter().GetResult();
     }
 
     private static void CheckWhatToRun(RunOptions options)
@@ -56,33 +77,93 @@ internal static class RunSession
         {
             throw new InvalidInputException($"'{options.Guest}' brings its own initrd; --initrd goes with --kernel");
         }
+
+        if (options.Guest is null && (options.Persist || options.Rebuild))
+        {
+            throw new InvalidInputException($"{(options.Persist ? "--persist" : "--rebuild")} goes with a guest that viv knows by name, for example viv run debian");
+        }
+
+        if (options.Persist && options.Ephemeral)
+        {
+            throw new InvalidInputException("--persist keeps what the guest writes and --ephemeral throws it away; leave out one of them");
+        }
+
+        if (options.Persist)
+        {
+            PersistentGuest.Check(GuestCatalog.Find(options.Guest!));
+        }
     }
 
-    private static Stream? OpenSerial(SerialTarget serial)
+    private static void CheckName(string? name)
+    {
+        MachineRegistry registry = MachineRegistry.Open();
+        if (name is not null)
+        {
+            registry.Claim(name).Dispose();
+        }
+    }
+
+    private static BootSet? Obtain(RunOptions options, bool rebuild)
+    {
+        if (options.Guest is null)
+        {
+            return null;
+        }
+
+        IGuest guest = GuestCatalog.Find(options.Guest);
+        return options.Persist
+            ? PersistentGuest.Obtain(guest, options.Name ?? guest.Name, rebuild)
+            : guest.Obtain(GuestCache.Default, rebuild);
+    }
+
+    private Stream? OpenSerial()
     {
         try
         {
-            return serial.Kind switch
+            return _options.Serial.Kind switch
             {
                 SerialKind.Stdio => new StandardOutput(),
-                SerialKind.File => new FileStream(serial.Path!, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0),
+                SerialKind.File => new FileStream(_options.Serial.Path!, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0),
                 _ => null,
             };
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
-            throw new InvalidInputException($"cannot write the serial output to '{serial.Path}': {e.Message}", e);
+            throw new InvalidInputException($"cannot write the serial output to '{_options.Serial.Path}': {e.Message}", e);
         }
     }
 
-    private static async Task<int> RunAsync(MachineSpec spec, RunOptions options)
+    private async Task<int> RunAsync()
     {
-        await using VirtualMachine machine = VirtualMachine.Create(spec);
-        await using Stream? output = OpenSerial(options.Serial);
-        machine.Console.Output = output;
+        _folder.Write(_record);
+        BootSet? boot = Obtain(_options, _options.Rebuild && _background is null);
+        MachinePlan plan = MachinePlan.Complete(_spec, _options, boot, _folder.Name);
+        _spec = plan.Spec;
+        await using VirtualMachine machine = VirtualMachine.Create(_spec);
+        await using Stream? output = OpenSerial();
+        await using var console = new ConsoleHub(output);
+        machine.Console.Output = console;
+        machine.Warned = Notices.Say;
+        _record = plan.Describe(_record, [.. plan.AnyPort.Select(machine.ForwardPort)], _folder);
+        var running = new RunningMachine(machine, console, _record);
+        await using var control = new ControlServer(_folder.Socket, running);
+        SayHowToLogIn(boot);
+        try
+        {
+            return await RunOnTerminalAsync(machine, console, running).ConfigureAwait(false);
+        }
+        catch (Exception e) when (_background is not null)
+        {
+            RememberEnd(new EndRecord(ExitStatus.Failure, e.Message));
+            throw;
+        }
+    }
+
+    private async Task<int> RunOnTerminalAsync(VirtualMachine machine, ConsoleHub console, RunningMachine running)
+    {
         int signalled = 0;
         MachineExit exit;
-        using (RawTerminal? terminal = options.Serial.Kind == SerialKind.Stdio ? RawTerminal.Enter() : null)
+        using (RawTerminal? terminal = _options.Serial.Kind == SerialKind.Stdio ? RawTerminal.Enter() : null)
         {
             void EndBySignal(PosixSignalContext context)
             {
@@ -96,59 +177,79 @@ internal static class RunSession
             using var onHangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, EndBySignal);
             using var onInterrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, EndBySignal);
             using var onQuit = PosixSignalRegistration.Create(PosixSignal.SIGQUIT, EndBySignal);
-            using var onContinue = OperatingSystem.IsLinux() ? PosixSignalRegistration.Create(PosixSignal.SIGCONT, _ => terminal?.Apply()) : null;
+            using var onContinue = PosixSignalRegistration.Create(PosixSignal.SIGCONT, _ => terminal?.Apply());
             AppDomain.CurrentDomain.UnhandledException += (_, _) => terminal?.Dispose();
 
-            if (options.Serial.Kind == SerialKind.Stdio)
+            if (_options.Serial.Kind == SerialKind.Stdio)
             {
-                new StandardInput(machine.Console, terminal is not null, asked => Obey(asked, machine)).Start();
+                new StandardInput(new GuestKeyboard(machine.Console), terminal is not null, asked => Obey(asked, machine)).Start();
             }
 
             machine.Start();
+            _folder.Write(_record);
+            _background?.Started(_record);
             exit = await machine.WaitAsync().ConfigureAwait(false);
         }
 
-        if (options.Statistics)
+        console.Complete();
+        if (_options.Statistics)
         {
             Notices.Block(machine.Statistics.ToString());
         }
 
-        return signalled != 0 ? signalled : Report(exit, spec);
-    }
-
-    private static void Obey(ConsoleCommand asked, VirtualMachine machine)
-    {
-        if (asked == ConsoleCommand.End)
+        foreach (EgressCounters egress in machine.Egress.Where(egress => egress.Refused.Count != 0))
         {
-            _ = machine.StopAsync();
+            Notices.Say($"--net-allow has refused {egress.Refused.Values.Sum()} packets of the guest, the last to {egress.LastRefused ?? "somewhere"}");
+        }
+
+        // Its disks are closed before anybody is told that it has ended.
+        await machine.DisposeAsync().ConfigureAwait(false);
+        EndRecord end = ExitReport.Understand(exit, _spec.Timeout);
+        if (signalled != 0)
+        {
+            end = new EndRecord(signalled, $"viv was ended by signal {signalled - SignalStatus}");
         }
         else
         {
-            Notices.Say(Notices.Keys);
+            ExitReport.Say(exit, end);
+        }
+
+        RememberEnd(end);
+        running.End(end);
+        return end.Status;
+    }
+
+    private void SayHowToLogIn(BootSet? boot)
+    {
+        foreach (IGrouping<string, GuestLogin> logins in (boot?.Logins ?? []).GroupBy(login => login.Password))
+        {
+            string ssh = _record.Ssh is null ? "" : $"; viv ssh {_folder.Name} needs none";
+            Notices.Say($"log in as {string.Join(" or ", logins.Select(login => login.User))}, password {logins.Key}{ssh}");
         }
     }
 
-    private static int Report(MachineExit exit, MachineSpec spec)
+    /// <summary>Nobody watched a background machine; how it failed is kept for viv ps -a.</summary>
+    private void RememberEnd(EndRecord end)
     {
-        switch (exit.Kind)
+        if (_background is not null && end.Status != ExitStatus.Success)
         {
-            case ExitKind.Crashed:
-                Notices.Say($"the guest crashed: {exit.Detail}");
-                Notices.Block(exit.Registers ?? "");
-                return ExitStatus.GuestCrashed;
-            case ExitKind.TimedOut:
-                Notices.Say($"the guest was still running after {spec.Timeout!.Value.TotalSeconds:0.###} s");
-                return ExitStatus.Timeout;
-            case ExitKind.DebugExit:
-                return (int)((exit.Value << 1) | 1) & 0xFF;
-            case ExitKind.Failed:
-                Notices.Say($"{exit.Detail}");
-                return ExitStatus.Failure;
-            case ExitKind.Rebooted:
-                Notices.Say("the guest rebooted");
-                return ExitStatus.Success;
+            _folder.Write(_record with { Stage = MachineStage.Ended, Ended = end });
+        }
+    }
+
+    private void Obey(ConsoleCommand asked, VirtualMachine machine)
+    {
+        switch (asked)
+        {
+            case ConsoleCommand.End:
+                _ = machine.StopAsync();
+                break;
+            case ConsoleCommand.Detach:
+                Notices.Say($"this viv is the machine, so it cannot leave it; start it with viv run -d to come and go by viv console {_folder.Name}");
+                break;
             default:
-                return ExitStatus.Success;
+                Notices.Say(Notices.Keys);
+                break;
         }
     }
 

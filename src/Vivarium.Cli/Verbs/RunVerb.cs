@@ -3,7 +3,7 @@ using Vivarium.Cli.Guests;
 
 namespace Vivarium.Cli.Verbs;
 
-/// <summary><c>viv run</c>: one machine in the foreground.</summary>
+/// <summary><c>viv run</c>: one machine, in the foreground or in the background.</summary>
 internal static class RunVerb
 {
     public static Command Build()
@@ -16,17 +16,30 @@ internal static class RunVerb
         var kernel = Text("--kernel", "FILE", "Linux kernel to boot: bzImage, or ELF vmlinux with a PVH note");
         var initrd = Text("--initrd", "FILE", "Initial RAM disk for the kernel");
         var append = Text("--append", "TEXT", "Kernel command line (after a named guest's own)");
-        var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G", "512M");
+        var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G (512M; debian has 1G)");
         var cpu = Text("--cpu", "MODEL", "Processor that the guest sees: " + string.Join(", ", Engine.CpuModel.Names), Engine.CpuModel.Names[0]);
         var engine = Text("--engine", "NAME", "What executes the guest: auto, software", "auto");
-        var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio, file:PATH, none", "stdio");
+        var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none");
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
         var timeout = Text("--timeout", "TIME", "End after this time, for example 60s, 5m, 1500ms");
         var stats = new Option<bool>("--stats") { Description = "Print counters to stderr at the end" };
+        var name = Text("--name", "NAME", "What to call the machine in viv ps, stop, console, ssh (made up otherwise)");
+        var background = new Option<bool>("--detach", "-d") { Description = "Run in the background: print the machine's name once it has started" };
+        var json = new Option<bool>("--json") { Description = "With -d: print all about the machine as JSON" };
 
-        var command = new Command("run", "Run a machine in the foreground, its serial console on this terminal.")
+        var disk = Repeated("--disk", "FILE[,...]", "A disk; ,format=raw|qcow2 ,readonly ,overlay (throw-away writes) ,serial=TEXT may follow; a comma in FILE is doubled");
+        var ephemeral = new Option<bool>("--ephemeral") { Description = "Throw away what the guest writes to any disk" };
+        var persist = new Option<bool>("--persist") { Description = "Keep what a named guest writes: it gets a root disk of its own, used again next time" };
+        var rebuild = new Option<bool>("--rebuild") { Description = "Make a named guest's files again from Debian's packages" };
+        var net = Text("--net", "KIND", "Network: user (NAT, no privileges; the default with a disk), tap:IFACE, none");
+        var publish = Repeated("--publish", "PORTS", "Lead a port of this host into the guest: [ADDR:]2222:22[/udp]", "-p");
+        var allow = Repeated("--net-allow", "WHERE", "Let the guest reach only this: HOST, *.HOST or CIDR, with :PORT if wanted");
+        var virtio = Text("--virtio", "HOW", "How disks and network are attached: pci or mmio, and the rings: ,split or ,packed", "pci");
+
+        var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, memory, cpu, engine, serial, noReboot, timeout, stats,
+            guest, kernel, initrd, append, memory, cpu, engine, serial, noReboot, timeout, stats, name, background, json,
+            disk, ephemeral, persist, rebuild, net, publish, allow, virtio,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
@@ -34,13 +47,22 @@ internal static class RunVerb
             Kernel = parsed.GetValue(kernel),
             Initrd = parsed.GetValue(initrd),
             Append = parsed.GetValue(append),
-            Memory = RunOptions.ParseMemory(parsed.GetValue(memory)!),
+            Memory = parsed.GetValue(memory) is { } size ? RunOptions.ParseMemory(size) : null,
             Cpu = RunOptions.ParseCpu(parsed.GetValue(cpu)!),
             Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
-            Serial = RunOptions.ParseSerial(parsed.GetValue(serial)!),
+            Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background)),
             NoReboot = parsed.GetValue(noReboot),
             Timeout = parsed.GetValue(timeout) is { } time ? RunOptions.ParseTimeout(time) : null,
             Statistics = parsed.GetValue(stats),
+            Name = parsed.GetValue(name),
+            Background = parsed.GetValue(background),
+            Json = parsed.GetValue(json),
+            Disks = [.. (parsed.GetValue(disk) ?? []).Select(DiskOption.Parse)],
+            Ephemeral = parsed.GetValue(ephemeral),
+            Persist = parsed.GetValue(persist),
+            Rebuild = parsed.GetValue(rebuild),
+            Network = NetworkOptions.Parse(parsed.GetValue(net), parsed.GetValue(publish) ?? [], parsed.GetValue(allow) ?? []),
+            Virtio = VirtioOption.Parse(parsed.GetValue(virtio)!),
         }));
         return command;
     }
@@ -55,4 +77,8 @@ internal static class RunVerb
 
         return option;
     }
+
+    /// <summary>May be given again and again, each time with one value.</summary>
+    private static Option<string[]> Repeated(string name, string value, string description, params string[] aliases) =>
+        new(name, aliases) { HelpName = value, Description = description, Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
 }

@@ -9,6 +9,9 @@ public sealed class MmioBus
 {
     private sealed record Range(ulong First, ulong Size, IMmioDevice Device, string Name)
     {
+        /// <summary>An access that found the range before it was taken away must not leave it as the last hit.</summary>
+        public volatile bool Unmapped;
+
         public bool Contains(ulong gpa, int size) => gpa >= First && gpa - First <= Size - (ulong)size && (ulong)size <= Size;
 
         public bool ContainsByte(ulong gpa) => gpa - First < Size;
@@ -25,6 +28,13 @@ public sealed class MmioBus
     /// <summary>Gives <paramref name="size"/> bytes from <paramref name="first"/> to a device. Refuses what overlaps another device.</summary>
     public void Map(ulong first, ulong size, IMmioDevice device, string name)
     {
+        if (TryMap(first, size, device, name) is { } other)
+            throw new InvalidOperationException($"The registers of {name} at 0x{first:X} overlap those of {other}.");
+    }
+
+    /// <summary>As <see cref="Map"/>, but tells who is in the way; null if nobody was.</summary>
+    internal string? TryMap(ulong first, ulong size, IMmioDevice device, string name)
+    {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentOutOfRangeException.ThrowIfZero(size);
         if (first + (size - 1) < first)
@@ -35,12 +45,13 @@ public sealed class MmioBus
             foreach (var other in _ranges)
             {
                 if (first <= other.First + (other.Size - 1) && other.First <= last)
-                    throw new InvalidOperationException($"The registers of {name} at 0x{first:X} overlap those of {other.Name} at 0x{other.First:X}.");
+                    return $"{other.Name} at 0x{other.First:X}";
             }
 
             Range[] ranges = [.. _ranges, new Range(first, size, device, name)];
             Array.Sort(ranges, static (a, b) => a.First.CompareTo(b.First));
             _ranges = ranges;
+            return null;
         }
     }
 
@@ -53,8 +64,8 @@ public sealed class MmioBus
             var index = Array.FindIndex(ranges, range => range.First == first);
             if (index < 0)
                 throw new InvalidOperationException($"No device is mapped at 0x{first:X}.");
+            ranges[index].Unmapped = true;
             _ranges = [.. ranges[..index], .. ranges[(index + 1)..]];
-            _last = null;
         }
     }
 
@@ -100,7 +111,7 @@ public sealed class MmioBus
     private Range? Find(ulong gpa)
     {
         var hit = _last;
-        if (hit is not null && hit.ContainsByte(gpa))
+        if (hit is { Unmapped: false } && hit.ContainsByte(gpa))
             return hit;
         var ranges = _ranges;
         int low = 0, high = ranges.Length - 1;

@@ -25,6 +25,13 @@ public sealed class PortBus
     /// </summary>
     public void Map(ushort first, int count, IPortDevice device, string name, ushort firstOffset = 0)
     {
+        if (TryMap(first, count, device, name, firstOffset) is { } other)
+            throw new InvalidOperationException($"The ports of {name} at 0x{first:X4} overlap those of {other}.");
+    }
+
+    /// <summary>As <see cref="Map"/>, but tells who is in the way; null if nobody was.</summary>
+    internal string? TryMap(ushort first, int count, IPortDevice device, string name, ushort firstOffset = 0)
+    {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(count);
         if (first + count > PortCount)
@@ -35,7 +42,7 @@ public sealed class PortBus
             for (var port = (int)first; port < first + count; port++)
             {
                 if (_owner[port] != 0)
-                    throw new InvalidOperationException($"Port 0x{port:X4} of {name} already belongs to {ranges[_owner[port]]!.Name}.");
+                    return $"{ranges[_owner[port]]!.Name} at 0x{port:X4}";
             }
 
             var slot = Array.IndexOf(ranges, null, 1);
@@ -52,6 +59,7 @@ public sealed class PortBus
             ranges[slot] = new Range(first, count, device, name, firstOffset);
             _ranges = ranges;
             Array.Fill(_owner, (ushort)slot, first, count);
+            return null;
         }
     }
 

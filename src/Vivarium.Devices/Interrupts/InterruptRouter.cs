@@ -56,6 +56,22 @@ public sealed class InterruptRouter
         return new InterruptLine(this, -1, pin);
     }
 
+    /// <summary>
+    /// A line to one of the four PCI interrupts: to I/O APIC pin 16 + <paramref name="line"/>, and to the 8259 as IRQ 10 or
+    /// 11, which firmware makes level-triggered.
+    /// </summary>
+    public InterruptLine CreatePciLine(int line)
+    {
+        if (line is < 0 or > 3)
+            throw new ArgumentOutOfRangeException(nameof(line), line, "There is no such PCI interrupt.");
+        var irq = PciIrq(line);
+        Pic.SetLevelTriggered(irq);
+        return new InterruptLine(this, irq, IsaIrqs + line);
+    }
+
+    /// <summary>The 8259's input for a PCI interrupt line.</summary>
+    internal static int PciIrq(int line) => line < 2 ? 10 : 11;
+
     internal void Drive(int isaIrq, int pin, bool level)
     {
         if (isaIrq >= 0 && Changes(ref _isaAsserted[isaIrq], level))

@@ -72,6 +72,18 @@ public sealed class Pic8259 : IPortDevice
         ports.Map(ElcrPort, 2, this, "8259 edge/level control", ElcrOffset);
     }
 
+    /// <summary>Sets an input's bit in the edge/level control registers, as firmware does for PCI interrupts.</summary>
+    internal void SetLevelTriggered(int irq)
+    {
+        lock (_lock)
+        {
+            if (irq < 8)
+                _master.WriteElcr((byte)(_master.Elcr | 1 << irq));
+            else
+                _slave.WriteElcr((byte)(_slave.Elcr | 1 << (irq - 8)));
+        }
+    }
+
     public uint ReadPort(ushort offset, int size)
     {
         lock (_lock)

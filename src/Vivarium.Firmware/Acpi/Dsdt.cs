@@ -24,6 +24,11 @@ internal static class Dsdt
         {
             sb.Device("PCI0", host => PciHost(host, layout));
             sb.Device("MBRD", board => Motherboard(board, layout));
+            for (int i = 0; i < layout.VirtioMmioCount; i++)
+            {
+                int index = i;
+                sb.Device($"VR{index:X2}", device => VirtioMmio(device, index));
+            }
         });
         return SystemDescriptionTable.Seal("DSDT"u8, Revision, aml.ToArray());
     }
@@ -113,6 +118,17 @@ internal static class Dsdt
                 com.Name("_CRS", new ResourceTemplate().Io(port.Port, 8).IrqNoFlags(port.Irq));
             });
         }
+    }
+
+    /// <summary>A virtio device with memory-mapped registers, under the identifier that Linux and others know it by.</summary>
+    private static void VirtioMmio(AmlBuilder device, int index)
+    {
+        device.Name("_HID", value => value.String("LNRO0005"));
+        device.Name("_UID", (ulong)index);
+        device.Name("_CCA", 1);
+        device.Name("_CRS", new ResourceTemplate()
+            .Memory32Fixed((uint)PlatformLayout.VirtioMmioAddress(index), PlatformLayout.VirtioMmioSize)
+            .SharedLevelInterrupt(PlatformLayout.VirtioMmioGsi(index)));
     }
 
     /// <summary>Ports that belong to the board itself and must not be given to PCI devices.</summary>

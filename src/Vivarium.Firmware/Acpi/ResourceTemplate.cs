@@ -6,8 +6,10 @@ internal sealed class ResourceTemplate
     private const byte IrqNoFlagsTag = 0x22;
     private const byte IoTag = 0x47;
     private const byte EndTag = 0x79;
+    private const byte Memory32FixedTag = 0x86;
     private const byte DWordAddressSpaceTag = 0x87;
     private const byte WordAddressSpaceTag = 0x88;
+    private const byte ExtendedInterruptTag = 0x89;
 
     /// <summary>A zero after the end tag stands for a checksum that is right (ACPI 6.4.2.9).</summary>
     private const byte NoChecksum = 0;
@@ -18,6 +20,10 @@ internal sealed class ResourceTemplate
 
     /// <summary>_MIF and _MAF: both ends of the window are fixed; decode is positive; the device produces the range.</summary>
     private const byte FixedWindow = 0b1100;
+
+    /// <summary>Interrupt vector flags (ACPI 6.4.3.6): the device consumes it; level, active high, shared.</summary>
+    private const byte InterruptConsumer = 1 << 0;
+    private const byte InterruptShared = 1 << 3;
 
     private const byte EntireRange = 3;
     private const byte Cacheable = 1 << 1;
@@ -41,6 +47,30 @@ internal sealed class ResourceTemplate
     {
         _out.U8(IrqNoFlagsTag);
         _out.U16((ushort)(1 << irq));
+        return this;
+    }
+
+    /// <summary>A range of memory that can be read and written.</summary>
+    public ResourceTemplate Memory32Fixed(uint address, uint size)
+    {
+        const ushort length = 9;
+        _out.U8(Memory32FixedTag);
+        _out.U16(length);
+        _out.U8(ReadWrite);
+        _out.U32(address);
+        _out.U32(size);
+        return this;
+    }
+
+    /// <summary>One global system interrupt: level, active high, shared.</summary>
+    public ResourceTemplate SharedLevelInterrupt(uint gsi)
+    {
+        const ushort length = 6;
+        _out.U8(ExtendedInterruptTag);
+        _out.U16(length);
+        _out.U8(InterruptConsumer | InterruptShared);
+        _out.U8(1); // interrupts in the list
+        _out.U32(gsi);
         return this;
     }
 

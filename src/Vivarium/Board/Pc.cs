@@ -1,4 +1,6 @@
 using Vivarium.Devices;
+using Vivarium.Disks;
+using Vivarium.Networks;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Memory;
@@ -11,7 +13,9 @@ namespace Vivarium.Board;
 /// </summary>
 internal sealed class Pc : IDisposable
 {
-    public Pc(PlatformLayout layout, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
+    private readonly List<VirtioDevice> _virtio = [];
+
+    public Pc(PlatformLayout layout, MachineParts parts, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
     {
         Memory = CreateMemory(layout);
         Clock = new MachineClock();
@@ -32,10 +36,12 @@ internal sealed class Pc : IDisposable
             new Hpet(Clock, Interrupts, irq0, irq8).Map(Mmio);
         }
 
-        new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) }.Map(Ports);
+        PowerManagement = new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) };
+        PowerManagement.Map(Ports);
         new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
         new SystemControlPort { ResetRequested = Reset }.Map(Ports);
-        new PciHost(new ResetControl { ResetRequested = Reset }).Map(Ports);
+        var pciHost = new PciHost(new ResetControl { ResetRequested = Reset });
+        pciHost.Map(Ports);
         new DebugConsole(debugOutput).Map(Ports);
         new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
         new PostCode().Map(Ports);
@@ -43,6 +49,7 @@ internal sealed class Pc : IDisposable
         var com1 = new Uart16550(Interrupts.CreateIsaLine(Uart16550.Com1Irq), console.Backend);
         com1.Map(Ports, Uart16550.Com1, "COM1");
         console.Attach(com1);
+        PlugIn(parts, new VirtioSlots(parts.Virtio, new PciBus(pciHost, Mmio, Ports, Interrupts), Mmio, Interrupts));
         LocalApic.EnterVirtualWireMode();
     }
 
@@ -54,6 +61,8 @@ internal sealed class Pc : IDisposable
 
     public LocalApic LocalApic { get; }
 
+    public AcpiPm PowerManagement { get; }
+
     public PortBus Ports { get; } = new();
 
     public MmioBus Mmio { get; } = new();
@@ -61,7 +70,63 @@ internal sealed class Pc : IDisposable
     /// <summary>What the processor sees of all this.</summary>
     public IVcpuBus Bus { get; }
 
-    public void Dispose() => Memory.Dispose();
+    public void Dispose()
+    {
+        // Afterwards no device touches guest memory any more.
+        foreach (VirtioDevice device in _virtio)
+        {
+            device.Dispose();
+        }
+
+        Memory.Dispose();
+    }
+
+    private void PlugIn(MachineParts parts, VirtioSlots slots)
+    {
+        void Attach(VirtioDevice device, string name, string what)
+        {
+            device.Broken = problem => parts.Warn($"{what}: the guest's driver broke the rules and has to reset the device: {problem}");
+            slots.Attach(device, name);
+            _virtio.Add(device);
+        }
+
+        foreach (MachineDisk disk in parts.Disks)
+        {
+            string what = $"disk '{disk.Spec.Path}'";
+            Attach(new VirtioBlock(Memory, disk.Backend, disk.Serial) { Failed = problem => parts.Warn($"{what}: {problem}") }, "virtio-blk", what);
+        }
+
+        Span<byte> mac = stackalloc byte[VirtioNet.MacLength];
+        foreach (MachineNetwork network in parts.Networks)
+        {
+            network.Mac.CopyTo(mac);
+            Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}");
+        }
+
+        if (parts.HasConsoleDevice)
+        {
+            Attach(new VirtioConsole(Memory, [.. ConsolePorts(parts)]), "virtio-console", "virtio console");
+        }
+
+        Attach(new VirtioRng(Memory), "virtio-rng", "entropy device");
+    }
+
+    private static IEnumerable<VirtioConsolePort> ConsolePorts(MachineParts parts)
+    {
+        if (parts.VirtioConsole is { } console)
+        {
+            var port = new VirtioConsolePort(console.Backend);
+            console.Attach(port);
+            yield return port;
+        }
+
+        foreach ((string name, MachineConsole end) in parts.Ports)
+        {
+            var port = new VirtioConsolePort(end.Backend, name, isConsole: false);
+            end.Attach(port);
+            yield return port;
+        }
+    }
 
     private static GuestMemory CreateMemory(PlatformLayout layout)
     {

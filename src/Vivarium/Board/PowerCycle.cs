@@ -13,10 +13,10 @@ internal sealed class PowerCycle : IDisposable
     private readonly IEngine _engine;
     private readonly IVcpu _vcpu;
 
-    public PowerCycle(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model, MachineConsole console, Action<byte> debugOutput)
+    public PowerCycle(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model, MachineParts parts, MachineConsole console, Action<byte> debugOutput)
     {
         VcpuThread? thread = null;
-        _pc = new Pc(layout, console, debugOutput, end => thread!.End(end));
+        _pc = new Pc(layout, parts, console, debugOutput, end => thread!.End(end));
         try
         {
             _thread = thread = new VcpuThread(_pc.Clock);
@@ -39,6 +39,8 @@ internal sealed class PowerCycle : IDisposable
 
     /// <summary>Ends the cycle from any thread.</summary>
     public void End(CycleEnd end) => _thread.End(end);
+
+    public void PressPowerButton() => _pc.PowerManagement.PressPowerButton();
 
     public MachineStatistics Statistics(int resets) => new(_engine.Name, resets, _vcpu.Statistics, _pc.Ports, _pc.Mmio);
 

@@ -1,0 +1,97 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace Vivarium.Cli.Machines;
+
+/// <summary>What can be asked of a running machine.</summary>
+internal enum ControlVerb
+{
+    /// <summary>Its record, as in machine.json.</summary>
+    Status,
+
+    /// <summary>Press the power button. Answered at once; the guest takes its time, or never listens.</summary>
+    Stop,
+
+    /// <summary>Pull the plug. Answered at once.</summary>
+    Kill,
+
+    /// <summary>Answered at once, and again when the machine has ended.</summary>
+    Wait,
+
+    /// <summary>After the answer the connection is the guest's console, bytes both ways, until either side closes it.</summary>
+    Console,
+}
+
+/// <summary>One line from a client of the control socket: <c>{"request":"stop"}</c>.</summary>
+internal static class ControlRequest
+{
+    /// <summary>Longest line in bytes, without its end.</summary>
+    public const int LongestLine = 4096;
+
+    private static readonly (string Word, ControlVerb Verb)[] s_verbs =
+    [
+        ("status", ControlVerb.Status),
+        ("stop", ControlVerb.Stop),
+        ("kill", ControlVerb.Kill),
+        ("wait", ControlVerb.Wait),
+        ("console", ControlVerb.Console),
+    ];
+
+    /// <summary>Understands a line, or says in one sentence what is wrong with it. Never throws.</summary>
+    public static bool TryParse(ReadOnlySpan<byte> line, out ControlVerb verb, out string error)
+    {
+        verb = default;
+        ControlRequestLine? request;
+        try
+        {
+            request = JsonSerializer.Deserialize(line, ControlJson.Default.ControlRequestLine);
+        }
+        catch (JsonException)
+        {
+            error = """this is no request; write one JSON object on a line, for example {"request":"status"}""";
+            return false;
+        }
+
+        foreach ((string word, ControlVerb known) in s_verbs)
+        {
+            if (request?.Request == word)
+            {
+                verb = known;
+                error = "";
+                return true;
+            }
+        }
+
+        error = $"unknown request; known are {string.Join(", ", s_verbs.Select(known => known.Word))}";
+        return false;
+    }
+
+    /// <summary>The line that asks for something.</summary>
+    public static byte[] Format(ControlVerb verb) =>
+        [.. JsonSerializer.SerializeToUtf8Bytes(new ControlRequestLine { Request = s_verbs[(int)verb].Word }, ControlJson.Default.ControlRequestLine), (byte)'\n'];
+}
+
+internal sealed record ControlRequestLine
+{
+    public string? Request { get; init; }
+}
+
+/// <summary>The answer to a request, one line.</summary>
+internal sealed record ControlReply
+{
+    public required bool Ok { get; init; }
+
+    /// <summary>Without <see cref="Ok"/>: what is wrong, one sentence.</summary>
+    public string? Error { get; init; }
+
+    /// <summary>To a status request.</summary>
+    public MachineRecord? Machine { get; init; }
+
+    /// <summary>To a wait request, in the second answer.</summary>
+    public EndRecord? Ended { get; init; }
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, MaxDepth = 16)]
+[JsonSerializable(typeof(ControlRequestLine))]
+[JsonSerializable(typeof(ControlReply))]
+internal sealed partial class ControlJson : JsonSerializerContext;

@@ -1,0 +1,19 @@
+namespace Vivarium.Cli.Machines;
+
+/// <summary>What the control socket may do to the machine behind it. Everything returns at once, from any thread.</summary>
+internal interface IControlledMachine
+{
+    MachineRecord Record { get; }
+
+    ConsoleHub Console { get; }
+
+    /// <summary>Completes when the machine has ended and its disks are closed.</summary>
+    Task<EndRecord> Ended { get; }
+
+    void PressPowerButton();
+
+    void Kill();
+
+    /// <summary>Types at the console; false if there is no room now.</summary>
+    bool TryType(ReadOnlySpan<byte> keys);
+}

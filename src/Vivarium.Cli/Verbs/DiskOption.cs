@@ -1,0 +1,72 @@
+using System.Text;
+using Vivarium.Storage;
+
+namespace Vivarium.Cli.Verbs;
+
+/// <summary><c>--disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT]</c>; a comma in the file's name is written twice.</summary>
+internal static class DiskOption
+{
+    private const string Form = "write --disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT], with commas in FILE doubled";
+
+    /// <exception cref="InvalidInputException">The text is no disk; the message says why.</exception>
+    public static DiskSpec Parse(string text)
+    {
+        List<string> parts = Split(text);
+        if (parts[0].Length == 0)
+        {
+            throw new InvalidInputException($"'{text}' names no file; {Form}");
+        }
+
+        var disk = new DiskSpec { Path = parts[0] };
+        var seen = new HashSet<string>();
+        foreach (string part in parts.Skip(1))
+        {
+            int equals = part.IndexOf('=', StringComparison.Ordinal);
+            string key = equals < 0 ? part : part[..equals];
+            string? value = equals < 0 ? null : part[(equals + 1)..];
+            if (!seen.Add(key))
+            {
+                throw new InvalidInputException($"the disk '{text}' says {key} twice");
+            }
+
+            disk = (key, value) switch
+            {
+                ("format", "raw") => disk with { Format = ImageFormat.Raw },
+                ("format", "qcow2") => disk with { Format = ImageFormat.Qcow2 },
+                ("format", _) => throw new InvalidInputException($"'{value}' is no disk format that viv knows; known are raw, qcow2"),
+                ("readonly", null) => disk with { ReadOnly = true },
+                ("overlay", null) => disk with { Overlay = true },
+                ("serial", { Length: > 0 }) => disk with { Serial = value },
+                _ => throw new InvalidInputException($"the disk '{text}' has the unknown property '{part}'; {Form}"),
+            };
+        }
+
+        return disk;
+    }
+
+    private static List<string> Split(string text)
+    {
+        var parts = new List<string>();
+        var part = new StringBuilder();
+        for (int i = 0; i < text.Length; i++)
+        {
+            if (text[i] != ',')
+            {
+                part.Append(text[i]);
+            }
+            else if (i + 1 < text.Length && text[i + 1] == ',')
+            {
+                part.Append(',');
+                i++;
+            }
+            else
+            {
+                parts.Add(part.ToString());
+                _ = part.Clear();
+            }
+        }
+
+        parts.Add(part.ToString());
+        return parts;
+    }
+}

@@ -1,0 +1,117 @@
+namespace Vivarium.Devices;
+
+/// <summary>
+/// PCI bus 0 behind the host bridge: gives functions their addresses and interrupt lines as firmware would, and leads
+/// accesses to them as their base address registers say.
+/// </summary>
+public sealed class PciBus
+{
+    /// <summary>The first memory address given to base address registers: where the hole below 4 GiB begins.</summary>
+    public const ulong MemoryWindowStart = 0xC000_0000;
+
+    /// <summary>The last one; the I/O APIC follows.</summary>
+    public const ulong MemoryWindowEnd = 0xFEBF_FFFF;
+
+    /// <summary>The ports given to base address registers.</summary>
+    public const ushort PortWindowStart = 0xC000;
+    public const ushort PortWindowEnd = 0xFFFF;
+
+    private const int Lines = 4;
+
+    /// <summary>Device 0 is the host bridge; device 1 is where the DSDT has the ISA bridge.</summary>
+    private const int FirstDevice = 2;
+    private const int LastDevice = 31;
+    private const int PageSize = 0x1000;
+
+    private readonly Lock _mapping = new();
+    private readonly PciHost _host;
+    private readonly MmioBus _mmio;
+    private readonly PortBus _ports;
+    private readonly InterruptRouter _interrupts;
+    private readonly List<PciFunction> _functions = [];
+    private ulong _nextMemory = MemoryWindowStart;
+    private uint _nextPort = PortWindowStart;
+    private int _nextDevice = FirstDevice;
+
+    public PciBus(PciHost host, MmioBus mmio, PortBus ports, InterruptRouter interrupts)
+    {
+        _host = host;
+        _mmio = mmio;
+        _ports = ports;
+        _interrupts = interrupts;
+    }
+
+    /// <summary>Plugs a function in as function 0 of the next free device and returns that device's number.</summary>
+    /// <exception cref="InvalidOperationException">All places are taken, or the address windows are used up.</exception>
+    public int Attach(PciFunction function)
+    {
+        if (_nextDevice > LastDevice)
+            throw new InvalidOperationException("There is no room for another PCI device: a machine has at most 30.");
+        var device = _nextDevice++;
+
+        // The swizzle that the DSDT's _PRT declares, for INTA#.
+        var line = device % Lines;
+        function.MsiX?.Connect(_interrupts.Apics);
+        foreach (var bar in function.BaseAddresses)
+            function.SetBar(bar, bar.Memory is not null ? AllocateMemory(bar.Size) : AllocatePorts((uint)bar.Size));
+        lock (_mapping)
+            _functions.Add(function);
+        function.Connect(this, _interrupts.CreatePciLine(line), (byte)InterruptRouter.PciIrq(line));
+        _host.Attach(device, 0, function);
+        return device;
+    }
+
+    /// <summary>
+    /// A function's command or base address registers have changed. A range that another device occupies is not mapped
+    /// until that one has gone; real buses would have both answer.
+    /// </summary>
+    internal void Decode(PciFunction changed)
+    {
+        lock (_mapping)
+        {
+            foreach (var bar in changed.BaseAddresses)
+            {
+                if (bar.MappedAt is not { } mapped || mapped == changed.DecodedAddress(bar))
+                    continue;
+                if (bar.Memory is not null)
+                    _mmio.Unmap(mapped);
+                else
+                    _ports.Unmap((ushort)mapped);
+                bar.MappedAt = null;
+            }
+
+            foreach (var function in _functions)
+            {
+                foreach (var bar in function.BaseAddresses)
+                {
+                    if (bar.MappedAt is null && function.DecodedAddress(bar) is { } address && TryMap(function, bar, address))
+                        bar.MappedAt = address;
+                }
+            }
+        }
+    }
+
+    private bool TryMap(PciFunction function, PciBar bar, ulong address) => bar.Memory is not null
+        ? _mmio.TryMap(address, bar.Size, bar.Memory, function.Name) is null
+        : _ports.TryMap((ushort)address, (int)bar.Size, bar.Ports!, function.Name) is null;
+
+    /// <summary>At least a page apart, so that a guest can protect each on its own.</summary>
+    private ulong AllocateMemory(ulong size)
+    {
+        var alignment = Math.Max(size, PageSize);
+        var address = (_nextMemory + alignment - 1) & ~(alignment - 1);
+        if (address > MemoryWindowEnd || alignment - 1 > MemoryWindowEnd - address)
+            throw new InvalidOperationException("The PCI devices need more address space than there is below 4 GiB.");
+        _nextMemory = address + alignment;
+        return address;
+    }
+
+    private ushort AllocatePorts(uint size)
+    {
+        var port = (_nextPort + size - 1) & ~(size - 1);
+        if (port + size - 1 > PortWindowEnd)
+            throw new InvalidOperationException("The PCI devices need more ports than there are.");
+        _nextPort = port + size;
+        return (ushort)port;
+    }
+}

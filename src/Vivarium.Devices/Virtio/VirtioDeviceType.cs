@@ -1,0 +1,10 @@
+namespace Vivarium.Devices;
+
+/// <summary>Device types (virtio 1.2, 5).</summary>
+public enum VirtioDeviceType : ushort
+{
+    Network = 1,
+    Block = 2,
+    Console = 3,
+    Entropy = 4,
+}

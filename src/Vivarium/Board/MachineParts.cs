@@ -1,0 +1,101 @@
+using Vivarium.Disks;
+using Vivarium.Networks;
+
+namespace Vivarium.Board;
+
+/// <summary>What a machine owns on the host besides its board: open from the machine's making to its end.</summary>
+internal sealed class MachineParts : IDisposable
+{
+    private readonly List<MachineDisk> _disks = [];
+    private readonly List<MachineNetwork> _networks = [];
+
+    private MachineParts(MachineSpec spec, Action<string> warn)
+    {
+        Virtio = spec.Virtio;
+        VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
+        Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
+        Warn = warn;
+    }
+
+    public VirtioSpec Virtio { get; }
+
+    public IReadOnlyList<MachineDisk> Disks => _disks;
+
+    public IReadOnlyList<MachineNetwork> Networks => _networks;
+
+    /// <summary>The far end of the virtio console; null without one.</summary>
+    public MachineConsole? VirtioConsole { get; }
+
+    /// <summary>The far ends of the virtio console ports, by name.</summary>
+    public IReadOnlyDictionary<string, MachineConsole> Ports { get; }
+
+    /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
+    public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + 1;
+
+    public bool HasConsoleDevice => VirtioConsole is not null || Ports.Count != 0;
+
+    /// <summary>Takes a sentence for the user about something that went wrong while the machine goes on.</summary>
+    public Action<string> Warn { get; }
+
+    /// <exception cref="InvalidInputException">A disk or network cannot be had; the message says why.</exception>
+    public static MachineParts Open(MachineSpec spec, Action<string> warn)
+    {
+        var parts = new MachineParts(spec, warn);
+        try
+        {
+            foreach (DiskSpec disk in spec.Disks)
+            {
+                parts._disks.Add(MachineDisk.Open(disk));
+            }
+
+            foreach (NetworkSpec network in spec.Networks)
+            {
+                if (MachineNetwork.Open(network, parts._networks.Count) is { } opened)
+                {
+                    parts._networks.Add(opened);
+                }
+            }
+
+            return parts;
+        }
+        catch
+        {
+            parts.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Lets a vCPU go that waits because nobody reads its output: its machine is to end.</summary>
+    public void ReleaseWriters()
+    {
+        VirtioConsole?.ReleaseWriters();
+        foreach (MachineConsole port in Ports.Values)
+        {
+            port.ReleaseWriters();
+        }
+    }
+
+    /// <summary>The machine has ended: nothing more comes from the guest, and nothing more reaches it.</summary>
+    public void CloseConsoles()
+    {
+        VirtioConsole?.Close();
+        foreach (MachineConsole port in Ports.Values)
+        {
+            port.Close();
+        }
+    }
+
+    public void Dispose()
+    {
+        CloseConsoles();
+        foreach (MachineNetwork network in _networks)
+        {
+            network.Dispose();
+        }
+
+        foreach (MachineDisk disk in _disks)
+        {
+            disk.Dispose();
+        }
+    }
+}

@@ -1,0 +1,83 @@
+using Vivarium.Network;
+
+namespace Vivarium.Networks;
+
+/// <summary>A network of a machine, open from the machine's making to its end; cards come and go with power cycles.</summary>
+internal sealed class MachineNetwork : IDisposable
+{
+    private readonly INetworkBackend _network;
+    private readonly UserNetwork? _user;
+    private readonly EgressFilter? _filter;
+
+    private MachineNetwork(NetworkSpec spec, INetworkBackend network, UserNetwork? user, EgressFilter? filter, MacAddress mac)
+    {
+        Spec = spec;
+        _network = network;
+        _user = user;
+        _filter = filter;
+        Mac = mac;
+        Backend = new NetworkBackend(network);
+    }
+
+    public NetworkSpec Spec { get; }
+
+    public NetworkBackend Backend { get; }
+
+    public MacAddress Mac { get; }
+
+    /// <summary>What the list of allowed destinations has let out and refused; null without one.</summary>
+    public EgressCounters? Egress => _filter?.Counters;
+
+    /// <param name="card">Which card of the machine it is, from 0.</param>
+    /// <exception cref="InvalidInputException">The network cannot be had; the message says why.</exception>
+    public static MachineNetwork? Open(NetworkSpec spec, int card)
+    {
+        MacAddress mac = spec.Mac ?? MacAddress.ForMachine(spec.Name, card);
+        try
+        {
+            return spec.Network switch
+            {
+                NetworkOption.User => OpenUser(spec, mac),
+                NetworkOption.Tap => throw new NetworkException("TAP networks are not there yet."),
+                _ => null,
+            };
+        }
+        catch (NetworkException e)
+        {
+            throw new InvalidInputException(e.Message.TrimEnd('.'), e);
+        }
+    }
+
+    /// <summary>Opens a port of the host that leads to the guest, and says which when any was asked for.</summary>
+    /// <exception cref="InvalidInputException">The port cannot be had, or this is no user network.</exception>
+    public PortForward AddForward(PortForward forward)
+    {
+        if (_user is null)
+        {
+            throw new InvalidInputException($"port forwards need the user network, and this machine's is {Spec.Network}");
+        }
+
+        try
+        {
+            return _user.AddForward(forward);
+        }
+        catch (NetworkException e)
+        {
+            throw new InvalidInputException(e.Message.TrimEnd('.'), e);
+        }
+    }
+
+    public void Dispose() => _network.Dispose();
+
+    private static MachineNetwork OpenUser(NetworkSpec spec, MacAddress mac)
+    {
+        var user = new UserNetwork(new UserNetworkOptions { HostName = spec.Name, Forwards = spec.Forwards, Resolver = spec.Resolver });
+        if (spec.Allow is null)
+        {
+            return new MachineNetwork(spec, user, user, null, mac);
+        }
+
+        var filter = new EgressFilter(EgressFilterOptions.ForUserNetwork(spec.Allow));
+        return new MachineNetwork(spec, new FilteredNetwork(user, filter), user, filter, mac);
+    }
+}
