@@ -18,7 +18,6 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     private readonly Translator _translator;
     private readonly Thunks _thunks;
     private int _kicked;
-    private int _interruptRequested;
     private int _nmiRequested;
     private bool _carefulNext;
     private string? _internalError;
@@ -43,7 +42,8 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             InterruptShadow = false;
             if (HasPendingEvent)
             {
-                if (shadow)
+                // An instruction to be run carefully may be the one after STI: nothing comes before it.
+                if (shadow || _carefulNext)
                 {
                     _carefulNext = true;
                 }
@@ -70,7 +70,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 
     public void RequestInterrupt()
     {
-        Volatile.Write(ref _interruptRequested, 1);
+        Volatile.Write(ref S->InterruptRequested, 1);
         Volatile.Write(ref S->ExitRequest, 1);
     }
 
@@ -83,7 +83,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     public ulong Tsc => GuestTsc;
 
     public bool HasPendingEvent
-        => (Volatile.Read(ref _interruptRequested) != 0 && S->SystemFlags.Has(RflagsBits.If))
+        => (Volatile.Read(ref S->InterruptRequested) != 0 && S->SystemFlags.Has(RflagsBits.If))
             || (Volatile.Read(ref _nmiRequested) != 0 && !NmiBlocked);
 
     /// <summary>What the processor stops for, rather than run an instruction.</summary>
@@ -126,14 +126,14 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         if (vector < 0)
         {
             // Asked before it is cleared, so that a request in between is not lost.
-            Volatile.Write(ref _interruptRequested, 0);
+            Volatile.Write(ref S->InterruptRequested, 0);
             vector = Bus.AcknowledgeInterrupt();
         }
 
         if (vector >= 0)
         {
             // There may be more: only an answer of none takes the request back.
-            Volatile.Write(ref _interruptRequested, 1);
+            Volatile.Write(ref S->InterruptRequested, 1);
             Halted = false;
             Deliver(vector, null, EventKind.ExternalInterrupt);
         }
