@@ -1,7 +1,7 @@
 namespace Vivarium.Cli.Machines;
 
 /// <summary>A machine of this process, as its control socket sees it.</summary>
-internal sealed class RunningMachine(VirtualMachine machine, ConsoleHub console, MachineRecord record) : IControlledMachine
+internal sealed class RunningMachine(VirtualMachine machine, MachineConsole line, ConsoleHub console, MachineRecord record) : IControlledMachine
 {
     private readonly TaskCompletionSource<EndRecord> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -15,7 +15,7 @@ internal sealed class RunningMachine(VirtualMachine machine, ConsoleHub console,
 
     public void Kill() => _ = machine.StopAsync();
 
-    public bool TryType(ReadOnlySpan<byte> keys) => machine.Console.TrySend(keys);
+    public bool TryType(ReadOnlySpan<byte> keys) => line.TrySend(keys);
 
     /// <summary>Tells everybody who waits.</summary>
     public void End(EndRecord end) => _ended.TrySetResult(end);

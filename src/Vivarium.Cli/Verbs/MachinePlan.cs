@@ -13,6 +13,8 @@ namespace Vivarium.Cli.Verbs;
 internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> AnyPort, SshAccess? Access)
 {
     private const int SshPort = 22;
+    private const string SerialConsole = "console=ttyS0";
+    private const string VirtioConsole = "console=hvc0";
     private const ulong DiskGuestMemory = ByteSize.GiB;
 
     /// <summary>The machine as far as it can be told, and checked, before the guest's files are there.</summary>
@@ -30,6 +32,8 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             OnReboot = options.NoReboot ? RebootPolicy.End : RebootPolicy.Restart,
             Timeout = options.Timeout,
             Virtio = options.Virtio,
+            VirtioConsole = options.VirtioConsole,
+            Ports = [.. options.Ports.Select(port => port.Name)],
             Disks = [.. options.Disks.Select(disk => options.Ephemeral && !disk.ReadOnly ? disk with { Overlay = true } : disk)],
         };
         spec.Validate();
@@ -46,7 +50,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
         {
             Kernel = boot.Kernel,
             Initrd = boot.Initrd,
-            CommandLine = $"{boot.CommandLine} {draft.CommandLine}".TrimEnd(),
+            CommandLine = $"{(draft.VirtioConsole ? boot.CommandLine.Replace(SerialConsole, VirtioConsole, StringComparison.Ordinal) : boot.CommandLine)} {draft.CommandLine}".TrimEnd(),
             Memory = options.Memory ?? (boot.Disk is null ? MachineSpec.DefaultMemory : DiskGuestMemory),
             Disks = boot.Disk is null ? draft.Disks : [new DiskSpec { Path = boot.Disk, Format = ImageFormat.Raw, Overlay = !options.Persist }, .. draft.Disks],
         };

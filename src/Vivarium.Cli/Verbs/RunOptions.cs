@@ -39,6 +39,16 @@ internal sealed record RunOptions
     public NetworkOptions Network { get; init; } = NetworkOptions.Unsaid;
     public VirtioSpec Virtio { get; init; } = new();
 
+    public bool VirtioConsole { get; init; }
+    public IReadOnlyList<PortOption> Ports { get; init; } = [];
+
+    public static bool ParseConsole(string text) => text switch
+    {
+        "serial" => false,
+        "virtio" => true,
+        _ => throw new InvalidInputException($"'{text}' is no console; known are serial, virtio"),
+    };
+
     public static ulong ParseMemory(string text) => ByteSize.TryParse(text, out ulong bytes)
         ? bytes
         : throw new InvalidInputException($"'{text}' is not a memory size; write for example --memory 512M or 4G");

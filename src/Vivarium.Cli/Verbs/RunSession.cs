@@ -143,14 +143,22 @@ internal sealed class RunSession
         await using Stream? output = OpenSerial();
         await using var console = new ConsoleHub(output);
         machine.Console.Output = console;
+        MachineConsole line = machine.Console;
+        if (machine.VirtioConsole is { } virtio)
+        {
+            virtio.Output = console;
+            line = virtio;
+        }
+
+        using var ports = new PortSockets(_options.Ports, machine);
         machine.Warned = Notices.Say;
         _record = plan.Describe(_record, [.. plan.AnyPort.Select(machine.ForwardPort)], _folder);
-        var running = new RunningMachine(machine, console, _record);
+        var running = new RunningMachine(machine, line, console, _record);
         await using var control = new ControlServer(_folder.Socket, running);
         SayHowToLogIn(boot);
         try
         {
-            return await RunOnTerminalAsync(machine, console, running).ConfigureAwait(false);
+            return await RunOnTerminalAsync(machine, line, console, running).ConfigureAwait(false);
         }
         catch (Exception e) when (_background is not null)
         {
@@ -159,7 +167,7 @@ internal sealed class RunSession
         }
     }
 
-    private async Task<int> RunOnTerminalAsync(VirtualMachine machine, ConsoleHub console, RunningMachine running)
+    private async Task<int> RunOnTerminalAsync(VirtualMachine machine, MachineConsole line, ConsoleHub console, RunningMachine running)
     {
         int signalled = 0;
         MachineExit exit;
@@ -182,7 +190,7 @@ internal sealed class RunSession
 
             if (_options.Serial.Kind == SerialKind.Stdio)
             {
-                new StandardInput(new GuestKeyboard(machine.Console), terminal is not null, asked => Obey(asked, machine)).Start();
+                new StandardInput(new GuestKeyboard(line), terminal is not null, asked => Obey(asked, machine)).Start();
             }
 
             machine.Start();

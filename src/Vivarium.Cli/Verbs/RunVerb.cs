@@ -36,10 +36,13 @@ internal static class RunVerb
         var allow = Repeated("--net-allow", "WHERE", "Let the guest reach only this: HOST, *.HOST or CIDR, with :PORT if wanted");
         var virtio = Text("--virtio", "HOW", "How disks and network are attached: pci or mmio, and the rings: ,split or ,packed", "pci");
 
+        var console = Text("--console", "DEVICE", "The guest's console: serial, or virtio (hvc0), which is faster", "serial");
+        var port = Repeated("--port", "NAME=SOCKET", "Lead a Unix socket of this host to /dev/virtio-ports/NAME in the guest");
+
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
             guest, kernel, initrd, append, memory, cpu, engine, serial, noReboot, timeout, stats, name, background, json,
-            disk, ephemeral, persist, rebuild, net, publish, allow, virtio,
+            disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
@@ -63,6 +66,8 @@ internal static class RunVerb
             Rebuild = parsed.GetValue(rebuild),
             Network = NetworkOptions.Parse(parsed.GetValue(net), parsed.GetValue(publish) ?? [], parsed.GetValue(allow) ?? []),
             Virtio = VirtioOption.Parse(parsed.GetValue(virtio)!),
+            VirtioConsole = RunOptions.ParseConsole(parsed.GetValue(console)!),
+            Ports = [.. (parsed.GetValue(port) ?? []).Select(PortOption.Parse)],
         }));
         return command;
     }
