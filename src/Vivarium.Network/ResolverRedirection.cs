@@ -48,15 +48,8 @@ internal sealed class ResolverRedirection
         newAddress.CopyTo(address);
         BinaryPrimitives.WriteUInt16BigEndian(port, newPort);
         var changed = InternetChecksum.Add(0, address);
-        Update(networkChecksum, old, changed);
+        InternetChecksum.Update(networkChecksum, old, changed);
         if (headers.Protocol == IpProtocol.Tcp || MemoryMarshal.Read<ushort>(transportChecksum) != 0)
-            Update(transportChecksum, oldWithPort, InternetChecksum.Add(changed, port));
-    }
-
-    /// <summary>Equation 3 of RFC 1624.</summary>
-    private static void Update(Span<byte> checksum, ulong oldSum, ulong newSum)
-    {
-        var sum = (ulong)(ushort)~MemoryMarshal.Read<ushort>(checksum) + (ushort)~InternetChecksum.Fold(oldSum) + newSum;
-        MemoryMarshal.Write(checksum, (ushort)~InternetChecksum.Fold(sum));
+            InternetChecksum.Update(transportChecksum, oldWithPort, InternetChecksum.Add(changed, port));
     }
 }

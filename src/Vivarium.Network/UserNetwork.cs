@@ -19,8 +19,7 @@ namespace Vivarium.Network;
 /// </remarks>
 public sealed unsafe class UserNetwork : INetworkBackend
 {
-    /// <summary>A TCP segment this large is one frame, which is what makes transfers fast.</summary>
-    public const int DefaultMtu = Slirp.MaximumMtu;
+    public const int DefaultMtu = 1500;
 
     private const int MinimumMtu = 1280;
 
@@ -41,6 +40,7 @@ public sealed unsafe class UserNetwork : INetworkBackend
     private readonly Dictionary<int, Watch> _watched = [];
     private readonly List<SlirpTimer?> _timers = [];
     private readonly ResolverRedirection? _redirection;
+    private readonly LargeReceive _largeReceive;
     private readonly int _epoll;
     private readonly int _wake;
     private GCHandle _self;
@@ -63,6 +63,7 @@ public sealed unsafe class UserNetwork : INetworkBackend
         if (options.Mtu is < MinimumMtu or > Slirp.MaximumMtu)
             throw new NetworkException($"A user network cannot have an MTU of {options.Mtu}; use one from {MinimumMtu} to {Slirp.MaximumMtu}.");
         Mtu = options.Mtu;
+        _largeReceive = new(Mtu);
         if (options.Resolver is { } resolver)
             _redirection = new(resolver);
         _epoll = LinuxPoll.CreateEpoll();
@@ -85,8 +86,7 @@ public sealed unsafe class UserNetwork : INetworkBackend
 
     public NetworkOffloads Offloads => NetworkOffloads.Checksum | NetworkOffloads.Tso4 | NetworkOffloads.Tso6;
 
-    /// <summary>libslirp computes every checksum, and cuts what it sends by itself.</summary>
-    public NetworkOffloads ReceiveOffloads => NetworkOffloads.Checksum;
+    public NetworkOffloads ReceiveOffloads => NetworkOffloads.Checksum | NetworkOffloads.Tso4 | NetworkOffloads.Tso6;
 
     public int Mtu { get; }
 
@@ -106,9 +106,10 @@ public sealed unsafe class UserNetwork : INetworkBackend
         }
     }
 
-    /// <summary>Nothing is left to the guest that it would have to take.</summary>
     public void SetReceiveOffloads(NetworkOffloads accepted)
     {
+        lock (_lock)
+            _largeReceive.Accepted = accepted;
     }
 
     public void Send(ReadOnlySpan<FrameSegment> frame, in FrameOffload offload)
@@ -124,6 +125,7 @@ public sealed unsafe class UserNetwork : INetworkBackend
                 return;
             }
             _redirection?.FromGuest(_frame.AsSpan(0, length));
+            _largeReceive.FromGuest(_frame.AsSpan(0, length));
             fixed (byte* first = _frame)
                 _slirp.Input(_instance, first, length);
         }
@@ -234,8 +236,10 @@ public sealed unsafe class UserNetwork : INetworkBackend
                 Host6 = In6Address.From(UserNetworkAddresses.Router6),
                 NameServer6 = In6Address.From(UserNetworkAddresses.NameServer6),
                 HostName = name,
-                InterfaceMtu = (nuint)Mtu,
-                InterfaceMru = (nuint)Mtu,
+
+                // As large as can be: the guest's own MTU bounds what it sends, and its MSS what it is sent.
+                InterfaceMtu = Slirp.MaximumMtu,
+                InterfaceMru = Slirp.MaximumMtu,
             };
             lock (_lock)
                 _instance = _slirp.New(&config, _callbacks, GCHandle.ToIntPtr(_self));
@@ -394,13 +398,15 @@ public sealed unsafe class UserNetwork : INetworkBackend
         return timeout;
     }
 
-    private void Deliver(ReadOnlySpan<byte> frame)
+    private void Deliver(Span<byte> frame)
     {
         if (_sink is null)
             return;
 
         // libslirp computes every checksum.
         var offload = new FrameOffload { Flags = FrameOffload.DataValid };
+        _redirection?.ToGuest(frame);
+        _largeReceive.ToGuest(frame, ref offload);
         if (_backlog.IsEmpty && _sink.TryReceive(frame, offload))
             return;
         if (!_backlog.TryEnqueue(frame, offload))
@@ -421,10 +427,7 @@ public sealed unsafe class UserNetwork : INetworkBackend
     [UnmanagedCallersOnly]
     private static nint OnSendPacket(byte* frame, nuint length, nint opaque)
     {
-        var network = Of(opaque);
-        var bytes = new Span<byte>(frame, (int)length);
-        network._redirection?.ToGuest(bytes);
-        network.Deliver(bytes);
+        Of(opaque).Deliver(new Span<byte>(frame, (int)length));
         return (nint)length;
     }
 

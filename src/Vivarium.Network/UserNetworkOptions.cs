@@ -11,7 +11,7 @@ public sealed record UserNetworkOptions
     /// <summary>Ports of the host that lead to the guest.</summary>
     public IReadOnlyList<PortForward> Forwards { get; init; } = [];
 
-    /// <summary>The largest packet without its Ethernet header, 1280 to 65520.</summary>
+    /// <summary>The largest packet that the guest sends, without its Ethernet header: 1280 to 65520.</summary>
     public int Mtu { get; init; } = UserNetwork.DefaultMtu;
 
     /// <summary>Who answers DNS queries over IPv4; the host's own resolver (/etc/resolv.conf) when null.</summary>

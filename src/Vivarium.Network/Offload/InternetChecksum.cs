@@ -67,4 +67,12 @@ internal static class InternetChecksum
         rest[7] = protocol;
         return Add(Add(0, addresses), rest);
     }
+
+    /// <summary>Brings a stored checksum up to date when part of what it covers changes (RFC 1624, equation 3).</summary>
+    /// <param name="oldSum">The sum of the bytes before, which begin at an even offset.</param>
+    public static void Update(Span<byte> checksum, ulong oldSum, ulong newSum)
+    {
+        var sum = (ulong)(ushort)~MemoryMarshal.Read<ushort>(checksum) + (ushort)~Fold(oldSum) + newSum;
+        MemoryMarshal.Write(checksum, (ushort)~Fold(sum));
+    }
 }
