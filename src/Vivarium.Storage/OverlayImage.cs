@@ -31,6 +31,7 @@ internal static class OverlayImage
         HostFile file = HostFile.CreateUnnamed(folder, $"the throw-away disk in {folder}");
         try
         {
+            file.Unname();
             Qcow2Creator.Write(file, new Qcow2Header { ClusterBits = clusterBits, Size = backing.Length }, backingFile: null, backingFormat: null);
             return Qcow2Image.OpenVolatile(file, backing);
         }

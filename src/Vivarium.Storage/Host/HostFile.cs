@@ -15,6 +15,7 @@ internal sealed unsafe class HostFile : IDisposable
 
     private readonly SafeFileHandle _handle;
     private bool _isLocked;
+    private string? _hiddenPath;
     private bool _cannotPunch;
     private bool _cannotZero;
 
@@ -78,41 +79,49 @@ internal sealed unsafe class HostFile : IDisposable
             : $"{path} is neither a file nor a block device");
     }
 
-    /// <summary>Makes a file that has no name, so that nothing is left of it when this process ends in whatever way.</summary>
+    /// <summary>
+    /// Makes a file that is to appear when it is complete (<see cref="Publish"/>): until then it has no name, and nothing is
+    /// left of it when this process ends in whatever way. Where the file system cannot do that, it has a hidden name, which
+    /// <see cref="Dispose"/> removes.
+    /// </summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="called">What messages call it.</param>
     /// <exception cref="DiskImageException">The folder is missing or may not be written.</exception>
     /// <exception cref="IOException">The host fails.</exception>
     public static HostFile CreateUnnamed(string folder, string called)
     {
         int descriptor = OpenDescriptor(folder, Posix.ReadWrite | Posix.CloseOnExec | Posix.TemporaryFile);
-        int error = Marshal.GetLastPInvokeError();
-        string path = "";
-        if (descriptor < 0 && error is Posix.ErrorNotSupported or Posix.ErrorIsDirectory)
-        {
-            // A file system without O_TMPFILE says so in one of these two ways.
-            path = System.IO.Path.Combine(folder, $".viv-{Guid.NewGuid():N}");
-            descriptor = OpenDescriptor(path, Posix.ReadWrite | Posix.CloseOnExec | Posix.Create | Posix.Exclusive);
-            error = Marshal.GetLastPInvokeError();
-        }
-
         if (descriptor >= 0)
         {
-            if (path.Length > 0)
-            {
-                File.Delete(path);
-            }
-
             return new HostFile(new SafeFileHandle(descriptor, ownsHandle: true), called);
         }
 
-        throw error switch
-        {
-            Posix.ErrorNoEntry or Posix.ErrorNotDirectory => new DiskImageException($"cannot make {called}: the folder {folder} does not exist"),
-            Posix.ErrorAccess or Posix.ErrorPermission or Posix.ErrorReadOnlyFileSystem => new DiskImageException($"cannot make {called}: no permission to write to the folder {folder}"),
-            _ => Error($"cannot make {called}", error),
-        };
+        // A file system without O_TMPFILE says so in one of these two ways.
+        int error = Marshal.GetLastPInvokeError();
+        return error is Posix.ErrorNotSupported or Posix.ErrorIsDirectory ? CreateHidden(folder, called) : throw CannotMake(folder, called, error);
     }
 
-    /// <summary>Gives a file made by <see cref="CreateUnnamed"/> its name, now that it is complete and on the disk.</summary>
+    /// <inheritdoc cref="CreateUnnamed"/>
+    internal static HostFile CreateHidden(string folder, string called)
+    {
+        string path = System.IO.Path.Combine(folder, $".viv-{Guid.NewGuid():N}");
+        int descriptor = OpenDescriptor(path, Posix.ReadWrite | Posix.CloseOnExec | Posix.Create | Posix.Exclusive);
+        return descriptor >= 0
+            ? new HostFile(new SafeFileHandle(descriptor, ownsHandle: true), called) { _hiddenPath = path }
+            : throw CannotMake(folder, called, Marshal.GetLastPInvokeError());
+    }
+
+    /// <summary>Takes the hidden name away, if there is one: the file is never to be published.</summary>
+    public void Unname()
+    {
+        if (_hiddenPath is not null)
+        {
+            File.Delete(_hiddenPath);
+            _hiddenPath = null;
+        }
+    }
+
+    /// <summary>Gives the file its name, now that it is complete, and makes both durable.</summary>
     /// <exception cref="DiskImageException">There is a file of that name.</exception>
     public void Publish(string path)
     {
@@ -121,10 +130,19 @@ internal sealed unsafe class HostFile : IDisposable
             throw Failed("flush");
         }
 
-        if (Posix.Linkat(Posix.CurrentFolder, $"/proc/self/fd/{_handle.DangerousGetHandle()}", Posix.CurrentFolder, path, Posix.FollowLinks) < 0)
+        string from = _hiddenPath ?? $"/proc/self/fd/{_handle.DangerousGetHandle()}";
+        if (Posix.Linkat(Posix.CurrentFolder, from, Posix.CurrentFolder, path, Posix.FollowLinks) < 0)
         {
             int error = Marshal.GetLastPInvokeError();
             throw error == Posix.ErrorExists ? AlreadyThere(path) : Error($"cannot give {path} its name", error);
+        }
+
+        Unname();
+        string folder = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path)) ?? "/";
+        using var entries = new SafeFileHandle(OpenDescriptor(folder, Posix.ReadOnly | Posix.CloseOnExec), ownsHandle: true);
+        if (entries.IsInvalid || Posix.Fsync(entries) < 0)
+        {
+            throw Error($"cannot flush the folder {folder}", Marshal.GetLastPInvokeError());
         }
     }
 
@@ -296,6 +314,7 @@ internal sealed unsafe class HostFile : IDisposable
             ImageLock.Release(_handle);
         }
 
+        Unname();
         _handle.Dispose();
     }
 
@@ -318,6 +337,13 @@ internal sealed unsafe class HostFile : IDisposable
             ? $"no permission to read {path}"
             : $"no permission to write {path}; use it with readonly or overlay"),
         _ => Error($"cannot open {path}", error),
+    };
+
+    private static IOException CannotMake(string folder, string called, int error) => error switch
+    {
+        Posix.ErrorNoEntry or Posix.ErrorNotDirectory => new DiskImageException($"cannot make {called}: the folder {folder} does not exist"),
+        Posix.ErrorAccess or Posix.ErrorPermission or Posix.ErrorReadOnlyFileSystem => new DiskImageException($"cannot make {called}: no permission to write to the folder {folder}"),
+        _ => Error($"cannot make {called}", error),
     };
 
     private static IOException Error(string what, int error) => new($"{what}: {Marshal.GetPInvokeErrorMessage(error)}");

@@ -14,6 +14,8 @@ internal sealed unsafe class ClusterMap : IDisposable
     private const int MaxCacheBytes = 32 << 20;
     private const int MinCachedSlices = 64;
 
+    private static readonly List<int> s_none = [];
+
     private readonly HostFile _file;
     private readonly Qcow2Header _header;
     private readonly Refcounts? _refcounts;
@@ -185,6 +187,11 @@ internal sealed unsafe class ClusterMap : IDisposable
 
     public List<int> TakeChangedL1()
     {
+        if (ChangedL1.Count == 0)
+        {
+            return s_none;
+        }
+
         List<int> taken = ChangedL1;
         ChangedL1 = [];
         return taken;

@@ -13,6 +13,8 @@ internal sealed unsafe class Refcounts : IDisposable
     private const int CacheBytes = 4 << 20;
     private const ulong BlockOffsetMask = ~0x1FFUL;
 
+    private static readonly List<FreedRange> s_none = [];
+
     private readonly HostFile _file;
     private readonly Qcow2Header _header;
     private readonly TableCache _blocks;
@@ -149,6 +151,11 @@ internal sealed unsafe class Refcounts : IDisposable
     /// <summary>Takes the list of what has been given up so far, and begins a new one.</summary>
     public List<FreedRange> TakeFreed()
     {
+        if (Freed.Count == 0)
+        {
+            return s_none;
+        }
+
         List<FreedRange> taken = Freed;
         Freed = [];
         return taken;
