@@ -34,7 +34,8 @@ internal struct NativeSegment
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeTlb
 {
-    public const int Entries = 256;
+    public const int IndexBits = 10;
+    public const int Entries = 1 << IndexBits;
 
     public fixed ulong ReadTag[Entries];
     public fixed ulong WriteTag[Entries];
@@ -47,7 +48,7 @@ internal unsafe struct NativeTlb
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeJumpCache
 {
-    public const int Entries = 4096;
+    public const int Entries = 32768;
 
     /// <summary>Functions begin at multiples of 16, so the lowest bits alone would crowd few entries.</summary>
     public static int IndexOf(ulong rip) => (int)(rip ^ (rip >> IndexShift)) & (Entries - 1);
@@ -81,6 +82,9 @@ internal unsafe struct NativeState
     /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation).</summary>
     public ulong ExitRequest;
 
+    /// <summary>Not zero: the bus may have an interrupt to deliver, as soon as IF is set.</summary>
+    public ulong InterruptRequested;
+
     /// <summary>Zero: x87 and vector state are in the host's registers; not zero (always so while C# runs): in <see cref="Xsave"/>.</summary>
     public ulong ExtendedInMemory;
 
@@ -92,6 +96,9 @@ internal unsafe struct NativeState
 
     /// <summary>Added to the host TSC to make the guest's.</summary>
     public ulong TscOffset;
+
+    /// <summary>IA32_KERNEL_GS_BASE: what SWAPGS exchanges with the base of GS.</summary>
+    public ulong KernelGsBase;
 
     /// <summary>Guest RAX while translated code holds the flags in AX.</summary>
     public ulong SavedRax;

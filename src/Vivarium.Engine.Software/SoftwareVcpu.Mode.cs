@@ -26,7 +26,7 @@ internal sealed unsafe partial class SoftwareVcpu
         ulong codeSegment = 0;
         if (Code64)
         {
-            mode |= BlockMode.Code64;
+            mode |= BlockMode.Code64 | (cpl == 0 ? BlockMode.Ring0 : 0);
         }
         else
         {

@@ -25,7 +25,7 @@ internal sealed unsafe partial class SoftwareVcpu
     public ulong SysenterEip;
 
     /// <summary>KernelGSBase: what SWAPGS exchanges with GS.base.</summary>
-    public ulong KernelGsBase;
+    public ref ulong KernelGsBase => ref S->KernelGsBase;
 
     /// <summary>IA32_TSC_AUX: what RDTSCP and RDPID return beside the time.</summary>
     public ulong TscAux;

@@ -39,7 +39,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         _cache = new TranslationCache(memory);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        _thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), ResolveEntry, ResolveCarefulEntry, CommitEntry);
+        _thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), ResolveEntry, ResolveCarefulEntry, CommitEntry, Spaces);
         _cache.Seal(emitter.Here);
         S->ExitThunk = _thunks.Exit;
         _translator = new Translator(emitter, _cache, _thunks) { Features = new CpuFeatures(model) };

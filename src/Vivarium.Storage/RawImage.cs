@@ -30,6 +30,19 @@ internal sealed class RawImage : DiskImage
 
     public override void Flush() => _file.Flush();
 
+    /// <summary>Changes the file's size. The image must be opened anew then.</summary>
+    /// <exception cref="DiskImageException">It is a device, whose size is what it is.</exception>
+    public void Resize(long size)
+    {
+        if (_file.IsBlockDevice)
+        {
+            throw new DiskImageException($"{Path} is a device of the host, whose size is not viv's to change");
+        }
+
+        _file.SetLength(size);
+        _file.Flush();
+    }
+
     internal override bool IsKnownZero(long offset, out long length) => _file.IsHole(offset, Length, out length);
 
     private protected override void ReadCore(long offset, long length, ReadOnlySpan<IoSegment> segments) => _file.Read(offset, segments);

@@ -4,8 +4,8 @@ using Vivarium.Serial;
 namespace Vivarium;
 
 /// <summary>
-/// The far end of the guest's first serial line. It outlives resets of the machine. Input waits here until the guest
-/// has opened its port and its UART has room, so that nothing typed or piped in early is lost.
+/// The far end of a guest's serial line or virtio console port. It outlives resets of the machine. Input waits here until
+/// the guest has opened its port and the device has room, so that nothing typed or piped in early is lost.
 /// </summary>
 public sealed class MachineConsole
 {
@@ -16,7 +16,7 @@ public sealed class MachineConsole
     private readonly ByteQueue _input = new(InputSize);
     private readonly GuestOutput _output = new("console output");
     private readonly object _gate = new();
-    private Uart16550? _uart;
+    private Receiver? _device;
     private Thread? _feeder;
     private bool _ready;
     private bool _closed;
@@ -48,16 +48,21 @@ public sealed class MachineConsole
         return _input.TryWrite(bytes);
     }
 
+    /// <summary>Gives a device input for the guest; says how many bytes it took.</summary>
+    private delegate int Receiver(ReadOnlySpan<byte> bytes);
+
     /// <summary>Connects the line to the UART of a machine that is about to start.</summary>
     internal void Attach(Uart16550 uart)
     {
         uart.ReceiveReady = WakeFeeder;
-        lock (_gate)
-        {
-            _uart = uart;
-            _ready = true;
-            Monitor.PulseAll(_gate);
-        }
+        Attach(uart.Receive);
+    }
+
+    /// <summary>Connects the line to the port of a machine that is about to start.</summary>
+    internal void Attach(VirtioConsolePort port)
+    {
+        port.ReceiveReady = WakeFeeder;
+        Attach(port.Receive);
     }
 
     /// <summary>Lets a vCPU go that waits because nobody reads its output: its machine is to end.</summary>
@@ -73,6 +78,16 @@ public sealed class MachineConsole
 
         _input.Close();
         _output.Close(s_outputPatience);
+    }
+
+    private void Attach(Receiver device)
+    {
+        lock (_gate)
+        {
+            _device = device;
+            _ready = true;
+            Monitor.PulseAll(_gate);
+        }
     }
 
     private void StartFeeder()
@@ -104,13 +119,13 @@ public sealed class MachineConsole
             ReadOnlySpan<byte> rest = buffer[..length];
             while (!rest.IsEmpty)
             {
-                Uart16550? uart = WaitUntilReady();
-                if (uart is null)
+                Receiver? device = WaitUntilReady();
+                if (device is null)
                 {
                     return;
                 }
 
-                rest = rest[uart.Receive(rest)..];
+                rest = rest[device(rest)..];
                 if (rest.IsEmpty)
                 {
                     // It took all, so there may be room for more; otherwise it will say when.
@@ -120,18 +135,18 @@ public sealed class MachineConsole
         }
     }
 
-    private Uart16550? WaitUntilReady()
+    private Receiver? WaitUntilReady()
     {
         lock (_gate)
         {
-            while ((!_ready || _uart is null) && !_closed)
+            while ((!_ready || _device is null) && !_closed)
             {
                 Monitor.Wait(_gate);
             }
 
-            // Cleared before the UART is asked: news that comes while it answers is not lost.
+            // Cleared before the device is asked: news that comes while it answers is not lost.
             _ready = false;
-            return _closed ? null : _uart;
+            return _closed ? null : _device;
         }
     }
 }

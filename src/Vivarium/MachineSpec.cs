@@ -1,4 +1,5 @@
 using System.Globalization;
+using Vivarium.Devices;
 using Vivarium.Engine;
 
 namespace Vivarium;
@@ -16,6 +17,8 @@ public sealed record MachineSpec
     public const int MostDisks = 16;
 
     public const int MostNetworks = 4;
+
+    public const int MostPorts = 16;
 
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 
@@ -38,6 +41,14 @@ public sealed record MachineSpec
 
     /// <summary>Network cards in the order in which the guest finds them.</summary>
     public IReadOnlyList<NetworkSpec> Networks { get; init; } = [];
+
+    /// <summary>Give the guest a virtio console (hvc0 in Linux) beside its serial line; see <see cref="VirtualMachine.VirtioConsole"/>.</summary>
+    public bool VirtioConsole { get; init; }
+
+    /// <summary>
+    /// Names of virtio console ports that programs in the guest find under /dev/virtio-ports; see <see cref="VirtualMachine.Ports"/>.
+    /// </summary>
+    public IReadOnlyList<string> Ports { get; init; } = [];
 
     public VirtioSpec Virtio { get; init; } = new();
 
@@ -100,6 +111,25 @@ public sealed record MachineSpec
         foreach (NetworkSpec network in Networks)
         {
             network.Validate();
+        }
+
+        if (Ports.Count > MostPorts)
+        {
+            throw new InvalidInputException($"a machine has at most {MostPorts} ports, and {Ports.Count} are asked for");
+        }
+
+        foreach (string port in Ports)
+        {
+            // Linux makes a link of it.
+            if (port.Length is 0 or > VirtioConsolePort.MaxName || port.AsSpan().ContainsAnyExceptInRange('!', '~') || port.Contains('/', StringComparison.Ordinal))
+            {
+                throw new InvalidInputException($"the name of a port has 1 to {VirtioConsolePort.MaxName} printable ASCII characters without blanks and slashes, unlike '{port}'");
+            }
+
+            if (Ports.Count(other => other == port) > 1)
+            {
+                throw new InvalidInputException($"there are two ports named '{port}'; give each a name of its own");
+            }
         }
 
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))

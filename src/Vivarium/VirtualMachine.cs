@@ -60,6 +60,12 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <summary>The guest's first serial line.</summary>
     public MachineConsole Console { get; } = new();
 
+    /// <summary>The guest's virtio console; null unless <see cref="MachineSpec.VirtioConsole"/> asks for one.</summary>
+    public MachineConsole? VirtioConsole => _parts.VirtioConsole;
+
+    /// <summary>The guest's virtio console ports (<see cref="MachineSpec.Ports"/>) by name.</summary>
+    public IReadOnlyDictionary<string, MachineConsole> Ports => _parts.Ports;
+
     /// <summary>Receives what the guest writes to port 0xE9; null (the default) discards it. Set before <see cref="Start"/>.</summary>
     public Stream? DebugOutput
     {
@@ -224,6 +230,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         }
 
         Console.Close();
+        _parts.CloseConsoles();
         _debugOutput.Close(s_outputPatience);
         _exit.SetResult(exit);
     }
@@ -267,6 +274,7 @@ public sealed class VirtualMachine : IAsyncDisposable
 
         // A vCPU that waits for a reader of its output is let go.
         Console.ReleaseWriters();
+        _parts.ReleaseWriters();
     }
 
     private PowerCycle StartCycle() => new(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte);

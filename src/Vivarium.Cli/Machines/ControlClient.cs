@@ -26,11 +26,7 @@ internal sealed class ControlClient : IDisposable
         {
             return new ControlClient(machine, ControlSocket.Connect(machine.Socket, s_patience));
         }
-        catch (OperationCanceledException)
-        {
-            throw Silent(machine);
-        }
-        catch (SocketException e) when (e.SocketErrorCode == SocketError.TryAgain)
+        catch (SocketException e) when (e.SocketErrorCode is SocketError.WouldBlock or SocketError.TryAgain)
         {
             throw Silent(machine);
         }

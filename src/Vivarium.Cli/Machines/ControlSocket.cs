@@ -13,6 +13,7 @@ internal static class ControlSocket
 {
     private const int LongestAddress = 107;
     private const int Backlog = 64;
+    private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(10);
 
     public static Socket Listen(string path)
     {
@@ -33,21 +34,30 @@ internal static class ControlSocket
         }
     }
 
-    /// <exception cref="SocketException">Nobody listens there.</exception>
-    /// <exception cref="OperationCanceledException">Whoever listens accepts nobody.</exception>
+    /// <exception cref="SocketException">Nobody listens there; or, with EAGAIN, whoever listens accepts nobody for so long.</exception>
     public static Socket Connect(string path, TimeSpan patience)
     {
-        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        try
+        long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        while (true)
         {
-            using var deadline = new CancellationTokenSource(patience);
-            WithAddress(path, address => socket.ConnectAsync(address, deadline.Token).AsTask().GetAwaiter().GetResult());
-            return socket;
-        }
-        catch
-        {
-            socket.Dispose();
-            throw;
+            var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { Blocking = false };
+            try
+            {
+                // Of a Unix socket that does not block, connect(2) succeeds or fails at once.
+                WithAddress(path, socket.Connect);
+                socket.Blocking = true;
+                return socket;
+            }
+            catch (SocketException e) when (e.SocketErrorCode is SocketError.WouldBlock or SocketError.TryAgain && Environment.TickCount64 < end)
+            {
+                socket.Dispose();
+                Thread.Sleep(s_pause);
+            }
+            catch
+            {
+                socket.Dispose();
+                throw;
+            }
         }
     }
 

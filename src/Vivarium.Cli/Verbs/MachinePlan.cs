@@ -1,5 +1,4 @@
 using System.Net;
-using System.Net.Sockets;
 using Vivarium.Cli.Guests;
 using Vivarium.Cli.Machines;
 using Vivarium.Network;
@@ -7,8 +6,11 @@ using Vivarium.Storage;
 
 namespace Vivarium.Cli.Verbs;
 
-/// <summary>What the words of <c>viv run</c> and the guest's files come to: the machine's specification, and how to log in to it.</summary>
-internal sealed record MachinePlan(MachineSpec Spec, SshRecord? Ssh)
+/// <summary>What the words of <c>viv run</c> and the guest's files come to.</summary>
+/// <param name="Spec">The machine, but for the ports of <paramref name="AnyPort"/>.</param>
+/// <param name="AnyPort">Forwards for which the host is to choose a free port: <see cref="VirtualMachine.ForwardPort"/>.</param>
+/// <param name="Access">How to log in to the guest by SSH, if it is one that viv knows.</param>
+internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> AnyPort, SshAccess? Access)
 {
     private const int SshPort = 22;
     private const ulong DiskGuestMemory = ByteSize.GiB;
@@ -37,8 +39,8 @@ internal sealed record MachinePlan(MachineSpec Spec, SshRecord? Ssh)
     /// <param name="draft">From <see cref="Draft"/>.</param>
     /// <param name="options">The words.</param>
     /// <param name="boot">The guest's files, or null if the words name a kernel.</param>
-    /// <param name="folder">The machine's folder.</param>
-    public static MachinePlan Complete(MachineSpec draft, RunOptions options, BootSet? boot, MachineFolder folder)
+    /// <param name="name">What the machine is called.</param>
+    public static MachinePlan Complete(MachineSpec draft, RunOptions options, BootSet? boot, string name)
     {
         MachineSpec spec = boot is null ? draft : draft with
         {
@@ -49,44 +51,58 @@ internal sealed record MachinePlan(MachineSpec Spec, SshRecord? Ssh)
             Disks = boot.Disk is null ? draft.Disks : [new DiskSpec { Path = boot.Disk, Format = ImageFormat.Raw, Overlay = !options.Persist }, .. draft.Disks],
         };
         NetworkOption network = options.Network.OrDefault(spec.Disks.Count != 0);
-        List<PortForward> forwards = [.. options.Network.Forwards.Select(forward => forward.HostPort == 0 ? forward with { HostPort = FreePort(forward.Udp) } : forward)];
-        if (boot?.Ssh is not null && network is NetworkOption.User && !forwards.Any(LeadsToSsh))
+        if (network is NetworkOption.None)
         {
-            forwards.Add(new PortForward(IPAddress.Loopback, FreePort(udp: false), SshPort, Udp: false));
+            spec.Validate();
+            return new MachinePlan(spec, [], null);
         }
 
-        if (network is not NetworkOption.None)
+        List<PortForward> anyPort = [.. options.Network.Forwards.Where(forward => forward.HostPort == 0)];
+        if (boot?.Ssh is not null && network is NetworkOption.User && !options.Network.Forwards.Any(LeadsToSsh))
         {
-            spec = spec with { Networks = [new NetworkSpec { Network = network, Forwards = forwards, Name = folder.Name }] };
+            anyPort.Add(new PortForward(IPAddress.Loopback, 0, SshPort, Udp: false));
         }
 
+        spec = spec with
+        {
+            Networks = [new NetworkSpec { Network = network, Forwards = [.. options.Network.Forwards.Except(anyPort)], Allow = options.Network.Allow, Name = name }],
+        };
         spec.Validate();
-        return new MachinePlan(spec, forwards.FirstOrDefault(LeadsToSsh) is { } way ? Login(way, boot?.Ssh, folder) : null);
+        return new MachinePlan(spec, anyPort, boot?.Ssh);
     }
 
-    public IReadOnlyList<DiskRecord> Disks =>
-        [.. Spec.Disks.Select(disk => new DiskRecord(Path.GetFullPath(disk.Path), disk.Format switch { ImageFormat.Raw => "raw", ImageFormat.Qcow2 => "qcow2", _ => "auto" }, disk.ReadOnly, disk.Overlay))];
+    /// <summary>What is to be told of a machine made from this plan.</summary>
+    /// <param name="record">What was told of it before.</param>
+    /// <param name="opened">The ports that the host has chosen.</param>
+    /// <param name="folder">The machine's folder, where its key is kept.</param>
+    public MachineRecord Describe(MachineRecord record, IReadOnlyList<PortForward> opened, MachineFolder folder)
+    {
+        List<PortForward> forwards = [.. Spec.Networks.SelectMany(network => network.Forwards), .. opened];
+        return record with
+        {
+            Stage = MachineStage.Running,
+            Started = DateTimeOffset.UtcNow,
+            Memory = Spec.Memory,
+            Disks = [.. Spec.Disks.Select(Describe)],
+            Networks = [.. Spec.Networks.Select(network => network.Network.ToString()!)],
+            Forwards = [.. forwards.Select(forward => new ForwardRecord(forward.Udp ? "udp" : "tcp", forward.Address.ToString(), forward.HostPort, forward.GuestPort))],
+            Ssh = forwards.FirstOrDefault(LeadsToSsh) is { } way ? Login(way, folder) : null,
+        };
+    }
 
-    public IReadOnlyList<string> Networks => [.. Spec.Networks.Select(network => network.Network.ToString()!)];
-
-    public IReadOnlyList<ForwardRecord> Forwards =>
-        [.. Spec.Networks.SelectMany(network => network.Forwards).Select(forward => new ForwardRecord(forward.Udp ? "udp" : "tcp", forward.Address.ToString(), forward.HostPort, forward.GuestPort))];
+    private static DiskRecord Describe(DiskSpec disk)
+    {
+        string format = disk.Format switch { ImageFormat.Raw => "raw", ImageFormat.Qcow2 => "qcow2", _ => "auto" };
+        return new DiskRecord(Path.GetFullPath(disk.Path), format, disk.ReadOnly, disk.Overlay);
+    }
 
     private static bool LeadsToSsh(PortForward forward) => forward is { GuestPort: SshPort, Udp: false };
 
-    private static SshRecord Login(PortForward way, SshAccess? access, MachineFolder folder)
+    private SshRecord Login(PortForward way, MachineFolder folder)
     {
         string address = (way.Address.Equals(IPAddress.Any) ? IPAddress.Loopback : way.Address).ToString();
-        return access is null
+        return Access is null
             ? new SshRecord(Environment.UserName, address, way.HostPort, KeyFile: null, HostKey: null)
-            : new SshRecord(access.User, address, way.HostPort, folder.KeepKey(access.KeyFile), access.HostKey);
-    }
-
-    /// <summary>A port that nobody has now. Who takes it between this and the machine's start makes that fail, in words.</summary>
-    private static int FreePort(bool udp)
-    {
-        using var probe = new Socket(AddressFamily.InterNetwork, udp ? SocketType.Dgram : SocketType.Stream, udp ? ProtocolType.Udp : ProtocolType.Tcp);
-        probe.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        return ((IPEndPoint)probe.LocalEndPoint!).Port;
+            : new SshRecord(Access.User, address, way.HostPort, folder.KeepKey(Access.KeyFile), Access.HostKey);
     }
 }

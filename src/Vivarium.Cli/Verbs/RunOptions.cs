@@ -36,7 +36,7 @@ internal sealed record RunOptions
     /// <summary>The named guest's files are made again.</summary>
     public bool Rebuild { get; init; }
 
-    public NetworkOptions Network { get; init; } = new(null, []);
+    public NetworkOptions Network { get; init; } = NetworkOptions.Unsaid;
     public VirtioSpec Virtio { get; init; } = new();
 
     public static ulong ParseMemory(string text) => ByteSize.TryParse(text, out ulong bytes)

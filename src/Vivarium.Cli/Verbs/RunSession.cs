@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Vivarium.Cli.Guests;
 using Vivarium.Cli.Machines;
 using Vivarium.Cli.Terminal;
+using Vivarium.Network;
 
 namespace Vivarium.Cli.Verbs;
 
@@ -136,22 +137,14 @@ internal sealed class RunSession
     {
         _folder.Write(_record);
         BootSet? boot = Obtain(_options, _options.Rebuild && _background is null);
-        MachinePlan plan = MachinePlan.Complete(_spec, _options, boot, _folder);
+        MachinePlan plan = MachinePlan.Complete(_spec, _options, boot, _folder.Name);
         _spec = plan.Spec;
         await using VirtualMachine machine = VirtualMachine.Create(_spec);
         await using Stream? output = OpenSerial();
         await using var console = new ConsoleHub(output);
         machine.Console.Output = console;
-        _record = _record with
-        {
-            Stage = MachineStage.Running,
-            Started = DateTimeOffset.UtcNow,
-            Memory = _spec.Memory,
-            Disks = plan.Disks,
-            Networks = plan.Networks,
-            Forwards = plan.Forwards,
-            Ssh = plan.Ssh,
-        };
+        machine.Warned = Notices.Say;
+        _record = plan.Describe(_record, [.. plan.AnyPort.Select(machine.ForwardPort)], _folder);
         var running = new RunningMachine(machine, console, _record);
         await using var control = new ControlServer(_folder.Socket, running);
         SayHowToLogIn(boot);
@@ -202,6 +195,11 @@ internal sealed class RunSession
         if (_options.Statistics)
         {
             Notices.Block(machine.Statistics.ToString());
+        }
+
+        foreach (EgressCounters egress in machine.Egress.Where(egress => egress.Refused.Count != 0))
+        {
+            Notices.Say($"--net-allow has refused {egress.Refused.Values.Sum()} packets of the guest, the last to {egress.LastRefused ?? "somewhere"}");
         }
 
         // Its disks are closed before anybody is told that it has ended.

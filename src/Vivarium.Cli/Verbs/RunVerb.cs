@@ -33,12 +33,13 @@ internal static class RunVerb
         var rebuild = new Option<bool>("--rebuild") { Description = "Make a named guest's files again from Debian's packages" };
         var net = Text("--net", "KIND", "Network: user (NAT, no privileges; the default with a disk), tap:IFACE, none");
         var publish = Repeated("--publish", "PORTS", "Lead a port of this host into the guest: [ADDR:]2222:22[/udp]", "-p");
+        var allow = Repeated("--net-allow", "WHERE", "Let the guest reach only this: HOST, *.HOST or CIDR, with :PORT if wanted");
         var virtio = Text("--virtio", "HOW", "How disks and network are attached: pci or mmio, and the rings: ,split or ,packed", "pci");
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
             guest, kernel, initrd, append, memory, cpu, engine, serial, noReboot, timeout, stats, name, background, json,
-            disk, ephemeral, persist, rebuild, net, publish, virtio,
+            disk, ephemeral, persist, rebuild, net, publish, allow, virtio,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
@@ -60,7 +61,7 @@ internal static class RunVerb
             Ephemeral = parsed.GetValue(ephemeral),
             Persist = parsed.GetValue(persist),
             Rebuild = parsed.GetValue(rebuild),
-            Network = NetworkOptions.Parse(parsed.GetValue(net), parsed.GetValue(publish) ?? []),
+            Network = NetworkOptions.Parse(parsed.GetValue(net), parsed.GetValue(publish) ?? [], parsed.GetValue(allow) ?? []),
             Virtio = VirtioOption.Parse(parsed.GetValue(virtio)!),
         }));
         return command;

@@ -14,6 +14,9 @@ internal abstract unsafe class VirtqueueRing
     protected const ushort Write = 2;
     protected const ushort Indirect = 4;
 
+    /// <summary>Pieces stay below 2 GiB, so that a span can be made of each.</summary>
+    private const ulong MaxPiece = 1ul << 30;
+
     private const string OutsideRam = "a buffer does not lie in RAM";
 
     /// <summary>What came of looking for a buffer.</summary>
@@ -79,7 +82,7 @@ internal abstract unsafe class VirtqueueRing
         ulong left = length;
         while (left != 0)
         {
-            var host = memory.TryGetRam(address, left, out var part);
+            var host = memory.TryGetRam(address, Math.Min(left, MaxPiece), out var part);
             if (host == null)
                 return Refuse(OutsideRam);
             chain.Add(host, part, writable);

@@ -8,6 +8,7 @@ internal static class OperandSegment
     public const int Ss = 2;
     public const int Ds = 3;
     public const int Fs = 4;
+    public const int Gs = 5;
 
     /// <summary>By encoding, ES = 0. 64-bit mode ignores the prefixes of all segments but FS and GS (SDM vol. 1, 3.3.7.1).</summary>
     public static int Of(in Instruction instruction, bool code64)

@@ -11,6 +11,7 @@ internal sealed class SecondLevelTlb
 {
     private const int Entries = 4096;
     private const int PcidCount = 4096;
+    private const int LargeWords = 16;
 
     private readonly Entry[] _entries = new Entry[Entries];
 
@@ -19,9 +20,11 @@ internal sealed class SecondLevelTlb
     private ulong _globalStamp = 1;
     private ulong _lastStamp = 1;
 
-    // Where pieces of large pages may be cached, as hash bits of the 4 MiB and 1 GiB region. Bits go only with everything else.
-    private readonly ulong[] _largeRegions = new ulong[16];
-    private ulong _giantRegions;
+    // Where pieces of large pages may be cached, as hash bits of the 4 MiB and 1 GiB region, apart for the two halves of
+    // the address space: kernels map all memory by large pages, and programs' pages must not be taken for those. Bits go
+    // only with everything else.
+    private readonly ulong[] _largeRegions = new ulong[2 * LargeWords];
+    private readonly ulong[] _giantRegions = new ulong[2];
 
     private struct Entry
     {
@@ -51,11 +54,11 @@ internal sealed class SecondLevelTlb
         _entries[(int)(number % Entries)] = new Entry { PageNumber = number, Stamp = stamp, Page = page };
         if (pageSize == PageWalker.Size1G)
         {
-            _giantRegions |= 1ul << (int)((linear >> 30) & 63);
+            _giantRegions[Half(linear)] |= 1ul << (int)((linear >> 30) & 63);
         }
         else if (pageSize != PageWalker.Size4K)
         {
-            _largeRegions[(int)((linear >> 28) & 15)] |= 1ul << (int)((linear >> 22) & 63);
+            _largeRegions[LargeWord(linear)] |= 1ul << (int)((linear >> 22) & 63);
         }
     }
 
@@ -64,7 +67,7 @@ internal sealed class SecondLevelTlb
         _globalStamp = ++_lastStamp;
         FlushNonGlobal();
         Array.Clear(_largeRegions);
-        _giantRegions = 0;
+        Array.Clear(_giantRegions);
     }
 
     /// <summary>All PCIDs, but not global pages.</summary>
@@ -99,10 +102,14 @@ internal sealed class SecondLevelTlb
 
     /// <summary>A 2 or 4 MiB page may be cached in pieces there.</summary>
     public bool MayHoldLargePage(ulong linear)
-        => (_largeRegions[(int)((linear >> 28) & 15)] >> (int)((linear >> 22) & 63) & 1) != 0;
+        => (_largeRegions[LargeWord(linear)] >> (int)((linear >> 22) & 63) & 1) != 0;
 
     /// <summary>A 1 GiB page may be cached in pieces there.</summary>
-    public bool MayHoldGiantPage(ulong linear) => (_giantRegions >> (int)((linear >> 30) & 63) & 1) != 0;
+    public bool MayHoldGiantPage(ulong linear) => (_giantRegions[Half(linear)] >> (int)((linear >> 30) & 63) & 1) != 0;
+
+    private static int Half(ulong linear) => (int)(linear >> 63);
+
+    private static int LargeWord(ulong linear) => (Half(linear) * LargeWords) + (int)((linear >> 28) & (LargeWords - 1));
 
     private ulong StampOf(int pcid)
     {

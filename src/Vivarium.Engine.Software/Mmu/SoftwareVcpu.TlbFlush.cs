@@ -5,10 +5,11 @@ namespace Vivarium.Engine.Software;
 // Invalidation of TLBs (SDM vol. 3A, 4.10.4). Dropping more than asked for is always allowed, dropping less never.
 internal sealed unsafe partial class SoftwareVcpu
 {
-    private readonly ExecutedPages _executed = new();
+    private readonly ExecutedPages _executedByUser = new();
+    private readonly ExecutedPages _executedBySupervisor = new();
 
-    /// <summary>The first-level TLBs, by address space, that hold pages that are not global.</summary>
-    private readonly bool[] _holdsLocal = new bool[3];
+    /// <summary>For the first-level TLBs, by address space: the pages in them that are not global.</summary>
+    private readonly LocalPages[] _local = [new(), new(), new()];
 
     /// <summary>Supervisor code may have been looked up in pages that are not global.</summary>
     private bool _ranLocal;
@@ -57,9 +58,15 @@ internal sealed unsafe partial class SoftwareVcpu
         Statistics.TlbFlushes++;
         bool large = _tlb.MayHoldLargePage(linear) || _tlb.MayHoldGiantPage(linear);
         DropPage(linear);
-        if (large || _executed.MayContain(linear))
+        if (large || _executedByUser.MayContain(linear))
         {
-            FlushJumpCaches();
+            FlushJumps(AddressSpace.User);
+            _executedByUser.Clear();
+        }
+
+        if (large || _executedBySupervisor.MayContain(linear))
+        {
+            FlushSupervisorJumps();
         }
     }
 
@@ -111,8 +118,8 @@ internal sealed unsafe partial class SoftwareVcpu
     internal void FlushJumpCaches()
     {
         FlushJumps(AddressSpace.User);
-        FlushJumps(AddressSpace.Supervisor);
-        FlushJumps(AddressSpace.SupervisorAc);
+        _executedByUser.Clear();
+        FlushSupervisorJumps();
     }
 
     /// <summary>Lets jumps of translated code find a translation.</summary>
@@ -122,6 +129,14 @@ internal sealed unsafe partial class SoftwareVcpu
         entry[0] = 0 - rip;
         entry[1] = (ulong)code;
         _jumpsFilled[(int)space] = true;
+    }
+
+    private void FlushSupervisorJumps()
+    {
+        FlushJumps(AddressSpace.Supervisor);
+        FlushJumps(AddressSpace.SupervisorAc);
+        _executedBySupervisor.Clear();
+        _ranLocal = false;
     }
 
     /// <summary>Empties one jump cache, unless nothing was entered since it was last emptied.</summary>
@@ -139,22 +154,27 @@ internal sealed unsafe partial class SoftwareVcpu
         Statistics.TlbFlushes++;
         for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
         {
-            if (!keepGlobal || _holdsLocal[(int)space])
+            LocalPages local = _local[(int)space];
+            if (!keepGlobal || local.TooMany)
             {
                 FirstLevelTlb.Flush(TlbOf(space));
-                _holdsLocal[(int)space] = false;
             }
+            else
+            {
+                foreach (ulong page in local.Pages)
+                {
+                    FirstLevelTlb.FlushPage(TlbOf(space), page);
+                }
+            }
+
+            local.Clear();
         }
 
+        FlushJumps(AddressSpace.User);
+        _executedByUser.Clear();
         if (!keepGlobal || _ranLocal)
         {
-            FlushJumpCaches();
-            _executed.Clear();
-            _ranLocal = false;
-        }
-        else
-        {
-            FlushJumps(AddressSpace.User);
+            FlushSupervisorJumps();
         }
     }
 

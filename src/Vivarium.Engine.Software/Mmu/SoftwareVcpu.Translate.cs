@@ -89,7 +89,11 @@ internal sealed unsafe partial class SoftwareVcpu
                 && AccessRights.Permit(page.Rights, Paging, Access.Write, space);
         }
 
-        _holdsLocal[(int)space] |= (page.Rights & PageRights.Global) == 0;
+        if ((page.Rights & PageRights.Global) == 0)
+        {
+            _local[(int)space].Add(linear);
+        }
+
         FirstLevelTlb.Fill(TlbOf(space), linear, page.Host, writable);
         result.Kind = ResolveKind.Ok;
         return page.Host + offset;
@@ -177,8 +181,14 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         if (access == Access.Execute)
         {
-            _executed.Add(linear);
-            _ranLocal |= space != AddressSpace.User && (rights & PageRights.Global) == 0;
+            if (space == AddressSpace.User)
+            {
+                _executedByUser.Add(linear);
+                return;
+            }
+
+            _executedBySupervisor.Add(linear);
+            _ranLocal |= (rights & PageRights.Global) == 0;
         }
     }
 

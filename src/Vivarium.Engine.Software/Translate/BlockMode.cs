@@ -43,6 +43,9 @@ internal enum BlockMode : uint
     /// <summary>EFLAGS.TF, active breakpoints or alignment checks: every instruction runs by its careful translation.</summary>
     Stepping = 1 << 12,
 
+    /// <summary>64-bit code at CPL 0.</summary>
+    Ring0 = 1 << 14,
+
     /// <summary>A careful translation: one instruction, all memory accesses through C#.</summary>
     Careful = 1 << 13,
 }

@@ -8,6 +8,9 @@ internal enum ColdKind : byte
     /// <summary>TLB miss: ask the helper for the host address, go on.</summary>
     Resolve,
 
+    /// <summary>Emulate the instruction after all; its index is the data.</summary>
+    Trap,
+
     /// <summary>Segment limit: run the instruction by its careful translation.</summary>
     Careful,
 

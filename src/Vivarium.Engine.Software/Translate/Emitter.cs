@@ -187,6 +187,13 @@ internal sealed unsafe class Emitter
         Byte(value);
     }
 
+    /// <summary>AND (4) or OR (1) of byte [state + offset] with a constant.</summary>
+    public void StateByteImm(int operation, int offset, int value)
+    {
+        Rm(0x80, operation, HostRegister.State, offset, wide: false);
+        Byte(value);
+    }
+
     /// <summary>LEA reg, [base + disp].</summary>
     public void Lea(int reg, int @base, int disp, bool wide = true) => Rm(0x8D, reg, @base, disp, wide);
 

@@ -12,6 +12,8 @@ internal static unsafe class StateOffset
     public static readonly int ArithmeticFlags = Of(s => &s->ArithmeticFlags);
     public static readonly int SystemFlags = Of(s => &s->SystemFlags);
     public static readonly int ExitRequest = Of(s => &s->ExitRequest);
+    public static readonly int InterruptRequested = Of(s => &s->InterruptRequested);
+    public static readonly int KernelGsBase = Of(s => &s->KernelGsBase);
     public static readonly int ExtendedInMemory = Of(s => &s->ExtendedInMemory);
     public static readonly int Xsave = Of(s => &s->Xsave);
     public static readonly int XsaveMask = Of(s => &s->XsaveMask);
@@ -33,6 +35,7 @@ internal static unsafe class StateOffset
 
     /// <summary>Offsets within a <see cref="NativeSegment"/>.</summary>
     public static readonly int SegmentBase = OfSegment(s => &s->Base);
+    public static readonly int SegmentSelector = OfSegment(s => &s->Selector);
     public static readonly int SegmentReadEnd = OfSegment(s => &s->ReadEnd);
     public static readonly int SegmentWriteEnd = OfSegment(s => &s->WriteEnd);
 

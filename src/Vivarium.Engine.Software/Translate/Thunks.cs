@@ -15,7 +15,7 @@ internal sealed unsafe class Thunks
     private readonly bool _avx;
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
-        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit)
+        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces)
     {
         _e = emitter;
         _avx = avx;
@@ -26,6 +26,7 @@ internal sealed unsafe class Thunks
         Resolve = EmitResolve((byte*)resolve);
         ResolveCareful = EmitResolve((byte*)resolveCareful);
         Commit = EmitCommit((byte*)commit);
+        Strings = new StringThunks(emitter, Exit, spaces);
     }
 
     /// <summary>C#: enters translated code; returns when it exits.</summary>
@@ -45,6 +46,8 @@ internal sealed unsafe class Thunks
 
     /// <summary>Called after a careful instruction that wrote: carries out what went to the bounce buffer.</summary>
     public byte* Commit { get; }
+
+    public StringThunks Strings { get; }
 
     /// <summary>Everything saved already: returns to C#.</summary>
     private byte* Leave { get; }

@@ -31,6 +31,11 @@ internal sealed unsafe partial class Translator
                 _e.Call(_thunks.Resolve);
                 _e.Jmp(part.Resume);
                 break;
+            case ColdKind.Trap:
+                RestoreFlagsIf(part.FlagsSaved);
+                _e.StoreStateImm(StateOffset.ExitInfo, part.Data);
+                EmitExitAt(part.Rip, ExitCode.Trap);
+                break;
             case ColdKind.Careful:
                 RestoreFlagsIf(part.FlagsSaved);
                 EmitExitAt(part.Rip, ExitCode.Careful);

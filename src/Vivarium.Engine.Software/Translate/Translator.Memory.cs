@@ -10,6 +10,7 @@ internal sealed unsafe partial class Translator
     private const int SegmentCs = 1;
     private const int SegmentSs = OperandSegment.Ss;
     private const int SegmentFs = OperandSegment.Fs;
+    private const int SegmentGs = OperandSegment.Gs;
 
     private int SegmentOf(in Instruction instruction) => OperandSegment.Of(instruction, CodeBits == 64);
 
@@ -106,10 +107,10 @@ internal sealed unsafe partial class Translator
         }
 
         _e.Mov32Rr(T2, T1);
-        _e.Rr(0xC1, 5, T2, wide: false);        // shr T2d, 12
-        _e.Byte(12);
-        _e.Byte(0x45);                          // movzx T2d, T2b
-        _e.Bytes([0x0F, 0xB6, 0xED]);
+        _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d: the address's bits above the index go
+        _e.Byte(32 - 12 - NativeTlb.IndexBits);
+        _e.Rr(0xC1, 5, T2, wide: false);        // shr T2d: those below go
+        _e.Byte(32 - NativeTlb.IndexBits);
         EmitTlbTag(write);
         _e.Rr(0x81, 7, T1);                     // cmp T1, 4096 - size
         _e.Dword(4096 - size);

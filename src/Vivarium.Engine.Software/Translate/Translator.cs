@@ -64,6 +64,9 @@ internal sealed unsafe partial class Translator
     private ulong _rip;
     private ulong _nextRip;
     private bool _extendedChecked;
+
+    /// <summary>Instructions in the block so far, the present one included.</summary>
+    private int _count;
     private bool _ended;
 
     public Translator(Emitter emitter, TranslationCache cache, Thunks thunks)
@@ -104,12 +107,12 @@ internal sealed unsafe partial class Translator
         _guest.Start(CodeBits, source.Rip, source.Bytes, source.Length);
         _rip = source.Rip;
 
-        int count = 0;
+        _count = 0;
         int length = 0;
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
         while (!_ended)
         {
-            if (count == limit)
+            if (_count == limit)
             {
                 EmitJump(_rip);
                 break;
@@ -119,7 +122,7 @@ internal sealed unsafe partial class Translator
             _guest.Decode(out Instruction instruction);
             if (instruction.Code == Code.INVALID && _guest.RanOut)
             {
-                if (count == 0)
+                if (_count == 0)
                 {
                     return null;
                 }
@@ -128,7 +131,7 @@ internal sealed unsafe partial class Translator
                 break;
             }
 
-            count++;
+            _count++;
             length = (int)(_guest.Position - source.Bytes);
             Mark(_rip);
             _nextRip = Truncate(_rip + (ulong)(_guest.Position - start));
@@ -141,7 +144,7 @@ internal sealed unsafe partial class Translator
             EmitCold(part);
         }
 
-        InstructionCount += count;
+        InstructionCount += _count;
         return new Block
         {
             Key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit),
@@ -177,6 +180,11 @@ internal sealed unsafe partial class Translator
         if (instruction.Mnemonic == Mnemonic.Rdtsc && (_mode & BlockMode.Rdtsc) != 0)
         {
             EmitRdtsc();
+            return;
+        }
+
+        if (EmitPrivileged(instruction))
+        {
             return;
         }
 
@@ -548,9 +556,15 @@ internal sealed unsafe partial class Translator
 
     private void EmitTrap(in Instruction instruction)
     {
-        _e.StoreStateImm(StateOffset.ExitInfo, (ulong)Traps.Count);
-        Traps.Add(instruction);
+        _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(instruction));
         EmitExit(ExitCode.Trap);
+    }
+
+    /// <summary>Returns the index by which the run loop finds the instruction again.</summary>
+    private int AddTrap(in Instruction instruction)
+    {
+        Traps.Add(instruction);
+        return Traps.Count - 1;
     }
 
     private void Mark(ulong rip)

@@ -14,6 +14,7 @@ internal sealed unsafe class HostFile : IDisposable
     private static readonly byte[] Zeroes = GC.AllocateArray<byte>(1 << 20, pinned: true);
 
     private readonly SafeFileHandle _handle;
+    private bool _isLocked;
     private bool _cannotPunch;
     private bool _cannotZero;
 
@@ -133,6 +134,7 @@ internal sealed unsafe class HostFile : IDisposable
     /// <exception cref="DiskImageException">Somebody else uses it.</exception>
     public void Lock(bool exclusive)
     {
+        _isLocked = true;
         if (!ImageLock.TryAcquire(_handle, exclusive))
         {
             throw new DiskImageException(exclusive
@@ -286,7 +288,16 @@ internal sealed unsafe class HostFile : IDisposable
         return false;
     }
 
-    public void Dispose() => _handle.Dispose();
+    public void Dispose()
+    {
+        if (_isLocked)
+        {
+            _isLocked = false;
+            ImageLock.Release(_handle);
+        }
+
+        _handle.Dispose();
+    }
 
     private static int OpenDescriptor(string path, int flags)
     {

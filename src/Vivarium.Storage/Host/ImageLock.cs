@@ -59,6 +59,17 @@ internal static unsafe class ImageLock
         return true;
     }
 
+    /// <summary>
+    /// Unlocks at once. Closing the file is not enough: a process that is being started at this moment has a copy of it until
+    /// it becomes another program.
+    /// </summary>
+    public static void Release(SafeFileHandle file)
+    {
+        var request = new Posix.FileLock { Type = Posix.Unlocked };
+        _ = Posix.FcntlLock(file, Posix.OfdSetLock, &request);
+        _ = Posix.Flock(file, Posix.FlockUnlock);
+    }
+
     private static bool TryMark(SafeFileHandle file, long position)
     {
         Posix.FileLock request = At(position, Posix.ReadLock);

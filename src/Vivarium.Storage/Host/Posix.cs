@@ -34,6 +34,7 @@ internal static unsafe partial class Posix
     public const int FlockShared = 1;
     public const int FlockExclusive = 2;
     public const int FlockNonBlocking = 4;
+    public const int FlockUnlock = 8;
 
     public const int ErrorNoEntry = 2;
     public const int ErrorInterrupted = 4;

@@ -17,13 +17,7 @@ internal static class BackingFile
             return null;
         }
 
-        ImageFormat? format = header.BackingFormat switch
-        {
-            null => null,
-            "raw" or "file" or "host_device" => ImageFormat.Raw,
-            "qcow2" => ImageFormat.Qcow2,
-            string other => throw new DiskImageException($"{imagePath} has a backing file of format '{Shown(other)}', and viv knows raw and qcow2"),
-        };
+        ImageFormat? format = Format(imagePath, header);
         string path = Resolve(imagePath, header.BackingFile);
         if (!File.Exists(path))
         {
@@ -42,6 +36,16 @@ internal static class BackingFile
 
         return backing;
     }
+
+    /// <summary>The format that an image records for its backing file; null if it records none.</summary>
+    /// <exception cref="DiskImageException">It is one that is not supported.</exception>
+    public static ImageFormat? Format(string imagePath, Qcow2Header header) => header.BackingFormat switch
+    {
+        null => null,
+        "raw" or "file" or "host_device" => ImageFormat.Raw,
+        "qcow2" => ImageFormat.Qcow2,
+        string other => throw new DiskImageException($"{imagePath} has a backing file of format '{Shown(other)}', and viv knows raw and qcow2"),
+    };
 
     /// <summary>The path of a backing file: relative ones begin at the folder of the image that names them.</summary>
     /// <exception cref="DiskImageException">The name means something other than a file.</exception>

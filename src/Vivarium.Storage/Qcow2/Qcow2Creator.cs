@@ -23,6 +23,7 @@ internal static class Qcow2Creator
 
         // The L1 table is all zeroes: a hole, below what follows.
         RefcountBuilder.Build(file, header, references, 1 + tableClusters);
-        file.Write(0, header.Write(backingFile, backingFormat));
+        byte[] first = header.Write(backingFile, backingFormat);
+        file.Write(0, first.AsSpan(0, first.AsSpan().LastIndexOfAnyExcept((byte)0) + 1));
     }
 }

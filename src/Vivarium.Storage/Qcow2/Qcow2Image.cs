@@ -75,8 +75,8 @@ internal sealed unsafe partial class Qcow2Image : DiskImage
         }
     }
 
-    /// <summary>An image that nobody will open again: the backing file is given, and nothing is made durable.</summary>
-    public static Qcow2Image OpenVolatile(HostFile file, DiskImage backing) =>
+    /// <summary>An image that nobody else knows yet or ever will: the backing file is given, and nothing is made durable.</summary>
+    public static Qcow2Image OpenVolatile(HostFile file, DiskImage? backing) =>
         new(file, Qcow2Header.Read(file), backing, isReadOnly: false, isVolatile: true);
 
     public override void Flush()

@@ -3,7 +3,7 @@ namespace Vivarium.Storage.Qcow2;
 /// <summary>How often each cluster of a file is referred to, counted; space goes only to parts of the file that are.</summary>
 internal sealed class ReferenceMap
 {
-    private const int ChunkBits = 13;
+    private const int ChunkBits = 8;
 
     private readonly Dictionary<long, uint[]> _chunks = [];
 
@@ -22,6 +22,21 @@ internal sealed class ReferenceMap
         ref uint count = ref chunk[cluster & ((1 << ChunkBits) - 1)];
         count = count == uint.MaxValue ? count : count + 1;
         End = Math.Max(End, cluster + 1);
+    }
+
+    /// <summary>The clusters that are referred to, with their counts.</summary>
+    public IEnumerable<(long Cluster, uint Count)> All()
+    {
+        foreach ((long index, uint[] chunk) in _chunks)
+        {
+            for (int i = 0; i < chunk.Length; i++)
+            {
+                if (chunk[i] > 0)
+                {
+                    yield return ((index << ChunkBits) + i, chunk[i]);
+                }
+            }
+        }
     }
 
     /// <summary>Adds a reference to every cluster that the bytes touch.</summary>

@@ -9,9 +9,11 @@ internal sealed class MachineParts : IDisposable
     private readonly List<MachineDisk> _disks = [];
     private readonly List<MachineNetwork> _networks = [];
 
-    private MachineParts(VirtioSpec virtio, Action<string> warn)
+    private MachineParts(MachineSpec spec, Action<string> warn)
     {
-        Virtio = virtio;
+        Virtio = spec.Virtio;
+        VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
+        Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
         Warn = warn;
     }
 
@@ -21,8 +23,16 @@ internal sealed class MachineParts : IDisposable
 
     public IReadOnlyList<MachineNetwork> Networks => _networks;
 
-    /// <summary>How many virtio devices the board will have.</summary>
-    public int VirtioDevices => _disks.Count + _networks.Count;
+    /// <summary>The far end of the virtio console; null without one.</summary>
+    public MachineConsole? VirtioConsole { get; }
+
+    /// <summary>The far ends of the virtio console ports, by name.</summary>
+    public IReadOnlyDictionary<string, MachineConsole> Ports { get; }
+
+    /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
+    public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + 1;
+
+    public bool HasConsoleDevice => VirtioConsole is not null || Ports.Count != 0;
 
     /// <summary>Takes a sentence for the user about something that went wrong while the machine goes on.</summary>
     public Action<string> Warn { get; }
@@ -30,7 +40,7 @@ internal sealed class MachineParts : IDisposable
     /// <exception cref="InvalidInputException">A disk or network cannot be had; the message says why.</exception>
     public static MachineParts Open(MachineSpec spec, Action<string> warn)
     {
-        var parts = new MachineParts(spec.Virtio, warn);
+        var parts = new MachineParts(spec, warn);
         try
         {
             foreach (DiskSpec disk in spec.Disks)
@@ -55,8 +65,29 @@ internal sealed class MachineParts : IDisposable
         }
     }
 
+    /// <summary>Lets a vCPU go that waits because nobody reads its output: its machine is to end.</summary>
+    public void ReleaseWriters()
+    {
+        VirtioConsole?.ReleaseWriters();
+        foreach (MachineConsole port in Ports.Values)
+        {
+            port.ReleaseWriters();
+        }
+    }
+
+    /// <summary>The machine has ended: nothing more comes from the guest, and nothing more reaches it.</summary>
+    public void CloseConsoles()
+    {
+        VirtioConsole?.Close();
+        foreach (MachineConsole port in Ports.Values)
+        {
+            port.Close();
+        }
+    }
+
     public void Dispose()
     {
+        CloseConsoles();
         foreach (MachineNetwork network in _networks)
         {
             network.Dispose();

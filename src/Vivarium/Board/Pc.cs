@@ -102,6 +102,30 @@ internal sealed class Pc : IDisposable
             network.Mac.CopyTo(mac);
             Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}");
         }
+
+        if (parts.HasConsoleDevice)
+        {
+            Attach(new VirtioConsole(Memory, [.. ConsolePorts(parts)]), "virtio-console", "virtio console");
+        }
+
+        Attach(new VirtioRng(Memory), "virtio-rng", "entropy device");
+    }
+
+    private static IEnumerable<VirtioConsolePort> ConsolePorts(MachineParts parts)
+    {
+        if (parts.VirtioConsole is { } console)
+        {
+            var port = new VirtioConsolePort(console.Backend);
+            console.Attach(port);
+            yield return port;
+        }
+
+        foreach ((string name, MachineConsole end) in parts.Ports)
+        {
+            var port = new VirtioConsolePort(end.Backend, name, isConsole: false);
+            end.Attach(port);
+            yield return port;
+        }
     }
 
     private static GuestMemory CreateMemory(PlatformLayout layout)

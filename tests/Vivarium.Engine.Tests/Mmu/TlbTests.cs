@@ -131,6 +131,40 @@ public sealed unsafe class TlbTests : IDisposable
         Assert.Equal((ulong.MaxValue, 0ul), (entry[0], entry[1]));
     }
 
+    [Fact]
+    public void INVLPG_leaves_alone_what_only_the_other_half_of_the_address_space_can_hold()
+    {
+        var tlb = new SecondLevelTlb();
+        tlb.Insert(0xFFFF_8880_0000_0000, 0, default, PageWalker.Size2M);
+        tlb.Insert(0xFFFF_8880_0000_0000, 0, default, PageWalker.Size1G);
+        Assert.True(tlb.MayHoldLargePage(0xFFFF_8880_0000_1000));
+        Assert.True(tlb.MayHoldGiantPage(0xFFFF_8880_0000_1000));
+        Assert.False(tlb.MayHoldLargePage(0x0000_0880_0000_0000));
+        Assert.False(tlb.MayHoldGiantPage(0x0000_0880_0000_0000));
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(20)]
+    public void A_write_of_CR3_drops_local_pages_from_a_TLB_of_global_ones(int pages)
+    {
+        CacheThenMove(PageKind.Long4K, Paging.G);
+        Cpu.FlushTlb(keepGlobal: false);
+        Cpu.TryResolve(Linear, 4, Access.Read, out _);
+        LocalPages local = new();
+        for (int i = 0; i < pages; i++)
+        {
+            local.Add((ulong)i << 12);
+        }
+
+        Assert.Equal(pages > 8, local.TooMany);
+        local.Clear();
+        Assert.False(local.TooMany);
+        Assert.True(local.Pages.IsEmpty);
+        Cpu.FlushAfterCr3Write(keepPcid: false);
+        Assert.Equal(Linear & ~0xFFFul, _processor.S->SupervisorTlb.ReadTag[FirstLevelTlb.Index(Linear)]);
+    }
+
     [Theory]
     [InlineData(0, 0, true)]
     [InlineData(0, 5, false)]

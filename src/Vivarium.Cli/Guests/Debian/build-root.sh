@@ -25,6 +25,7 @@ if [ -n "$proxy" ]; then export http_proxy="$proxy"; fi
 
 # What must be there before initrds are made. The disk may sit on any bus.
 prepare='
+    set -e
     mkdir -p "$1/etc/initramfs-tools/conf.d"
     printf "LABEL=debian / ext4 errors=remount-ro 0 1\n" >"$1/etc/fstab"
     printf "MODULES=most\nCOMPRESS=zstd\nFSTYPE=ext4\n" >"$1/etc/initramfs-tools/conf.d/root"
@@ -32,6 +33,7 @@ prepare='
 '
 
 configure='
+    set -e
     printf "debian\n" >"$1/etc/hostname"
     printf "127.0.0.1 localhost\n127.0.1.1 debian\n::1 localhost ip6-localhost ip6-loopback\n" >"$1/etc/hosts"
     printf "LANG=C.UTF-8\n" >"$1/etc/default/locale"
@@ -43,7 +45,7 @@ configure='
     printf "debian ALL=(ALL) NOPASSWD: ALL\n" >"$1/etc/sudoers.d/debian"
     chmod 440 "$1/etc/sudoers.d/debian"
     for home in root home/debian; do
-        mkdir -m 700 "$1/$home/.ssh"
+        mkdir -p -m 700 "$1/$home/.ssh"
         cp "$WORK/ssh_key.pub" "$1/$home/.ssh/authorized_keys"
         chmod 600 "$1/$home/.ssh/authorized_keys"
     done

@@ -1,0 +1,130 @@
+using Iced.Intel;
+using Vivarium.Engine.Software.CodeCache;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+// Privileged and sensitive instructions that kernels use all the time, in their usual case; everything else about them
+// is for Privileged/.
+internal sealed unsafe partial class Translator
+{
+    private const int And = 4;
+    private const int Or = 1;
+
+    /// <summary>IF and DF in the second byte of SystemFlags.</summary>
+    private const int SecondByteIf = (int)(RflagsBits.If >> 8);
+    private const int SecondByteDf = (int)(RflagsBits.Df >> 8);
+
+    private bool Ring0 => (_mode & BlockMode.Ring0) != 0;
+
+    /// <summary>True if the instruction is translated here. Careful translations leave all to the emulation.</summary>
+    private bool EmitPrivileged(in Instruction instruction)
+    {
+        if (Careful || CodeBits != 64)
+        {
+            return false;
+        }
+
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.Cli when Ring0:
+                EmitSystemFlag(And, ~SecondByteIf);
+                return true;
+            case Mnemonic.Sti when Ring0 && NextIsInBlock:
+                EmitSti(instruction);
+                return true;
+            case Mnemonic.Cld:
+                EmitSystemFlag(And, ~SecondByteDf);
+                return true;
+            case Mnemonic.Pushfq:
+                EmitPushFlags();
+                return true;
+            case Mnemonic.Stosb or Mnemonic.Stosw or Mnemonic.Stosd or Mnemonic.Stosq
+                or Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Movsd or Mnemonic.Movsq when IsPlainRepeat(instruction):
+                EmitRepeat(instruction);
+                return true;
+            case Mnemonic.Swapgs when Ring0:
+                EmitSwapGs();
+                return true;
+            case Mnemonic.Mov when instruction.Op1Register.IsSegmentRegister() && instruction.Op0Kind == OpKind.Register:
+                _e.Rm(0x0FB7, T2, State, StateOffset.Segment(instruction.Op1Register - Register.ES) + StateOffset.SegmentSelector, wide: false);
+                EmitWriteGuest(GuestNumber(instruction.Op0Register), T2, instruction.Op0Register.GetSize());
+                return true;
+            default:
+                return false;
+        }
+    }
+
+    /// <summary>The next instruction will be translated in this block, whatever it is.</summary>
+    private bool NextIsInBlock
+        => _source.SecondPage == Block.NoPage && _count < MaxInstructions
+            && _guest.Position + MaxInstructionBytes <= _source.Bytes + _source.Length;
+
+    /// <summary>Changes the second byte of SystemFlags. Keeps the arithmetic flags.</summary>
+    private void EmitSystemFlag(int operation, int value)
+    {
+        _e.SaveFlags(StateOffset.SavedRax);
+        _e.StateByteImm(operation, StateOffset.SystemFlags + 1, value);
+        _e.RestoreFlags(StateOffset.SavedRax);
+    }
+
+    /// <summary>
+    /// STI, unless an interrupt waits for it: then the emulation does it, with its rule that the next instruction comes
+    /// first. That holds here because that instruction is in this block, and blocks are left for interrupts at their ends only.
+    /// </summary>
+    private void EmitSti(in Instruction instruction)
+    {
+        _e.SaveFlags(StateOffset.SavedRax);
+        _e.CmpStateImm8(StateOffset.InterruptRequested, 0);
+        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JnzCondition), null, (ulong)AddTrap(instruction), flagsSaved: true));
+        _e.StateByteImm(Or, StateOffset.SystemFlags + 1, SecondByteIf);
+        _e.RestoreFlags(StateOffset.SavedRax);
+    }
+
+    /// <summary>PUSHFQ. RF is clear in translated code, and VM in 64-bit mode.</summary>
+    private void EmitPushFlags()
+    {
+        EmitStackAddress(-8);
+        EmitAccess(SegmentSs, 8, read: false, write: true);
+        _e.Byte(0x9C);                          // pushfq
+        _e.Byte(0x9C);
+        _e.Bytes([0x41, 0x5D]);                 // pop T2
+        _e.Rr(0x81, And, T2, wide: false);
+        _e.Dword((int)RflagsBits.Arithmetic);
+        _e.Rm(0x0B, T2, State, StateOffset.SystemFlags); // or
+        _e.Store(T1, 0, T2);
+        _e.Byte(0x9D);                          // popfq
+        EmitAdjustStack(-8);
+    }
+
+    /// <summary>REP MOVS or REP STOS with 64-bit addresses and no segment base.</summary>
+    private static bool IsPlainRepeat(in Instruction instruction)
+        => (instruction.HasRepPrefix || instruction.HasRepnePrefix) && instruction.Op0Kind == OpKind.MemoryESRDI
+            && instruction.Op1Kind is OpKind.MemorySegRSI or OpKind.Register
+            && instruction.MemorySegment is not (Register.FS or Register.GS);
+
+    private void EmitRepeat(in Instruction instruction)
+    {
+        int shift = instruction.Mnemonic switch
+        {
+            Mnemonic.Stosb or Mnemonic.Movsb => 0,
+            Mnemonic.Stosw or Mnemonic.Movsw => 1,
+            Mnemonic.Stosd or Mnemonic.Movsd => 2,
+            _ => 3,
+        };
+        _e.StoreStateImm(StateOffset.Rip, _rip);
+        _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(instruction));
+        _e.Call(instruction.Op1Kind == OpKind.Register
+            ? _thunks.Strings.Stos(_mode.Space(), shift)
+            : _thunks.Strings.Movs(_mode.Space(), shift));
+    }
+
+    private void EmitSwapGs()
+    {
+        int gs = StateOffset.Segment(SegmentGs) + StateOffset.SegmentBase;
+        _e.LoadState(T1, gs);
+        _e.LoadState(T2, StateOffset.KernelGsBase);
+        _e.StoreState(gs, T2);
+        _e.StoreState(StateOffset.KernelGsBase, T1);
+    }
+}

@@ -1,0 +1,59 @@
+using System.Text;
+using Vivarium.Cli.Machines;
+
+namespace Vivarium.Cli.Tests;
+
+/// <summary>A machine that notes what is done to it.</summary>
+internal sealed class FakeMachine : IControlledMachine
+{
+    private readonly TaskCompletionSource<EndRecord> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly StringBuilder _typed = new();
+    private int _presses;
+
+    public MachineRecord Record { get; } = TestRecords.Running("fake");
+
+    public ConsoleHub Console { get; } = new(null);
+
+    public Task<EndRecord> Ended => _ended.Task;
+
+    public int Presses => Volatile.Read(ref _presses);
+
+    /// <summary>Takes no keys.</summary>
+    public bool Deaf { get; set; }
+
+    public string Typed
+    {
+        get
+        {
+            lock (_typed)
+            {
+                return _typed.ToString();
+            }
+        }
+    }
+
+    public void PressPowerButton() => Interlocked.Increment(ref _presses);
+
+    public void Kill() => End(new EndRecord(0, "killed"));
+
+    public void End(EndRecord end)
+    {
+        Console.Complete();
+        _ = _ended.TrySetResult(end);
+    }
+
+    public bool TryType(ReadOnlySpan<byte> keys)
+    {
+        if (Deaf)
+        {
+            return false;
+        }
+
+        lock (_typed)
+        {
+            _ = _typed.Append(Encoding.ASCII.GetString(keys));
+        }
+
+        return true;
+    }
+}

@@ -1,0 +1,93 @@
+using Vivarium.Cli.Verbs;
+using Vivarium.Network;
+using Vivarium.Storage;
+using Xunit;
+
+namespace Vivarium.Cli.Tests;
+
+/// <summary>The words of <c>viv run</c> about disks, networks and virtio.</summary>
+public sealed class OptionTests
+{
+    [Fact]
+    public void A_disk_is_a_file_with_properties()
+    {
+        Assert.Equal(new DiskSpec { Path = "a.img" }, DiskOption.Parse("a.img"));
+        Assert.Equal(
+            new DiskSpec { Path = "a.img", Format = ImageFormat.Qcow2, ReadOnly = true, Serial = "s=1" },
+            DiskOption.Parse("a.img,serial=s=1,readonly,format=qcow2"));
+        Assert.Equal(new DiskSpec { Path = "/x", Format = ImageFormat.Raw, Overlay = true }, DiskOption.Parse("/x,overlay,format=raw"));
+    }
+
+    [Theory]
+    [InlineData("a,,b", "a,b")]
+    [InlineData(",,", ",")]
+    [InlineData("a,,", "a,")]
+    [InlineData(",,,,a", ",,a")]
+    public void Commas_in_the_file_are_doubled(string text, string path) => Assert.Equal(path, DiskOption.Parse(text).Path);
+
+    [Theory]
+    [InlineData("", "names no file")]
+    [InlineData(",readonly", "names no file")]
+    [InlineData("a,", "unknown property ''")]
+    [InlineData("a,writable", "unknown property 'writable'")]
+    [InlineData("a,readonly=yes", "unknown property 'readonly=yes'")]
+    [InlineData("a,serial", "unknown property 'serial'")]
+    [InlineData("a,serial=", "unknown property 'serial='")]
+    [InlineData("a,format=vmdk", "'vmdk' is no disk format")]
+    [InlineData("a,format", "is no disk format")]
+    [InlineData("a,overlay,overlay", "says overlay twice")]
+    [InlineData("a,format=raw,format=raw", "says format twice")]
+    [InlineData("a,,,readonly,b", "unknown property 'b'")]
+    public void A_disk_that_is_none_is_explained(string text, string explanation) => Explains(explanation, () => DiskOption.Parse(text));
+
+    [Theory]
+    [InlineData("pci", VirtioTransport.Pci, false)]
+    [InlineData("mmio", VirtioTransport.Mmio, false)]
+    [InlineData("pci,packed", VirtioTransport.Pci, true)]
+    [InlineData("mmio,split", VirtioTransport.Mmio, false)]
+    public void Virtio_has_a_transport_and_rings(string text, VirtioTransport transport, bool packed) =>
+        Assert.Equal(new VirtioSpec { Transport = transport, PackedRings = packed }, VirtioOption.Parse(text));
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("usb")]
+    [InlineData("pci,")]
+    [InlineData("packed")]
+    [InlineData("pci,packed,split")]
+    public void Virtio_that_is_none_is_explained(string text) => Explains("no way to attach virtio devices", () => VirtioOption.Parse(text));
+
+    [Fact]
+    public void A_network_is_there_when_something_could_use_it()
+    {
+        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse(null, [], []).OrDefault(hasDisk: false));
+        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], []).OrDefault(hasDisk: true));
+        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, ["2222:22"], []).OrDefault(hasDisk: false));
+        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], ["example.org"]).OrDefault(hasDisk: false));
+        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse("none", [], []).OrDefault(hasDisk: true));
+        Assert.Equal(new NetworkOption.Tap("tap0"), NetworkOptions.Parse("tap:tap0", [], []).OrDefault(hasDisk: true));
+    }
+
+    [Theory]
+    [InlineData("'carrier-pigeon'", "carrier-pigeon", null, null)]
+    [InlineData("no port number", null, "22:70000", null)]
+    [InlineData("not with --net none", "none", "2222:22", null)]
+    [InlineData("not with --net tap:t", "tap:t", "2222:22", null)]
+    [InlineData("not with --net none", "none", null, "example.org")]
+    [InlineData("no host name", "user", null, "not a host")]
+    public void A_network_that_cannot_be_is_explained(string explanation, string? net, string? publish, string? allow) =>
+        Explains(explanation, () => NetworkOptions.Parse(net, publish is null ? [] : [publish], allow is null ? [] : [allow]));
+
+    [Fact]
+    public void A_port_is_published_once()
+    {
+        Explains("published twice", () => NetworkOptions.Parse(null, ["80:80", "80:8080"], []));
+        Assert.Equal(4, NetworkOptions.Parse(null, ["80:80", "80:80/udp", "0:1", "0:2"], []).Forwards.Count);
+    }
+
+    private static void Explains(string explanation, Func<object> parse)
+    {
+        string message = Assert.Throws<InvalidInputException>(parse).Message;
+        Assert.Contains(explanation, message);
+        Assert.DoesNotContain('\n', message);
+    }
+}
