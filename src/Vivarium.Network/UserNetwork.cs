@@ -32,15 +32,20 @@ public sealed unsafe class UserNetwork : INetworkBackend
     private const int PermissionDenied = 13;
     private const long NanosecondsPerMillisecond = 1_000_000;
 
+    /// <summary>libslirp computes every checksum.</summary>
+    private static readonly FrameOffload Verified = new() { Flags = FrameOffload.DataValid };
+
     private readonly Lock _lock = new();
     private readonly Slirp _slirp = Slirp.Load();
     private readonly SlirpCallbacks* _callbacks;
     private readonly byte[] _frame = GC.AllocateUninitializedArray<byte>(Ethernet.MaximumFrame, pinned: true);
+    private readonly byte[] _piece = new byte[Ethernet.MaximumFrame];
     private readonly FrameQueue _backlog = new(BacklogBytes);
     private readonly Dictionary<int, Watch> _watched = [];
     private readonly List<SlirpTimer?> _timers = [];
     private readonly ResolverRedirection? _redirection;
     private readonly LargeReceive _largeReceive;
+    private readonly FragmentReassembly _reassembly = new();
     private readonly int _epoll;
     private readonly int _wake;
     private GCHandle _self;
@@ -51,6 +56,7 @@ public sealed unsafe class UserNetwork : INetworkBackend
     private Thread? _thread;
     private long _sleepsUntil = long.MaxValue;
     private long _round;
+    private bool _serviceDue;
     private bool _stopping;
     private bool _disposed;
     private long _malformed;
@@ -124,10 +130,20 @@ public sealed unsafe class UserNetwork : INetworkBackend
                 Interlocked.Increment(ref _malformed);
                 return;
             }
+            var headers = FrameHeaders.Parse(_frame.AsSpan(0, length));
+            if (headers is { Kind: FrameKind.IPv4, IsFragment: true })
+            {
+                length = _reassembly.Add(_frame.AsSpan(0, length), headers, _frame);
+                if (length == 0)
+                    return;
+            }
             _redirection?.FromGuest(_frame.AsSpan(0, length));
             _largeReceive.FromGuest(_frame.AsSpan(0, length));
             fixed (byte* first = _frame)
                 _slirp.Input(_instance, first, length);
+
+            // What waited for the guest's address goes out when libslirp next looks at its sockets.
+            _serviceDue |= AnswersNeighbours(_frame.AsSpan(0, length), headers);
         }
     }
 
@@ -316,6 +332,7 @@ public sealed unsafe class UserNetwork : INetworkBackend
                     if (events[i].Fd == _wake)
                         LinuxPoll.Drain(_wake);
                 }
+                _serviceDue = false;
                 ServeSockets();
                 ServeTimers();
             }
@@ -382,6 +399,8 @@ public sealed unsafe class UserNetwork : INetworkBackend
             if (timer is not null)
                 deadline = Math.Min(deadline, timer.Deadline);
         }
+        if (_serviceDue)
+            deadline = Now();
         if (deadline < _sleepsUntil)
         {
             LinuxPoll.Signal(_wake);
@@ -400,17 +419,33 @@ public sealed unsafe class UserNetwork : INetworkBackend
 
     private void Deliver(Span<byte> frame)
     {
-        if (_sink is null)
-            return;
-
-        // libslirp computes every checksum.
-        var offload = new FrameOffload { Flags = FrameOffload.DataValid };
         _redirection?.ToGuest(frame);
-        _largeReceive.ToGuest(frame, ref offload);
-        if (_backlog.IsEmpty && _sink.TryReceive(frame, offload))
+        var offload = Verified;
+        if (!_largeReceive.IsLarge(frame, out var headers, out var payloadOffset, out var segmentSize)
+            || _largeReceive.TryDeclare(frame, headers, payloadOffset, segmentSize, ref offload))
+        {
+            Deliver(frame, offload);
+            return;
+        }
+        var count = TcpSegmentation.Count(headers.End - payloadOffset, segmentSize);
+        for (var i = 0; i < count; i++)
+            Deliver(_piece.AsSpan(0, TcpSegmentation.Write(frame, headers, payloadOffset, segmentSize, i, _piece)), offload);
+    }
+
+    private void Deliver(ReadOnlySpan<byte> frame, in FrameOffload offload)
+    {
+        if (_sink is null || (_backlog.IsEmpty && _sink.TryReceive(frame, offload)))
             return;
         if (!_backlog.TryEnqueue(frame, offload))
             Interlocked.Increment(ref _overrun);
+    }
+
+    private static bool AnswersNeighbours(ReadOnlySpan<byte> frame, in FrameHeaders headers)
+    {
+        const byte NeighborAdvertisement = 136;
+        return headers.Kind == FrameKind.Arp
+            || (headers is { Kind: FrameKind.IPv6, Protocol: IpProtocol.IcmpV6 } && headers.End > headers.TransportOffset
+                && frame[headers.TransportOffset] == NeighborAdvertisement);
     }
 
     private static long Now() => Stopwatch.GetTimestamp() / (Stopwatch.Frequency / 1000);

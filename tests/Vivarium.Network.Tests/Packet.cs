@@ -43,7 +43,9 @@ internal static class Packet
         if (checksumAt >= 0)
         {
             segment[checksumAt] = segment[checksumAt + 1] = 0;
-            BinaryPrimitives.WriteUInt16BigEndian(segment.AsSpan(checksumAt), TransportChecksum(source, destination, protocol, segment));
+            const byte IcmpWithoutPseudoHeader = 1;
+            var checksum = protocol == IcmpWithoutPseudoHeader ? Checksum(segment) : TransportChecksum(source, destination, protocol, segment);
+            BinaryPrimitives.WriteUInt16BigEndian(segment.AsSpan(checksumAt), checksum);
         }
         if (source.AddressFamily == AddressFamily.InterNetworkV6)
             return [0x60, 0, 0, 0, (byte)(segment.Length >> 8), (byte)segment.Length, protocol, 255, .. source.GetAddressBytes(), .. destination.GetAddressBytes(), .. segment];

@@ -4,14 +4,15 @@ using System.Runtime.InteropServices;
 namespace Vivarium.Network;
 
 /// <summary>
-/// Makes libslirp send TCP segments far larger than the guest's MTU: one frame instead of twenty. To libslirp the guest
-/// seems to take large segments (the MSS option of its SYN is raised); to the guest they are what a card has joined from
-/// segments of the size that it asked for (Virtio 1.2, 5.1.6.4, GSO). So the guest acknowledges as often as usual, which
-/// it would not with an MTU as large as half its window.
+/// Brings the large TCP segments that libslirp sends to a guest with the usual MTU: whole, declared as what a card has
+/// joined from segments of the size that the guest asked for (Virtio 1.2, 5.1.6.4, GSO), or cut if the guest does not take
+/// that. So one frame does for twenty, and yet the guest acknowledges as often as usual, which it would not with an MTU as
+/// large as half its window.
 /// </summary>
 /// <remarks>
-/// It keeps no state: only connections whose SYN offers exactly what the MTU allows are enlarged; others, which the guest
-/// may be routing for a network of its own, offer less and get segments no larger than they said.
+/// libslirp looks at the MSS of connections from outside only, where it is raised; in others it sends as much as its own
+/// MTU allows. What the guest asked for is kept here if it is less than the MTU allows: then the guest may be routing for
+/// a network of its own.
 /// </remarks>
 internal sealed class LargeReceive(int mtu)
 {
@@ -23,18 +24,39 @@ internal sealed class LargeReceive(int mtu)
     private const byte OptionMaximumSegmentSize = 2;
     private const byte MaximumSegmentSizeLength = 4;
 
-    /// <summary>Which versions of IP the guest takes joined segments of.</summary>
+    /// <summary>No host may have less (RFC 791, 3.2): frames are not cut smaller, whatever a SYN says.</summary>
+    private const ushort SmallestSegment = 64;
+    private const int SmallSegmentsCapacity = 4096;
+
+    private readonly record struct Connection(PeerAddress Guest, PeerAddress Peer, ushort GuestPort, ushort PeerPort);
+
+    private readonly Dictionary<Connection, ushort> _smallSegments = [];
+
+    /// <summary>What the guest takes.</summary>
     public NetworkOffloads Accepted { get; set; }
 
-    /// <summary>Raises the MSS in a SYN of the guest, whose checksum is complete.</summary>
+    /// <summary>Raises the MSS in a SYN of the guest, whose checksum is complete, or keeps a small one in mind.</summary>
     public void FromGuest(Span<byte> frame)
     {
-        if (!IsCandidate(frame, out var headers))
+        if (!TryParseTcp(frame, out var headers))
             return;
         var segment = frame[headers.TransportOffset..headers.End];
-        if ((segment[Tcp.FlagsOffset] & Tcp.Syn) == 0 || !TryFindMaximumSegmentSize(segment, out var at))
+        if ((segment[Tcp.FlagsOffset] & Tcp.Syn) == 0)
             return;
-        if (at % sizeof(ushort) != 0 || BinaryPrimitives.ReadUInt16BigEndian(segment[at..]) != SegmentSize(headers))
+        var connection = new Connection(
+            PeerAddress.From(headers.Source(frame)), PeerAddress.From(headers.Destination(frame)), headers.SourcePort, headers.DestinationPort);
+        _smallSegments.Remove(connection);
+        if (!TryFindMaximumSegmentSize(segment, out var at))
+            return;
+        var size = BinaryPrimitives.ReadUInt16BigEndian(segment[at..]);
+        if (size < SegmentSize(headers))
+        {
+            if (_smallSegments.Count == SmallSegmentsCapacity)
+                _smallSegments.Clear();
+            _smallSegments[connection] = Math.Max(size, SmallestSegment);
+            return;
+        }
+        if (size >= LargeSegment || at % sizeof(ushort) != 0)
             return;
         var field = segment.Slice(at, sizeof(ushort));
         var before = InternetChecksum.Add(0, field);
@@ -42,15 +64,35 @@ internal sealed class LargeReceive(int mtu)
         InternetChecksum.Update(segment[Tcp.ChecksumOffset..], before, InternetChecksum.Add(0, field));
     }
 
-    /// <summary>Declares a frame for the guest that is larger than its MTU to be joined segments.</summary>
-    public void ToGuest(Span<byte> frame, ref FrameOffload offload)
+    /// <summary>Whether a frame for the guest has a larger segment than it asked for, of this size.</summary>
+    public bool IsLarge(ReadOnlySpan<byte> frame, out FrameHeaders headers, out int payloadOffset, out int segmentSize)
     {
-        if (frame.Length <= mtu + Ethernet.HeaderLength || !IsCandidate(frame, out var headers))
-            return;
+        headers = default;
+        payloadOffset = segmentSize = 0;
+        if ((frame.Length <= mtu + Ethernet.HeaderLength && _smallSegments.Count == 0) || !TryParseTcp(frame, out headers))
+            return false;
+        var headerLength = (frame[headers.TransportOffset + Tcp.DataOffset] >> 4) * 4;
+        payloadOffset = headers.TransportOffset + headerLength;
+        segmentSize = SegmentSize(headers);
+        if (_smallSegments.Count != 0)
+        {
+            var connection = new Connection(
+                PeerAddress.From(headers.Destination(frame)), PeerAddress.From(headers.Source(frame)), headers.DestinationPort, headers.SourcePort);
+            if (_smallSegments.TryGetValue(connection, out var small))
+                segmentSize = small;
+        }
+
+        // The MSS counts no options (RFC 9293, 3.7.1): they take their room from the data.
+        segmentSize -= headerLength - Tcp.MinimumHeaderLength;
+        return headerLength >= Tcp.MinimumHeaderLength && headers.End - payloadOffset > segmentSize;
+    }
+
+    /// <summary>Declares such a frame to be joined segments. False if the guest does not take them.</summary>
+    public bool TryDeclare(Span<byte> frame, in FrameHeaders headers, int payloadOffset, int segmentSize, ref FrameOffload offload)
+    {
+        if (!Accepted.HasFlag(NetworkOffloads.Checksum | (headers.IsIPv6 ? NetworkOffloads.Tso6 : NetworkOffloads.Tso4)))
+            return false;
         var segment = frame[headers.TransportOffset..headers.End];
-        var headerLength = (segment[Tcp.DataOffset] >> 4) * 4;
-        if (headerLength < Tcp.MinimumHeaderLength || headerLength > segment.Length)
-            return;
         var addresses = headers.IsIPv6
             ? frame.Slice(headers.NetworkOffset + IPv6.SourceOffset, 2 * IPv6.AddressLength)
             : frame.Slice(headers.NetworkOffset + IPv4.SourceOffset, 2 * IPv4.AddressLength);
@@ -62,21 +104,20 @@ internal sealed class LargeReceive(int mtu)
         {
             Flags = FrameOffload.NeedsChecksum,
             GsoType = headers.IsIPv6 ? FrameOffload.GsoTcpV6 : FrameOffload.GsoTcpV4,
-            GsoSize = SegmentSize(headers),
-            HeaderLength = (ushort)(headers.TransportOffset + headerLength),
+            GsoSize = (ushort)segmentSize,
+            HeaderLength = (ushort)payloadOffset,
             ChecksumStart = (ushort)headers.TransportOffset,
             ChecksumOffset = Tcp.ChecksumOffset,
         };
+        return true;
     }
 
-    private bool IsCandidate(ReadOnlySpan<byte> frame, out FrameHeaders headers) =>
-        FrameHeaders.TryParse(frame, out headers)
-        && headers is { Protocol: IpProtocol.Tcp, HasPorts: true, IsFragment: false }
-        && Accepted.HasFlag(NetworkOffloads.Checksum | (headers.IsIPv6 ? NetworkOffloads.Tso6 : NetworkOffloads.Tso4));
+    private static bool TryParseTcp(ReadOnlySpan<byte> frame, out FrameHeaders headers) =>
+        FrameHeaders.TryParse(frame, out headers) && headers is { Protocol: IpProtocol.Tcp, HasPorts: true, IsFragment: false };
 
     /// <summary>The MSS that fits the MTU (RFC 9293, 3.7.1).</summary>
-    private ushort SegmentSize(in FrameHeaders headers) =>
-        (ushort)(mtu - Tcp.MinimumHeaderLength - (headers.IsIPv6 ? IPv6.HeaderLength : IPv4.MinimumHeaderLength));
+    private int SegmentSize(in FrameHeaders headers) =>
+        mtu - Tcp.MinimumHeaderLength - (headers.IsIPv6 ? IPv6.HeaderLength : IPv4.MinimumHeaderLength);
 
     private static bool TryFindMaximumSegmentSize(ReadOnlySpan<byte> segment, out int at)
     {
