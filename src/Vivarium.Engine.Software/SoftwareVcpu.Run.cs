@@ -125,8 +125,8 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         int vector = Bus.AcknowledgeInterrupt();
         if (vector < 0)
         {
-            // Asked before it is cleared, so that a request in between is not lost.
-            Volatile.Write(ref S->InterruptRequested, 0);
+            // Asked again after it is cleared (with a barrier between), so that a request in between is not lost.
+            Interlocked.Exchange(ref S->InterruptRequested, 0);
             vector = Bus.AcknowledgeInterrupt();
         }
 
@@ -406,6 +406,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             limit = (int)Math.Min((ulong)length, S->Cs.Limit - key.Rip + 1);
         }
 
+        WatchCode(key.Gpa);
         var source = new CodeSource
         {
             Rip = key.Rip,
@@ -434,15 +435,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 
         Statistics.BlocksTranslated++;
         Statistics.InstructionsTranslated = _translator.InstructionCount;
-        if (_cache.Add(block))
-        {
-            ForgetWrites(block.Key.Gpa);
-            if (block.SecondPage != Block.NoPage)
-            {
-                ForgetWrites(block.SecondPage);
-            }
-        }
-
+        _cache.Add(block);
         Statistics.CodeBytes = _cache.UsedBytes;
         return block;
     }
@@ -451,11 +444,16 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     private Block? TranslateAcrossPages(in BlockKey key, ulong linear, int firstPart)
     {
         byte* buffer = stackalloc byte[MaxInstructionLength];
+        bool backed = TryTranslate(linear + (ulong)firstPart, Access.Execute, FetchSpace, out CachedPage second, out _);
+        if (backed)
+        {
+            WatchCode(second.Gpa);
+        }
+
         TryFetch(linear, new Span<byte>(buffer, MaxInstructionLength), out int got, out _, out PageFaultInfo fault);
-        ulong secondLinear = linear + (ulong)firstPart;
         if (got > firstPart)
         {
-            if (TryTranslate(secondLinear, Access.Execute, FetchSpace, out CachedPage second, out _))
+            if (backed)
             {
                 var source = new CodeSource
                 {
@@ -485,6 +483,15 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         }
 
         return null;
+    }
+
+    /// <summary>Before bytes of a page are translated: from now on writes to it are seen, also those of devices.</summary>
+    private void WatchCode(ulong gpa)
+    {
+        if (_cache.Pages.Watch(gpa))
+        {
+            ForgetWrites(gpa);
+        }
     }
 
     /// <summary>Throws every translation away. Not while translated code is active.</summary>

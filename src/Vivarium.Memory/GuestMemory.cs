@@ -157,6 +157,9 @@ public sealed unsafe class GuestMemory : IDisposable
 
             int part = (int)Math.Min((ulong)data.Length, slot.End - gpa);
             data[..part].CopyTo(new Span<byte>(slot.Host + (gpa - slot.Start), part));
+
+            // The bytes must be there before the flags are looked at: an engine sets the flag and then reads the bytes.
+            Interlocked.MemoryBarrier();
             NoteWrite(slot, gpa, (ulong)part);
             data = data[part..];
             gpa += (ulong)part;

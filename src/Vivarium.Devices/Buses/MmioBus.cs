@@ -28,11 +28,11 @@ public sealed class MmioBus
     /// <summary>Gives <paramref name="size"/> bytes from <paramref name="first"/> to a device. Refuses what overlaps another device.</summary>
     public void Map(ulong first, ulong size, IMmioDevice device, string name)
     {
-        if (TryMap(first, size, device, name) is { } other)
-            throw new InvalidOperationException($"The registers of {name} at 0x{first:X} overlap those of {other}.");
+        if (TryMap(first, size, device, name) is { } why)
+            throw new InvalidOperationException(why);
     }
 
-    /// <summary>As <see cref="Map"/>, but tells who is in the way; null if nobody was.</summary>
+    /// <summary>As <see cref="Map"/>, but says what is in the way; null if nothing was.</summary>
     internal string? TryMap(ulong first, ulong size, IMmioDevice device, string name)
     {
         ArgumentNullException.ThrowIfNull(device);
@@ -45,7 +45,7 @@ public sealed class MmioBus
             foreach (var other in _ranges)
             {
                 if (first <= other.First + (other.Size - 1) && other.First <= last)
-                    return $"{other.Name} at 0x{other.First:X}";
+                    return $"The registers of {name} at 0x{first:X} overlap those of {other.Name} at 0x{other.First:X}.";
             }
 
             Range[] ranges = [.. _ranges, new Range(first, size, device, name)];

@@ -25,11 +25,11 @@ public sealed class PortBus
     /// </summary>
     public void Map(ushort first, int count, IPortDevice device, string name, ushort firstOffset = 0)
     {
-        if (TryMap(first, count, device, name, firstOffset) is { } other)
-            throw new InvalidOperationException($"The ports of {name} at 0x{first:X4} overlap those of {other}.");
+        if (TryMap(first, count, device, name, firstOffset) is { } why)
+            throw new InvalidOperationException(why);
     }
 
-    /// <summary>As <see cref="Map"/>, but tells who is in the way; null if nobody was.</summary>
+    /// <summary>As <see cref="Map"/>, but says what is in the way; null if nothing was.</summary>
     internal string? TryMap(ushort first, int count, IPortDevice device, string name, ushort firstOffset = 0)
     {
         ArgumentNullException.ThrowIfNull(device);
@@ -42,7 +42,7 @@ public sealed class PortBus
             for (var port = (int)first; port < first + count; port++)
             {
                 if (_owner[port] != 0)
-                    return $"{ranges[_owner[port]]!.Name} at 0x{port:X4}";
+                    return $"Port 0x{port:X4} of {name} already belongs to {ranges[_owner[port]]!.Name}.";
             }
 
             var slot = Array.IndexOf(ranges, null, 1);

@@ -1,3 +1,4 @@
+using Vivarium.Engine.Software.Mmu;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software.CodeCache;
@@ -10,17 +11,32 @@ internal sealed unsafe class CodePages(GuestMemory memory)
 {
     private readonly Dictionary<ulong, Page> _pages = [];
 
-    /// <summary>Enters a block. Returns true if a page of it held no code before.</summary>
-    public bool Add(Block block)
+    /// <summary>
+    /// To be called before the first byte of a page is read for a translation: whoever writes to the page from now on says
+    /// so. Returns true if the page was not watched before: write translations of it must go.
+    /// </summary>
+    public bool Watch(ulong gpa)
     {
-        int first = FirstPart(block);
-        bool isNew = Add(block, block.Key.Gpa, first);
-        if (block.SecondPage != Block.NoPage)
+        ulong number = gpa >> GuestMemory.PageShift;
+        if (_pages.ContainsKey(number))
         {
-            isNew |= Add(block, block.SecondPage, block.GuestLength - first);
+            return false;
         }
 
-        return isNew;
+        _pages.Add(number, new Page());
+        SetFlag(number, true);
+        return true;
+    }
+
+    /// <summary>Enters a block; its pages are watched.</summary>
+    public void Add(Block block)
+    {
+        int first = FirstPart(block);
+        Add(block, block.Key.Gpa, first);
+        if (block.SecondPage != Block.NoPage)
+        {
+            Add(block, block.SecondPage, block.GuestLength - first);
+        }
     }
 
     /// <summary>True if any of the bytes may have been translated (granule precision). The range lies in one page.</summary>
@@ -85,21 +101,11 @@ internal sealed unsafe class CodePages(GuestMemory memory)
 
     private static bool Intersects(ulong a, int aSize, ulong b, int bSize) => a < b + (ulong)bSize && b < a + (ulong)aSize;
 
-    private bool Add(Block block, ulong gpa, int size)
+    private void Add(Block block, ulong gpa, int size)
     {
-        ulong number = gpa >> GuestMemory.PageShift;
-        bool isNew = false;
-        if (!_pages.TryGetValue(number, out Page? page))
-        {
-            page = new Page();
-            _pages.Add(number, page);
-            SetFlag(number, true);
-            isNew = true;
-        }
-
+        Page page = _pages[gpa >> GuestMemory.PageShift];
         page.Blocks.Add(block);
         page.Granules |= Mask(gpa, size);
-        return isNew;
     }
 
     private void RemoveInPage(ulong gpa, int size, ref List<Block>? hit)
@@ -150,8 +156,15 @@ internal sealed unsafe class CodePages(GuestMemory memory)
             return;
         }
 
-        ref PageFlags flags = ref slot.Flags[(gpa - slot.Start) >> GuestMemory.PageShift];
-        flags = code ? flags | PageFlags.Code : flags & ~PageFlags.Code;
+        PageFlags* flags = slot.Flags + ((gpa - slot.Start) >> GuestMemory.PageShift);
+        if (code)
+        {
+            SlotFlags.Set(flags, PageFlags.Code);
+        }
+        else
+        {
+            SlotFlags.Clear(flags, PageFlags.Code);
+        }
     }
 
     private sealed class Page

@@ -73,8 +73,8 @@ internal sealed unsafe class TranslationCache : IDisposable
         return null;
     }
 
-    /// <summary>Publishes a block. Returns true if one of its pages had held no code before: write translations of it must go.</summary>
-    public bool Add(Block block)
+    /// <summary>Publishes a block.</summary>
+    public void Add(Block block)
     {
         _next = Align(block.Code + block.CodeLength);
         if (_blocks.Remove(block.Key, out Block? old))
@@ -84,7 +84,7 @@ internal sealed unsafe class TranslationCache : IDisposable
 
         _blocks[block.Key] = block;
         _byAddress.Add(block);
-        return _pages.Add(block);
+        _pages.Add(block);
     }
 
     /// <summary>Makes the jump whose displacement stands at an executable address go to a block.</summary>

@@ -38,7 +38,7 @@ internal sealed class MachineNetwork : IDisposable
             return spec.Network switch
             {
                 NetworkOption.User => OpenUser(spec, mac),
-                NetworkOption.Tap => throw new NetworkException("TAP networks are not there yet."),
+                NetworkOption.Tap tap => new MachineNetwork(spec, new TapNetwork(tap.Interface), null, null, mac),
                 _ => null,
             };
         }
