@@ -7,7 +7,7 @@ namespace Vivarium.Cli.Tests;
 /// <summary>Lines from the control socket, friendly and hostile.</summary>
 public sealed class ControlRequestTests
 {
-    private const int FuzzCases = 200_000;
+    private const int FuzzCases = 50_000;
     private const int Seed = 20;
 
     [Fact]
