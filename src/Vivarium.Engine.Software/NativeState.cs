@@ -107,7 +107,7 @@ internal unsafe struct NativeState
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;
 
-    /// <summary>Host address that goes with <see cref="ExitCode"/>: the jump to link, or the faulting instruction.</summary>
+    /// <summary>Host address that goes with <see cref="ExitCode"/>: behind the call in the stub of the jump to link, or the faulting instruction.</summary>
     public ulong ExitHostPc;
 
     /// <summary>Index of the trapped instruction.</summary>

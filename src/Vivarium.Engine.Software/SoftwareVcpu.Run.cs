@@ -313,12 +313,12 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 
     private void Link()
     {
-        byte* jump = (byte*)S->ExitHostPc;
+        byte* stub = (byte*)S->ExitHostPc - 1;
         int generation = _cache.Generation;
         if (FindBlock(_mode) is { } target && generation == _cache.Generation && target.SecondPage == Block.NoPage
-            && _cache.FindByAddress(jump) is { } source && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
+            && _cache.FindByAddress(stub) is { } source && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
         {
-            _cache.Link(jump, target);
+            _cache.Link(source.JumpOf(stub), target);
         }
     }
 

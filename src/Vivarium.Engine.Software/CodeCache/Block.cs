@@ -60,6 +60,19 @@ internal sealed unsafe class Block
         return Key.Rip + (ulong)guest;
     }
 
+    /// <summary>The displacement of the jump whose stub holds a host address. Stubs come in the order of their addresses.</summary>
+    public byte* JumpOf(byte* hostPc)
+    {
+        int offset = (int)(hostPc - Code);
+        int jump = 0;
+        for (int i = 0; i < JumpStubs.Length && JumpStubs[i + 1] <= offset; i += 2)
+        {
+            jump = JumpStubs[i];
+        }
+
+        return Code + jump;
+    }
+
     /// <summary>The stub behind one of this block's jumps.</summary>
     public byte* StubOf(byte* displacement)
     {

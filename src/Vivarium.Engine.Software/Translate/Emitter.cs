@@ -180,6 +180,13 @@ internal sealed unsafe class Emitter
         }
     }
 
+    /// <summary>MOV dword [state + offset], constant.</summary>
+    public void StoreStateImm32(int offset, uint value)
+    {
+        Rm(0xC7, 0, HostRegister.State, offset, wide: false);
+        Dword((int)value);
+    }
+
     /// <summary>CMP qword [state + offset], imm8.</summary>
     public void CmpStateImm8(int offset, int value)
     {

@@ -6,7 +6,7 @@ internal enum ExitCode
     /// <summary>Go on at S-&gt;Rip.</summary>
     Dispatch,
 
-    /// <summary>Go on at S-&gt;Rip, and make the jump at S-&gt;ExitHostPc go there directly from now on.</summary>
+    /// <summary>Go on at S-&gt;Rip, and make the jump whose stub ends at S-&gt;ExitHostPc go there directly from now on.</summary>
     Link,
 
     /// <summary>A poll saw S-&gt;ExitRequest.</summary>

@@ -2,9 +2,15 @@ using System.Runtime.InteropServices;
 
 namespace Vivarium.Engine.Software.Translate;
 
-/// <summary>Offsets of <see cref="NativeState"/>'s fields, as emitted code uses them.</summary>
+/// <summary>
+/// Offsets of <see cref="NativeState"/>'s fields, as emitted code uses them: from <see cref="Bias"/> bytes into the block,
+/// so that one byte reaches the first 256.
+/// </summary>
 internal static unsafe class StateOffset
 {
+    /// <summary>What emitted code's pointer to the state block is ahead of the block's beginning.</summary>
+    public const int Bias = 128;
+
     // First, because the others are worked out from it. Never read or written; only its addresses matter.
     private static readonly NativeState* Sample = (NativeState*)NativeMemory.Alloc((nuint)sizeof(NativeState));
 
@@ -43,7 +49,7 @@ internal static unsafe class StateOffset
 
     private delegate void* SegmentField(NativeSegment* segment);
 
-    public static int Gpr(int index) => index * 8;
+    public static int Gpr(int index) => (index * 8) - Bias;
 
     /// <summary>Segment register by encoding, ES = 0.</summary>
     public static int Segment(int index) => Es + (index * sizeof(NativeSegment));
@@ -52,7 +58,7 @@ internal static unsafe class StateOffset
 
     public static int Jumps(AddressSpace space) => UserJumps + ((int)space * sizeof(NativeJumpCache));
 
-    private static int Of(Field field) => (int)((byte*)field(Sample) - (byte*)Sample);
+    private static int Of(Field field) => (int)((byte*)field(Sample) - (byte*)Sample) - Bias;
 
     private static int OfSegment(SegmentField field) => (int)((byte*)field(&Sample->Es) - (byte*)&Sample->Es);
 }

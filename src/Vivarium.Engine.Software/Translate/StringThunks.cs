@@ -15,7 +15,7 @@ internal sealed unsafe class StringThunks
     private const int DirectionFlag = (int)(RflagsBits.Df >> 8);
 
     private readonly Emitter _e;
-    private readonly byte* _exit;
+    private readonly byte* _trap;
     private readonly nint[] _stos;
     private readonly nint[] _movs;
     private int _tlb;
@@ -23,12 +23,12 @@ internal sealed unsafe class StringThunks
     private byte* _refused;
 
     /// <param name="emitter">Where to emit.</param>
-    /// <param name="exit"><see cref="Thunks.Exit"/>.</param>
+    /// <param name="trap">Exits as a trapped instruction does.</param>
     /// <param name="spaces">How many <see cref="AddressSpace"/>s there are.</param>
-    public StringThunks(Emitter emitter, byte* exit, int spaces)
+    public StringThunks(Emitter emitter, byte* trap, int spaces)
     {
         _e = emitter;
-        _exit = exit;
+        _trap = trap;
         _stos = new nint[spaces * Sizes];
         _movs = new nint[spaces * Sizes];
         for (int i = 0; i < _stos.Length; i++)
@@ -57,8 +57,7 @@ internal sealed unsafe class StringThunks
         byte* start = _e.Here;
         _e.Byte(0x9D);                          // popfq
         _e.Bytes([0x48, 0x8D, 0x64, 0x24, 0x08]); // lea rsp, [rsp+8]: drop the return address
-        _e.StoreStateImm(StateOffset.ExitCode, (ulong)ExitCode.Trap);
-        _e.Jmp(_exit);
+        _e.Jmp(_trap);
         return start;
     }
 

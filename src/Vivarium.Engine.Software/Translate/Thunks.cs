@@ -13,6 +13,8 @@ internal sealed unsafe class Thunks
 
     private readonly Emitter _e;
     private readonly bool _avx;
+    private readonly nint[] _resolve;
+    private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
         delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces)
@@ -22,11 +24,23 @@ internal sealed unsafe class Thunks
         Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter();
         Leave = EmitLeave();
         Exit = EmitExit();
+        for (int code = 0; code < _exitWith.Length; code++)
+        {
+            _exitWith[code] = (nint)EmitExitWith((ExitCode)code);
+        }
+
+        Link = EmitLink();
         LoadExtended = EmitLoadExtended();
-        Resolve = EmitResolve((byte*)resolve);
+        byte* common = EmitResolve((byte*)resolve);
+        _resolve = new nint[spaces * 2];
+        for (int i = 0; i < _resolve.Length; i++)
+        {
+            _resolve[i] = (nint)EmitMiss((AddressSpace)(i / 2), write: (i & 1) != 0, common);
+        }
+
         ResolveCareful = EmitResolve((byte*)resolveCareful);
         Commit = EmitCommit((byte*)commit);
-        Strings = new StringThunks(emitter, Exit, spaces);
+        Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
     }
 
     /// <summary>C#: enters translated code; returns when it exits.</summary>
@@ -35,13 +49,22 @@ internal sealed unsafe class Thunks
     /// <summary>Jumped to from translated code: saves everything and returns to C#. S-&gt;ExitCode is set.</summary>
     public byte* Exit { get; }
 
+    /// <summary>As <see cref="Exit"/>, and sets S-&gt;ExitCode.</summary>
+    public byte* ExitWith(ExitCode code) => (byte*)_exitWith[(int)code];
+
+    /// <summary>Called from the stub of a jump that is not linked: exits with the return address in S-&gt;ExitHostPc.</summary>
+    public byte* Link { get; }
+
     /// <summary>Called from translated code: brings x87 and vector state into the host's registers, or exits (#NM). Changes no register.</summary>
     public byte* LoadExtended { get; }
 
-    /// <summary>Called with T1 = linear address, T2 = access description: returns with T1 = host address, or exits.</summary>
-    public byte* Resolve { get; }
+    /// <summary>
+    /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags in AX, S-&gt;ExitInfo = access description.
+    /// Returns with T1 = host address, or exits.
+    /// </summary>
+    public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
 
-    /// <summary>As <see cref="Resolve"/>, with T1 = offset in a segment; never refuses what can be done at all.</summary>
+    /// <summary>Called with T1 = offset in a segment, T2 = access description: as <see cref="Resolve"/>, but never refuses what can be done at all.</summary>
     public byte* ResolveCareful { get; }
 
     /// <summary>Called after a careful instruction that wrote: carries out what went to the bounce buffer.</summary>
@@ -62,7 +85,7 @@ internal sealed unsafe class Thunks
 
         _e.Rr(0x83, 5, Rsp);            // sub rsp, 8
         _e.Byte(8);
-        _e.MovRr(State, Rdi);
+        _e.Lea(State, Rdi, StateOffset.Bias);
         _e.MovRr(T1, Rsi);
         LoadGuest();
         _e.Rr(0xFF, 4, T1, wide: false); // jmp T1
@@ -95,6 +118,22 @@ internal sealed unsafe class Thunks
         return start;
     }
 
+    private byte* EmitExitWith(ExitCode code)
+    {
+        byte* start = _e.Here;
+        _e.StoreStateImm(StateOffset.ExitCode, (ulong)code);
+        _e.Jmp(Exit);
+        return start;
+    }
+
+    private byte* EmitLink()
+    {
+        byte* start = _e.Here;
+        _e.Rm(0x8F, 0, State, StateOffset.ExitHostPc, wide: false); // pop
+        _e.Jmp(ExitWith(ExitCode.Link));
+        return start;
+    }
+
     private byte* EmitLoadExtended()
     {
         byte* start = _e.Here;
@@ -115,8 +154,18 @@ internal sealed unsafe class Thunks
         _e.Byte(0x9D);
         RestoreScratch();
         _e.Bytes([0x48, 0x8D, 0x64, 0x24, 0x08]); // lea rsp, [rsp+8]: drop the return address
-        _e.StoreStateImm(StateOffset.ExitCode, (ulong)ExitCode.DeviceNotAvailable);
-        _e.Jmp(Exit);
+        _e.Jmp(ExitWith(ExitCode.DeviceNotAvailable));
+        return start;
+    }
+
+    /// <summary>Undoes what the check has done to the address and the flags.</summary>
+    private byte* EmitMiss(AddressSpace space, bool write, byte* resolve)
+    {
+        byte* start = _e.Here;
+        _e.Rx(0x33, T1, State, T2, 3, StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0)); // xor
+        _e.RestoreFlags(StateOffset.SavedRax);
+        _e.Load(T2, State, StateOffset.ExitInfo, wide: false);
+        _e.Jmp(resolve);
         return start;
     }
 
@@ -129,7 +178,7 @@ internal sealed unsafe class Thunks
         byte* inMemory = _e.JumpForward(5);
         SaveExtended();
         _e.Land(inMemory);
-        _e.MovRr(Rdi, State);
+        _e.Lea(Rdi, State, -StateOffset.Bias);
         _e.MovRr(Rsi, T1);
         _e.Mov32Rr(Rdx, T2);
         _e.Bytes([0x48, 0x8B, 0x0C, 0x24]); // mov rcx, [rsp]: the return address
@@ -156,7 +205,7 @@ internal sealed unsafe class Thunks
         byte* inMemory = _e.JumpForward(5);
         SaveExtended();
         _e.Land(inMemory);
-        _e.MovRr(Rdi, State);
+        _e.Lea(Rdi, State, -StateOffset.Bias);
         CallAligned(helper);
         ReloadExtendedUnlessInMemory();
         LoadGuest();

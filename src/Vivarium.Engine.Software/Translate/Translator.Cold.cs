@@ -24,11 +24,8 @@ internal sealed unsafe partial class Translator
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Resolve:
-                // The tag again, to get the address back.
-                EmitTlbTag((part.Data & AccessInfo.WriteBit) != 0);
-                RestoreFlagsIf(part.FlagsSaved);
-                _e.MovImm(T2, part.Data);
-                _e.Call(_thunks.Resolve);
+                _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
+                _e.Call(_thunks.Resolve(_mode.Space(), (part.Data & AccessInfo.WriteBit) != 0));
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Trap:
@@ -42,9 +39,7 @@ internal sealed unsafe partial class Translator
                 break;
             case ColdKind.Link:
                 _e.StoreStateImm(StateOffset.Rip, part.Data);
-                _e.MovImm(T1, (ulong)_e.ToExecutable(displacement));
-                _e.StoreState(StateOffset.ExitHostPc, T1);
-                EmitExitTail(ExitCode.Link);
+                _e.Call(_thunks.Link);
                 break;
             case ColdKind.Poll:
                 _e.MovRr(Rcx, T1);

@@ -550,8 +550,7 @@ internal sealed unsafe partial class Translator
     /// <summary>S-&gt;Rip is set.</summary>
     private void EmitExitTail(ExitCode code)
     {
-        _e.StoreStateImm(StateOffset.ExitCode, (ulong)code);
-        _e.Jmp(_thunks.Exit);
+        _e.Jmp(_thunks.ExitWith(code));
     }
 
     private void EmitTrap(in Instruction instruction)
