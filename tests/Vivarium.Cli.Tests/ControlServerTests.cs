@@ -200,7 +200,7 @@ public sealed class ControlServerTests : IAsyncLifetime
     }
 
     [Fact]
-    public void A_path_longer_than_an_address_works()
+    public async Task A_path_longer_than_an_address_works()
     {
         string folder = Directory.CreateDirectory(Path.Combine(_scratch.Folder, new string('x', 100), new string('y', 100))).FullName;
         var entry = new MachineEntry("fake", folder, null);
@@ -210,7 +210,7 @@ public sealed class ControlServerTests : IAsyncLifetime
             Assert.NotNull(client.Ask(ControlVerb.Status).Machine);
         }
 
-        server.DisposeAsync().AsTask().Wait(s_patience, TestContext.Current.CancellationToken);
+        await server.DisposeAsync().AsTask().WaitAsync(s_patience, TestContext.Current.CancellationToken);
     }
 
     private bool Answers()
