@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
+using Vivarium.Cli.Verbs;
 
 namespace Vivarium.Cli;
 
@@ -128,6 +129,6 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
         "ssh" => Ssh,
         "doctor" => Doctor,
         "guest" or "list" => Guest,
-        _ => Root,
+        _ => DiskVerb.ExamplesFor(command) ?? Root,
     };
 }
