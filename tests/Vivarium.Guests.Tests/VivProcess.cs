@@ -5,14 +5,12 @@ using System.Text.RegularExpressions;
 namespace Vivarium.Guests.Tests;
 
 /// <summary>A running viv whose standard streams the test holds, as a user with pipes would.</summary>
-internal sealed class VivProcess : IDisposable
+internal sealed class VivProcess : IGuestConsole, IDisposable
 {
     private readonly Process _process;
-    private readonly StringBuilder _output = new();
-    private readonly StringBuilder _errors = new();
-    private readonly object _gate = new();
+    private readonly Transcript _output = new();
+    private readonly Transcript _errors = new();
     private readonly List<Thread> _readers = [];
-    private int _expectedUpTo;
 
     private VivProcess(Process process)
     {
@@ -32,27 +30,9 @@ internal sealed class VivProcess : IDisposable
         }
     }
 
-    public string Output
-    {
-        get
-        {
-            lock (_gate)
-            {
-                return _output.ToString();
-            }
-        }
-    }
+    public string Output => _output.ToString();
 
-    public string Errors
-    {
-        get
-        {
-            lock (_gate)
-            {
-                return _errors.ToString();
-            }
-        }
-    }
+    public string Errors => _errors.ToString();
 
     public static VivProcess Start(params string[] arguments) => Start(Repository.Viv, arguments, null);
 
@@ -92,31 +72,15 @@ internal sealed class VivProcess : IDisposable
 
     public void CloseInput() => _process.StandardInput.Close();
 
-    /// <summary>Waits until the output, after what was expected before, matches.</summary>
-    public Match Expect(string pattern, TimeSpan patience)
+    public Match Expect(string pattern, TimeSpan patience) => _output.Expect(pattern, patience, () => $"and stderr:\n{_errors}");
+
+    public Match ExpectError(string pattern, TimeSpan patience) => _errors.Expect(pattern, patience);
+
+    /// <summary>Ends it by SIGKILL, as by pulling the plug.</summary>
+    public void Kill()
     {
-        var regex = new Regex(pattern, RegexOptions.Multiline);
-        long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
-        lock (_gate)
-        {
-            while (true)
-            {
-                Match match = regex.Match(_output.ToString(), _expectedUpTo);
-                if (match.Success)
-                {
-                    _expectedUpTo = match.Index + match.Length;
-                    return match;
-                }
-
-                long left = end - Environment.TickCount64;
-                if (left <= 0 || (_process.HasExited && !Monitor.Wait(_gate, 200)))
-                {
-                    throw new Xunit.Sdk.XunitException($"no '{pattern}' within {patience.TotalSeconds:0} s; the output was:\n{_output}\nand stderr:\n{_errors}");
-                }
-
-                _ = Monitor.Wait(_gate, (int)Math.Min(left, 500));
-            }
-        }
+        _process.Kill();
+        _process.WaitForExit();
     }
 
     public int WaitForExit(TimeSpan patience)
@@ -141,7 +105,7 @@ internal sealed class VivProcess : IDisposable
         _process.Dispose();
     }
 
-    private void Collect(StreamReader from, StringBuilder to)
+    private void Collect(StreamReader from, Transcript to)
     {
         var thread = new Thread(() =>
         {
@@ -155,20 +119,16 @@ internal sealed class VivProcess : IDisposable
                 }
                 catch (Exception e) when (e is IOException or ObjectDisposedException)
                 {
+                    count = 0;
+                }
+
+                if (count == 0)
+                {
+                    to.End();
                     return;
                 }
 
-                lock (_gate)
-                {
-                    if (count == 0)
-                    {
-                        Monitor.PulseAll(_gate);
-                        return;
-                    }
-
-                    to.Append(buffer, 0, count);
-                    Monitor.PulseAll(_gate);
-                }
+                to.Add(buffer.AsSpan(0, count));
             }
         })
         { IsBackground = true };

@@ -1,0 +1,147 @@
+using System.Net;
+using System.Security.Cryptography;
+using Xunit;
+
+namespace Vivarium.Guests.Tests.Debian;
+
+/// <summary>
+/// A user's Debian: <c>viv run debian</c> (Linux 6.1, virtio over PCI, split rings, throw-away overlay on the raw root, a raw data
+/// disk), booted once for all tests here, which run as they stand; the last one stops it.
+/// </summary>
+[TestCaseOrderer(typeof(InFileOrder))]
+public sealed class DebianCommandTests(DebianByCommand debian) : IClassFixture<DebianByCommand>
+{
+    private const string Greeting = "the package says hello";
+    private const int CopyBytes = 100_000_000;
+
+    [Fact]
+    public void It_boots_and_is_well()
+    {
+        DebianShell shell = debian.Shell;
+        shell.CheckHealth();
+        Assert.Matches(@"^6\.1\.\S+-cloud-amd64$", shell.Answer("uname -r"));
+        Assert.Contains("Debian GNU/Linux 12", shell.Answer("cat /etc/os-release"));
+        Assert.Equal("debian", shell.Answer("uname -n"));
+        Assert.Matches(@"pci0000:00/.*/virtio\d+/", shell.Answer("readlink /sys/block/vda"));
+        Assert.Equal("data", shell.Answer("cat /sys/block/vdb/serial"));
+        Assert.Equal("0", PackedRings.Bit(shell, "vda"));
+    }
+
+    [Fact]
+    public void It_installs_a_package()
+    {
+        using var scratch = new Scratch();
+        string root = Path.Combine(scratch.Folder, "root");
+        _ = Directory.CreateDirectory(Path.Combine(root, "DEBIAN"));
+        _ = Directory.CreateDirectory(Path.Combine(root, "usr/bin"));
+        File.WriteAllText(Path.Combine(root, "DEBIAN/control"), "Package: greeting\nVersion: 1\nArchitecture: all\nMaintainer: Nobody <nobody@localhost>\nDescription: says hello\n");
+        File.Move(scratch.Script("greeting", $"echo {Greeting}"), Path.Combine(root, "usr/bin/greeting"));
+        string archive = Path.Combine(scratch.Folder, "greeting.deb");
+        _ = HostTool.Must("dpkg-deb", "--root-owner-group", "-b", root, archive);
+        debian.Server.Offer("/greeting.deb", File.ReadAllBytes(archive));
+
+        DebianShell shell = debian.Shell;
+        _ = shell.Answer($"curl -sSf -o /tmp/greeting.deb {debian.ServerUrl}/greeting.deb && apt-get install -y /tmp/greeting.deb");
+        Assert.Equal(Greeting, shell.Answer("greeting"));
+        Assert.Contains("Status: install ok installed", shell.Answer("dpkg -s greeting"));
+    }
+
+    [Fact]
+    public void It_copies_a_hundred_megabytes_both_ways()
+    {
+        byte[] content = new byte[CopyBytes];
+        new Random(4711).NextBytes(content);
+        string hash = Convert.ToHexStringLower(SHA256.HashData(content));
+        debian.Server.Offer("/big", content);
+        DebianShell shell = debian.Shell;
+        Assert.StartsWith(hash, shell.Answer($"curl -sSf -o /var/tmp/big {debian.ServerUrl}/big && sha256sum /var/tmp/big"), StringComparison.Ordinal);
+        Assert.Equal(hash, shell.Answer($"curl -sSf -T /var/tmp/big {debian.ServerUrl}/up; rm /var/tmp/big"));
+    }
+
+    [Fact]
+    public void It_answers_ssh_through_a_forward()
+    {
+        HostTool.Need(("ssh", "openssh-client"));
+        (int status, string output, string errors) = VivProcess.Run("ssh", debian.Name, "--", "id -un; cat /etc/hostname; exit 7");
+        Assert.True(status == 7, $"status {status}\n{output}{errors}");
+        Assert.Equal("root\ndebian\n", output);
+        (status, output, errors) = VivProcess.Run("ssh", "--user", "debian", debian.Name, "--", "sudo id -un");
+        Assert.True(status == 0, $"status {status}\n{output}{errors}");
+        Assert.Equal("root\n", output);
+    }
+
+    [Fact]
+    public void It_stops_when_its_power_button_is_pressed_and_leaves_its_disk_clean()
+    {
+        HostTool.Need(("e2fsck", "e2fsprogs"));
+        DebianShell shell = debian.Shell;
+        _ = shell.Answer("mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt && cp -a /etc /mnt && umount /mnt && mount /dev/vdb /mnt && diff -r --no-dereference /etc /mnt/etc");
+        _ = shell.Answer("echo written before the end >/mnt/last");
+        (int status, _, string errors) = VivProcess.Run("stop", debian.Name, "--timeout", "110s");
+        Assert.True(status == 0, $"status {status}\n{errors}\n{debian.Process.Output}");
+        Assert.Equal(0, debian.Process.WaitForExit(TimeSpan.FromSeconds(30)));
+
+        _ = HostTool.Must("e2fsck", "-fn", debian.DataDisk);
+        Assert.Contains("written before the end", HostTool.Must("debugfs", "-R", "cat last", debian.DataDisk));
+    }
+}
+
+/// <summary>One <c>viv run debian</c>, a server on the host that it can reach, and a data disk.</summary>
+public sealed class DebianByCommand : IDisposable
+{
+    private const long DataDiskSize = 1L << 30;
+
+    private readonly Scratch _scratch = new();
+    private readonly Lazy<(VivProcess Process, DebianShell Shell)> _machine;
+
+    public DebianByCommand() => _machine = new(Boot);
+
+    internal string Name { get; } = $"test-{Guid.NewGuid():N}"[..16];
+
+    internal HostServer Server { get; } = new(IPAddress.Loopback);
+
+    internal string ServerUrl => $"http://10.0.2.2:{Server.Port}";
+
+    internal string DataDisk => Path.Combine(_scratch.Folder, "data.raw");
+
+    internal VivProcess Process => _machine.Value.Process;
+
+    internal DebianShell Shell => _machine.Value.Shell;
+
+    public void Dispose()
+    {
+        if (_machine.IsValueCreated)
+        {
+            Process.Dispose();
+        }
+
+        Server.Dispose();
+        _scratch.Dispose();
+    }
+
+    private (VivProcess Process, DebianShell Shell) Boot()
+    {
+        Slirp.Need();
+        string cache = TestGuests.CacheWithDebian(_scratch.Folder);
+        using (FileStream disk = File.Create(DataDisk))
+        {
+            disk.SetLength(DataDiskSize);
+        }
+
+        VivProcess viv = VivProcess.Start(
+            Repository.Viv,
+            ["run", "debian", "--name", Name, "--timeout", "600s", "--disk", $"{DataDisk},format=raw,serial=data"],
+            new Dictionary<string, string> { ["XDG_CACHE_HOME"] = cache });
+        try
+        {
+            var shell = new DebianShell(viv, TestGuests.Debian("6.1."));
+            shell.LogIn();
+            return (viv, shell);
+        }
+        catch
+        {
+            viv.Dispose();
+            throw;
+        }
+    }
+}

@@ -1,0 +1,113 @@
+using System.Net;
+using Vivarium.Cli.Guests;
+using Vivarium.Network;
+using Vivarium.Storage;
+using Xunit;
+
+namespace Vivarium.Guests.Tests.Debian;
+
+/// <summary>
+/// Debian in this process, through the library: Linux 6.12, virtio over MMIO, packed rings, the root on a qcow2 with the cached disk
+/// as its backing file, and a network that reaches only what is allowed.
+/// </summary>
+public sealed class DebianLibraryTests
+{
+    private const string AllowedName = "allowed.test";
+    private const string OtherName = "other.test";
+    private const string Content = "from the host";
+
+    private readonly CancellationToken _cancel = TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task It_keeps_what_it_has_written_over_a_reboot_and_reaches_only_what_is_allowed()
+    {
+        HostTool.Need(("qemu-img", "qemu-utils"), ("e2fsck", "e2fsprogs"));
+        Slirp.Need();
+        using var scratch = new Scratch();
+        using var resolver = new TinyResolver(UserNetworkAddresses.Router);
+        using HostServer byAddress = Serve(IPAddress.Loopback), byName = Serve(IPAddress.Loopback), by6 = Serve(IPAddress.IPv6Loopback);
+        using HostServer refused = Serve(IPAddress.Loopback), refused6 = Serve(IPAddress.IPv6Loopback);
+        BootSet boot = TestGuests.Debian("6.12.");
+        string root = Path.Combine(scratch.Folder, "root.qcow2");
+        _ = HostTool.Must("qemu-img", "create", "-q", "-f", "qcow2", "-b", boot.Disk!, "-F", "raw", root);
+        var spec = new MachineSpec
+        {
+            Kernel = boot.Kernel,
+            Initrd = boot.Initrd,
+            CommandLine = boot.CommandLine,
+            Memory = 1UL << 30,
+            Disks = [new DiskSpec { Path = root, Format = ImageFormat.Qcow2 }],
+            Virtio = new VirtioSpec { Transport = VirtioTransport.Mmio, PackedRings = true },
+            Networks =
+            [
+                new NetworkSpec
+                {
+                    Resolver = resolver.EndPoint,
+                    Allow =
+                    [
+                        EgressRule.Parse($"10.0.2.2:{byAddress.Port}"),
+                        EgressRule.Parse($"[fec0::2]:{by6.Port}"),
+                        EgressRule.Parse($"{AllowedName}:{byName.Port}"),
+                    ],
+                },
+            ],
+            Timeout = TimeSpan.FromMinutes(10),
+        };
+
+        await using var machine = new LibraryMachine(spec);
+        var shell = new DebianShell(machine, boot);
+        shell.LogIn();
+        shell.CheckHealth();
+        Assert.Matches(@"^6\.12\.\S+-cloud-amd64$", shell.Answer("uname -r"));
+        Assert.Contains("virtio-mmio", shell.Answer("readlink /sys/block/vda"));
+        Assert.Equal("1", PackedRings.Bit(shell, "vda"));
+        CheckEgress(machine, shell, byAddress, byName, by6, refused, refused6);
+
+        _ = shell.Answer("mkdir /root/kept && cd /root/kept && head -c 60000000 /dev/urandom >big && for i in $(seq 300); do head -c $((i * 37)) /dev/urandom >small$i; done");
+        _ = shell.Answer("sha256sum big small* >../kept.sums && sync && sha256sum ../kept.sums >../kept.sums.sum");
+        string sums = shell.Answer("cat ../kept.sums.sum; sync");
+        machine.Send("reboot\n");
+        shell.LogIn();
+        Assert.Equal(sums, shell.Answer("cd /root/kept && cat ../kept.sums.sum"));
+        Assert.Equal("", shell.Answer("sha256sum --quiet -c ../kept.sums.sum ../kept.sums"));
+
+        machine.Machine.PressPowerButton();
+        MachineExit exit = await machine.Machine.WaitAsync(_cancel).WaitAsync(TimeSpan.FromSeconds(120), _cancel);
+        Assert.Equal(ExitKind.PoweredOff, exit.Kind);
+        await machine.Machine.DisposeAsync();
+        _ = HostTool.Must("qemu-img", "check", "-q", "-f", "qcow2", root);
+        string flat = Path.Combine(scratch.Folder, "flat.raw");
+        _ = HostTool.Must("qemu-img", "convert", "-f", "qcow2", "-O", "raw", root, flat);
+        _ = HostTool.Must("e2fsck", "-fn", flat);
+    }
+
+    private static HostServer Serve(IPAddress address)
+    {
+        var server = new HostServer(address);
+        server.Offer("/", System.Text.Encoding.ASCII.GetBytes(Content));
+        return server;
+    }
+
+    private static void CheckEgress(LibraryMachine machine, DebianShell shell, HostServer byAddress, HostServer byName, HostServer by6, HostServer refused, HostServer refused6)
+    {
+        string Fetch(string where) => shell.Answer($"curl -sS -m 20 http://{where}/");
+        void Refuse(string where)
+        {
+            long before = Refused(machine);
+            Assert.NotEqual(0, shell.Try($"curl -sS -m 5 http://{where}/").Status);
+            Assert.True(Refused(machine) > before, $"nothing was refused by the filter for {where}");
+        }
+
+        // Router advertisements take a moment to give the guest its IPv6 address.
+        _ = shell.Answer("for i in $(seq 60); do ip -6 addr show scope site | grep -q fec0 && break; sleep 0.5; done; ip -6 addr");
+        Assert.Equal(Content, Fetch($"10.0.2.2:{byAddress.Port}"));
+        Assert.Equal(Content, Fetch($"[fec0::2]:{by6.Port}"));
+        Refuse($"10.0.2.2:{byName.Port}");
+        Assert.Equal(Content, Fetch($"{AllowedName}:{byName.Port}"));
+        Refuse($"10.0.2.2:{refused.Port}");
+        Refuse($"[fec0::2]:{refused6.Port}");
+        Refuse($"{OtherName}:{byName.Port}");
+    }
+
+    private static long Refused(LibraryMachine machine) => machine.Machine.Egress.Sum(counters => counters.Refused.Values.Sum());
+}
