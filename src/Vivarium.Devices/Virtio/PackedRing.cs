@@ -53,6 +53,8 @@ internal sealed unsafe class PackedRing : VirtqueueRing
 
     /// <summary>Places used since the driver was last asked whether it wants to be told.</summary>
     private int _unsignalled;
+
+    /// <summary>The first of several used descriptors that the driver is to see together, and its flags.</summary>
     private byte* _unpublished;
     private ushort _unpublishedFlags;
 
@@ -114,11 +116,13 @@ internal sealed unsafe class PackedRing : VirtqueueRing
         {
             WriteFlags(descriptor, flags);
         }
+
         if (publish && _unpublished != null)
         {
             WriteFlags(_unpublished, _unpublishedFlags);
             _unpublished = null;
         }
+
         Advance(ref _nextUsed, ref _usedWrap, chain.RingDescriptors);
         _unsignalled += chain.RingDescriptors;
         _descriptorsInFlight -= chain.RingDescriptors;

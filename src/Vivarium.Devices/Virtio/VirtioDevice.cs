@@ -15,6 +15,12 @@ namespace Vivarium.Devices;
 /// </remarks>
 public abstract class VirtioDevice : IDisposable
 {
+    /// <summary>What one notification has served before the vCPU's thread goes on, in bytes.</summary>
+    private const long ServedAtOnce = 64 << 20;
+
+    /// <summary>Stands for features beyond the 64 that there are, which are never offered.</summary>
+    private const ulong UnofferedFeature = 1ul << 63;
+
     private readonly Virtqueue[] _queues;
     private readonly byte[] _config;
     private VirtioStatus _status;
@@ -256,24 +262,28 @@ public abstract class VirtioDevice : IDisposable
     }
 
     /// <summary>
-    /// Takes and serves what is available, at most as many buffers as the queue holds (the rest on another thread), then
-    /// interrupts if the driver wants it.
+    /// Takes and serves what is available, then interrupts if the driver wants it. At most as many buffers as the queue
+    /// holds, and <see cref="ServedAtOnce"/> bytes or what one buffer has: the rest is done on another thread, so that no
+    /// driver can keep a vCPU's thread here.
     /// </summary>
     protected void Drain(Virtqueue queue)
     {
-        var budget = (int)queue.Size;
+        var buffers = (int)queue.Size;
+        var bytes = ServedAtOnce;
+        var isEnough = false;
         do
         {
-            while (budget > 0 && queue.TryPop(out var chain))
+            while (!isEnough && queue.TryPop(out var chain))
             {
-                budget--;
+                bytes -= (long)chain.TotalLength;
+                isEnough = --buffers <= 0 || bytes <= 0;
                 Serve(queue, chain);
             }
         }
-        while (queue.EnableNotifications() && budget > 0);
+        while (queue.EnableNotifications() && !isEnough);
 
         queue.Signal();
-        if (budget == 0 && queue.EnableNotifications())
+        if (isEnough && queue.EnableNotifications())
             ThreadPool.UnsafeQueueUserWorkItem(static work => work.Device.Notify(work.Queue), (Device: this, Queue: queue.Index), preferLocal: false);
     }
 
@@ -358,8 +368,6 @@ public abstract class VirtioDevice : IDisposable
         foreach (var queue in _queues)
             Wait(queue);
     }
-
-    private const ulong UnofferedFeature = 1ul << 63;
 
     private static void Wait(Virtqueue queue)
     {
