@@ -49,9 +49,16 @@ internal unsafe struct NativeTlb
 internal unsafe struct NativeJumpCache
 {
     public const int Entries = 32768;
+    private const int UserEntries = 8192;
+
+    /// <summary>
+    /// How many entries an address space uses: a kernel's stay, programs' are emptied at every change of address space,
+    /// which must not cost more than they save.
+    /// </summary>
+    public static int EntriesOf(AddressSpace space) => space == AddressSpace.User ? UserEntries : Entries;
 
     /// <summary>Functions begin at multiples of 16, so the lowest bits alone would crowd few entries.</summary>
-    public static int IndexOf(ulong rip) => (int)(rip ^ (rip >> IndexShift)) & (Entries - 1);
+    public static int IndexOf(ulong rip, AddressSpace space) => (int)(rip ^ (rip >> IndexShift)) & (EntriesOf(space) - 1);
 
     public const int IndexShift = 4;
 

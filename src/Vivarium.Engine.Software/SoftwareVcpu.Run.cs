@@ -325,7 +325,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     /// <summary>The translation for RIP, from the jump cache if it is there. Null: a fault was delivered, or the machine cannot go on.</summary>
     private byte* FindCode()
     {
-        ulong* entry = JumpsOf(_mode.Space())->Entry + (NativeJumpCache.IndexOf(S->Rip) * 2);
+        ulong* entry = JumpsOf(_mode.Space())->Entry + (NativeJumpCache.IndexOf(S->Rip, _mode.Space()) * 2);
         if (entry[0] == 0 - S->Rip && entry[1] != 0)
         {
             return (byte*)entry[1];
@@ -511,7 +511,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             Statistics.BlocksInvalidated++;
             for (int space = 0; space < Spaces; space++)
             {
-                FirstLevelTlb.Drop(JumpsOf((AddressSpace)space), block.Key.Rip, block.Code);
+                FirstLevelTlb.Drop(JumpsOf((AddressSpace)space), (AddressSpace)space, block.Key.Rip, block.Code);
             }
         }
     }

@@ -69,17 +69,17 @@ internal static unsafe class FirstLevelTlb
     }
 
     /// <summary>RIP 1 has its place at index 1 only (see IndexOf), where RIP 0, whose place is index 0, stands instead: neither can be found.</summary>
-    public static void Flush(NativeJumpCache* jumps)
+    public static void Flush(NativeJumpCache* jumps, AddressSpace space)
     {
         // The first ulong of each pair is the low half.
-        new Span<UInt128>(jumps->Entry, NativeJumpCache.Entries).Fill(new UInt128(0, EmptyJump));
+        new Span<UInt128>(jumps->Entry, NativeJumpCache.EntriesOf(space)).Fill(new UInt128(0, EmptyJump));
         jumps->Entry[2] = 0;
     }
 
     /// <summary>Forgets one translation.</summary>
-    public static void Drop(NativeJumpCache* jumps, ulong rip, byte* code)
+    public static void Drop(NativeJumpCache* jumps, AddressSpace space, ulong rip, byte* code)
     {
-        int index = NativeJumpCache.IndexOf(rip);
+        int index = NativeJumpCache.IndexOf(rip, space);
         ulong* entry = jumps->Entry + (index * 2);
         if (entry[1] == (ulong)code)
         {

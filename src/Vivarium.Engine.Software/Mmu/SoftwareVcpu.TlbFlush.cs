@@ -125,7 +125,7 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Lets jumps of translated code find a translation.</summary>
     internal void EnterJump(AddressSpace space, ulong rip, byte* code)
     {
-        ulong* entry = JumpsOf(space)->Entry + (NativeJumpCache.IndexOf(rip) * 2);
+        ulong* entry = JumpsOf(space)->Entry + (NativeJumpCache.IndexOf(rip, space) * 2);
         entry[0] = 0 - rip;
         entry[1] = (ulong)code;
         _jumpsFilled[(int)space] = true;
@@ -144,7 +144,7 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         if (_jumpsFilled[(int)space])
         {
-            FirstLevelTlb.Flush(JumpsOf(space));
+            FirstLevelTlb.Flush(JumpsOf(space), space);
             _jumpsFilled[(int)space] = false;
         }
     }

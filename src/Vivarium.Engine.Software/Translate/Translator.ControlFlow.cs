@@ -116,7 +116,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Another page may be mapped differently next time, so the jump cache (emptied with the TLB) is asked. Keeps flags.</summary>
     private void EmitCrossPageJump(ulong target)
     {
-        int entry = StateOffset.Jumps(_mode.Space()) + (NativeJumpCache.IndexOf(target) * 16);
+        int entry = StateOffset.Jumps(_mode.Space()) + (NativeJumpCache.IndexOf(target, _mode.Space()) * 16);
         bool small = (long)target == (int)target;
         if (!small)
         {
@@ -169,7 +169,7 @@ internal sealed unsafe partial class Translator
         _e.Byte(NativeJumpCache.IndexShift);
         _e.Rr(0x31, T1, T2, wide: false);       // xor T2d, T1d
         _e.Rr(0x81, 4, T2, wide: false);        // and T2d, entries - 1
-        _e.Dword(NativeJumpCache.Entries - 1);
+        _e.Dword(NativeJumpCache.EntriesOf(_mode.Space()) - 1);
         _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d, 4
         _e.Byte(4);
         _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
