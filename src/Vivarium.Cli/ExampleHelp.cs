@@ -112,6 +112,9 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
 
         """;
 
+    /// <summary>Who asks for help may leave out what the command needs.</summary>
+    public override bool ClearsParseErrors => true;
+
     public override int Invoke(ParseResult parseResult)
     {
         int status = usual.Invoke(parseResult);

@@ -8,7 +8,7 @@ internal static class UsageError
 {
     public static string Explain(ParseResult parsed)
     {
-        string verb = parsed.CommandResult.Command is RootCommand ? "viv" : $"viv {parsed.CommandResult.Command.Name}";
+        string verb = parsed.CommandResult.Command is RootCommand ? "viv" : $"viv {Words(parsed.CommandResult)}";
         string? unknown = parsed.UnmatchedTokens.FirstOrDefault(token => token.StartsWith('-')) ?? parsed.UnmatchedTokens.FirstOrDefault();
         if (unknown is not null)
         {
@@ -18,4 +18,8 @@ internal static class UsageError
 
         return $"{parsed.Errors[0].Message.TrimEnd('.')}; see {verb} --help";
     }
+
+    /// <summary>The command with those that it is under: <c>disk create</c>.</summary>
+    private static string Words(CommandResult command) =>
+        command.Parent is CommandResult { Command: not RootCommand } parent ? $"{Words(parent)} {command.Command.Name}" : command.Command.Name;
 }

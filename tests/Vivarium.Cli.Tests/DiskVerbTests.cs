@@ -19,7 +19,7 @@ public sealed class DiskVerbTests : IDisposable
         using (JsonDocument info = JsonDocument.Parse(Succeeds("disk", "info", disk, "--json")))
         {
             Assert.Equal(20 << 20, info.RootElement.GetProperty("size").GetInt64());
-            Assert.Equal("Qcow2", info.RootElement.GetProperty("format").GetString());
+            Assert.Equal("qcow2", info.RootElement.GetProperty("format").GetString());
         }
 
         string top = Path.Combine(Folder, "top.qcow2");

@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using Spectre.Console;
 using Vivarium.Storage;
+using Vivarium.Storage.Qcow2;
 using Vivarium.Storage.Tools;
 
 namespace Vivarium.Cli.Verbs;
@@ -82,7 +83,13 @@ internal static class DiskInfoVerb
     }
 }
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, UseStringEnumConverter = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+/// <summary>"raw", "qcow2".</summary>
+internal sealed class FormatNames() : JsonStringEnumConverter<ImageFormat>(JsonNamingPolicy.CamelCase);
+
+/// <summary>"zlib", "zstd".</summary>
+internal sealed class CompressionNames() : JsonStringEnumConverter<CompressionType>(JsonNamingPolicy.CamelCase);
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, Converters = [typeof(FormatNames), typeof(CompressionNames)], DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(ImageInfo))]
 [JsonSerializable(typeof(CheckReport))]
 internal sealed partial class DiskJson : JsonSerializerContext;
