@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using Spectre.Console;
 using Vivarium.Cli.Guests;
+using Vivarium.Cli.Machines;
 
 namespace Vivarium.Cli.Verbs;
 
@@ -26,7 +27,7 @@ internal static class DoctorVerb
 
     private static int Examine()
     {
-        Finding[] findings = [Host(), Processor(), Models(), Memory(), SoftwareEngine(), KvmEngine(), Rights(), Packages("apt-get"), Packages("dpkg-deb"), Cache(), Guests()];
+        Finding[] findings = [Host(), Processor(), Models(), Memory(), SoftwareEngine(), KvmEngine(), Rights(), Packages("apt-get"), Packages("dpkg-deb"), UserNetwork(), SshClient(), Registry(), Cache(), Guests()];
         var table = new Table().Border(TableBorder.None).HideHeaders().AddColumns("", "", "");
         foreach (Finding finding in findings)
         {
@@ -81,6 +82,27 @@ internal static class DoctorVerb
     private static Finding Packages(string program) => HostCommand.Run(program, ["--version"]) is { Succeeded: true }
         ? new(program, Health.Good, "present, so viv run linux can fetch its guest")
         : new(program, Health.Advice, "missing: viv run linux cannot fetch its guest; boot your own with viv run --kernel FILE");
+
+    private static Finding UserNetwork() => NativeLibrary.TryLoad("libslirp.so.0", out _)
+        ? new("libslirp", Health.Good, "present, so machines can have a network without privileges")
+        : new("libslirp", Health.Advice, "missing: --net user does not work; install Debian's package libslirp0, or run with --net none");
+
+    private static Finding SshClient() => HostCommand.Run("ssh", ["-V"]) is { Succeeded: true }
+        ? new("ssh", Health.Good, "present, so viv ssh works")
+        : new("ssh", Health.Advice, "missing: viv ssh does not work; install Debian's package openssh-client");
+
+    private static Finding Registry()
+    {
+        try
+        {
+            MachineRegistry registry = MachineRegistry.Open();
+            return new("machines", Health.Good, $"{registry.List().Count} running, registered in {registry.Root}");
+        }
+        catch (VivariumException e)
+        {
+            return new("machines", Health.Bad, e.Message);
+        }
+    }
 
     private static Finding Cache()
     {
