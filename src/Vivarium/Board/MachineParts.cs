@@ -95,6 +95,15 @@ internal sealed class MachineParts : IDisposable
 
         foreach (MachineDisk disk in _disks)
         {
+            try
+            {
+                disk.Flush();
+            }
+            catch (IOException e)
+            {
+                Warn($"disk '{disk.Spec.Path}': what the guest wrote last may be lost: {e.Message}");
+            }
+
             disk.Dispose();
         }
     }

@@ -33,5 +33,9 @@ internal sealed class MachineDisk : IDisposable
         }
     }
 
+    /// <summary>Brings what the guest has written to the host's disk.</summary>
+    /// <exception cref="IOException">The host cannot; what was flushed before is there.</exception>
+    public void Flush() => _image.Flush();
+
     public void Dispose() => _image.Dispose();
 }
