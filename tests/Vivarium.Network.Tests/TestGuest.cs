@@ -25,6 +25,9 @@ internal sealed unsafe class TestGuest : INetworkSink
 
     public IPAddress Address { get; set; } = UserNetworkAddresses.Guest;
 
+    /// <summary>Where packets over IPv4 go first.</summary>
+    public IPAddress Router { get; init; } = UserNetworkAddresses.Router;
+
     public IPAddress Address6 { get; } = IPAddress.Parse("fec0::5054:ff:fe12:3456");
 
     /// <summary>While set, the guest has no buffers.</summary>
@@ -135,7 +138,7 @@ internal sealed unsafe class TestGuest : INetworkSink
     public byte[] FrameTo(IPAddress destination, byte protocol, byte[] segment, int checksumAt)
     {
         var v4 = destination.AddressFamily == AddressFamily.InterNetwork;
-        var nextHop = v4 ? UserNetworkAddresses.Router : UserNetworkAddresses.Router6;
+        var nextHop = v4 ? Router : UserNetworkAddresses.Router6;
         return Packet.Ethernet(Resolve(nextHop), Mac, v4 ? (ushort)0x0800 : (ushort)0x86DD,
             Packet.Ip(v4 ? Address : Address6, destination, protocol, segment, checksumAt));
     }
