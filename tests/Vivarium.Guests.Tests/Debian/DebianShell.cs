@@ -6,7 +6,7 @@ namespace Vivarium.Guests.Tests.Debian;
 /// <summary>A root shell on a Debian's serial console.</summary>
 internal sealed class DebianShell(IGuestConsole console, BootSet boot)
 {
-    private static readonly TimeSpan s_bootPatience = TimeSpan.FromSeconds(180);
+    private static readonly TimeSpan s_bootPatience = TimeSpan.FromSeconds(300);
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(120);
 
     /// <summary>Waits for the prompt and logs in.</summary>

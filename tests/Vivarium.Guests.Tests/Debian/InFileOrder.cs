@@ -7,5 +7,5 @@ namespace Vivarium.Guests.Tests.Debian;
 public sealed class InFileOrder : ITestCaseOrderer
 {
     public IReadOnlyCollection<TTestCase> OrderTestCases<TTestCase>(IReadOnlyCollection<TTestCase> testCases)
-        where TTestCase : notnull, ITestCase => [.. testCases.OrderBy(test => test.SourceLineNumber ?? 0)];
+        where TTestCase : notnull, ITestCase => [.. testCases.OrderBy(test => (test as IXunitTestCase)?.TestMethod.Method.MetadataToken)];
 }
