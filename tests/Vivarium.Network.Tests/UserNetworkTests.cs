@@ -169,7 +169,9 @@ public sealed class UserNetworkTests
     public void A_port_that_is_bound_is_explained_and_a_removed_forward_frees_it(bool udp)
     {
         using var network = new UserNetwork(new());
-        var forward = network.AddForward(new(IPAddress.Loopback, 0, 22, udp));
+
+        // Below the ports that the host gives out, so that no other test takes it meanwhile.
+        var forward = network.AddForward(new(IPAddress.Loopback, 20_000 + Environment.ProcessId % 10_000 + (udp ? 1 : 0), 22, udp));
         using (var second = new UserNetwork(new()))
         {
             var error = Assert.Throws<NetworkException>(() => second.AddForward(forward));
