@@ -8,7 +8,7 @@ namespace Vivarium.Guests.Tests.Debian;
 /// A user's Debian: <c>viv run debian</c> (Linux 6.1, virtio over PCI, split rings, throw-away overlay on the raw root, a raw data
 /// disk), booted once for all tests here, which run as they stand; the last one stops it.
 /// </summary>
-[TestCaseOrderer(typeof(InFileOrder))]
+[TestMethodOrderer(typeof(InFileOrder))]
 public sealed class DebianCommandTests(DebianByCommand debian) : IClassFixture<DebianByCommand>
 {
     private const string Greeting = "the package says hello";

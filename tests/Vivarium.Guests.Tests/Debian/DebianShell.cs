@@ -33,7 +33,8 @@ internal sealed class DebianShell(IGuestConsole console, BootSet boot)
 
     public (int Status, string Said) Try(string command)
     {
-        console.Send($"echo BEG''IN; {{ {command}; }} 2>&1; echo E''ND $?\n");
+        // The end stands on a line of its own, whether or not the answer ends its last line.
+        console.Send($"echo BEG''IN; {{ {command}; }} 2>&1; printf '\\nE%s %s\\n' ND $?\n");
         var match = console.Expect(@"^BEGIN\r?\n([^\x00]*?)^END (\d+)\r?$", s_patience);
         return (int.Parse(match.Groups[2].Value, System.Globalization.CultureInfo.InvariantCulture), match.Groups[1].Value.Replace("\r", "", StringComparison.Ordinal).Trim());
     }

@@ -6,7 +6,7 @@ using System.Text;
 namespace Vivarium.Guests.Tests.Debian;
 
 /// <summary>
-/// A small HTTP server on a loopback address of the host. GET gives what was put under a path; PUT takes anything and
+/// A small HTTP server on an address of the host. GET gives what was put under a path; PUT takes anything and
 /// answers with its SHA-256.
 /// </summary>
 internal sealed class HostServer : IDisposable
@@ -20,6 +20,8 @@ internal sealed class HostServer : IDisposable
         _listener.Start();
         new Thread(Accept) { IsBackground = true }.Start();
     }
+
+    public IPAddress Address => ((IPEndPoint)_listener.LocalEndpoint).Address;
 
     public int Port => ((IPEndPoint)_listener.LocalEndpoint).Port;
 
