@@ -1,9 +1,9 @@
 using Vivarium.Devices;
 using Vivarium.Disks;
-using Vivarium.Networks;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Memory;
+using Vivarium.Networks;
 
 namespace Vivarium.Board;
 
