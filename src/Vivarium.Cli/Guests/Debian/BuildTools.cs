@@ -1,6 +1,8 @@
+using System.Runtime.InteropServices;
+
 namespace Vivarium.Cli.Guests.Debian;
 
-/// <summary>The host's programs that a root disk is made with.</summary>
+/// <summary>What the host must have so that a root disk can be made and run.</summary>
 internal static class BuildTools
 {
     private static readonly (string Program, string Package)[] s_tools =
@@ -11,6 +13,9 @@ internal static class BuildTools
         ("unshare", "util-linux"),
         ("setpriv", "util-linux"),
     ];
+
+    /// <summary>Not needed to make the disk, but by everybody who runs it: its network.</summary>
+    private static readonly (string Library, string Package) s_network = ("libslirp.so.0", "libslirp0");
 
     /// <summary>Who is not root maps users by newuidmap.</summary>
     private static readonly (string Program, string Package) s_userMapping = ("newuidmap", "uidmap");
@@ -34,7 +39,7 @@ internal static class BuildTools
         string packages = string.Join(' ', missing);
         if (!Environment.IsPrivilegedProcess)
         {
-            throw new InvalidInputException($"making a Debian root disk needs programs that are not here; install them with: apt-get install {packages}");
+            throw new InvalidInputException($"making and running a Debian root disk needs what is not here; install it with: apt-get install {packages}");
         }
 
         progress($"installing {packages}");
@@ -77,7 +82,8 @@ internal static class BuildTools
     {
         IEnumerable<(string Program, string Package)> needed = Environment.IsPrivilegedProcess ? s_tools : [.. s_tools, s_userMapping];
         string[] folders = SearchPath.Split(':', StringSplitOptions.RemoveEmptyEntries);
-        return [.. needed.Where(tool => !folders.Any(folder => File.Exists(Path.Combine(folder, tool.Program)))).Select(tool => tool.Package).Distinct()];
+        IEnumerable<string> programs = needed.Where(tool => !folders.Any(folder => File.Exists(Path.Combine(folder, tool.Program)))).Select(tool => tool.Package);
+        return [.. programs.Distinct(), .. NativeLibrary.TryLoad(s_network.Library, out _) ? Array.Empty<string>() : [s_network.Package]];
     }
 
     private static HostCommand Install(string[] packages) =>
