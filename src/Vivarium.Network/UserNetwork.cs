@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text;
 using Vivarium.Network.Host;
@@ -459,8 +460,15 @@ public sealed unsafe class UserNetwork : INetworkBackend
 
     private static UserNetwork Of(nint opaque) => (UserNetwork)GCHandle.FromIntPtr(opaque).Target!;
 
+    /// <summary>
+    /// What libslirp calls back most is nothing but a call: where a collection suspended the thread in a longer body, the thread was
+    /// now and then left in the wrong GC mode on return to libslirp, and the next callback ended the process.
+    /// </summary>
     [UnmanagedCallersOnly]
-    private static nint OnSendPacket(byte* frame, nuint length, nint opaque)
+    private static nint OnSendPacket(byte* frame, nuint length, nint opaque) => TakePacket(frame, length, opaque);
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static nint TakePacket(byte* frame, nuint length, nint opaque)
     {
         Of(opaque).Deliver(new Span<byte>(frame, (int)length));
         return (nint)length;

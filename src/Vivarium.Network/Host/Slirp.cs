@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Vivarium.Network.Host;
@@ -25,7 +24,7 @@ internal sealed unsafe class Slirp
     public readonly delegate* unmanaged<nint, void> Cleanup;
     public readonly delegate* unmanaged<nint, uint*, delegate* unmanaged<int, int, nint, int>, nint, void> PollfdsFill;
     public readonly delegate* unmanaged<nint, int, delegate* unmanaged<int, nint, int>, nint, void> PollfdsPoll;
-    private readonly delegate* unmanaged<nint, byte*, int, void> _input;
+    public readonly delegate* unmanaged<nint, byte*, int, void> Input;
     public readonly delegate* unmanaged<nint, int, uint, int, uint, int, int> AddHostForward;
     public readonly delegate* unmanaged<nint, int, uint, int, int> RemoveHostForward;
 
@@ -40,20 +39,13 @@ internal sealed unsafe class Slirp
         Cleanup = (delegate* unmanaged<nint, void>)Export(library, "slirp_cleanup");
         PollfdsFill = (delegate* unmanaged<nint, uint*, delegate* unmanaged<int, int, nint, int>, nint, void>)Export(library, "slirp_pollfds_fill");
         PollfdsPoll = (delegate* unmanaged<nint, int, delegate* unmanaged<int, nint, int>, nint, void>)Export(library, "slirp_pollfds_poll");
-        _input = (delegate* unmanaged<nint, byte*, int, void>)Export(library, "slirp_input");
+        Input = (delegate* unmanaged<nint, byte*, int, void>)Export(library, "slirp_input");
         AddHostForward = (delegate* unmanaged<nint, int, uint, int, uint, int, int>)Export(library, "slirp_add_hostfwd");
         RemoveHostForward = (delegate* unmanaged<nint, int, uint, int, int>)Export(library, "slirp_remove_hostfwd");
     }
 
     /// <exception cref="NetworkException">The library is not installed, or too old.</exception>
     public static Slirp Load() => Shared.Value;
-
-    /// <summary>
-    /// Gives libslirp a frame of the guest; it often calls back before it returns. In a method of its own: where the JIT compiled
-    /// this call into its caller's try block, the callbacks were now and then entered in the wrong GC mode, which ends the process.
-    /// </summary>
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    public void Input(nint instance, byte* frame, int length) => _input(instance, frame, length);
 
     private static nint Export(nint library, string name) => NativeLibrary.TryGetExport(library, name, out var address)
         ? address
