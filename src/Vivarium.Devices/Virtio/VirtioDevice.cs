@@ -182,22 +182,31 @@ public abstract class VirtioDevice : IDisposable
             Notify(i);
     }
 
-    internal uint ReadConfig(int offset, int size)
+    /// <summary>1 to 8 bytes; what lies beyond the configuration reads as zero.</summary>
+    internal ulong ReadConfig(int offset, int size)
     {
-        uint value = 0;
+        ulong value = 0;
         lock (Lock)
         {
             for (var i = 0; i < size && (uint)(offset + i) < (uint)_config.Length; i++)
-                value |= (uint)_config[offset + i] << (8 * i);
+                value |= (ulong)_config[offset + i] << (8 * i);
         }
 
         return value;
     }
 
-    internal void WriteConfig(int offset, int size, uint value)
+    /// <summary>1 to 8 bytes; 8 are written as two halves, which are inside the configuration or not each for itself.</summary>
+    internal void WriteConfig(int offset, int size, ulong value)
     {
+        if (size == sizeof(ulong))
+        {
+            WriteConfig(offset, sizeof(uint), (uint)value);
+            WriteConfig(offset + sizeof(uint), sizeof(uint), value >> 32);
+            return;
+        }
+
         Span<byte> bytes = stackalloc byte[sizeof(uint)];
-        System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(bytes, value);
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(bytes, (uint)value);
         lock (Lock)
         {
             if ((uint)offset < (uint)_config.Length && size <= _config.Length - offset)

@@ -76,11 +76,7 @@ public sealed class VirtioMmioTransport : IMmioDevice, IVirtioInterrupts
     public ulong ReadMmio(ulong offset, int size)
     {
         if (offset >= (ulong)Register.Config)
-        {
-            var first = (int)offset - (int)Register.Config;
-            var value = (ulong)_device.ReadConfig(first, Math.Min(size, sizeof(uint)));
-            return size == sizeof(ulong) ? value | (ulong)_device.ReadConfig(first + sizeof(uint), sizeof(uint)) << 32 : value;
-        }
+            return _device.ReadConfig((int)offset - (int)Register.Config, size);
 
         // Registers are 32 bits wide and read so.
         if (size != sizeof(uint))
@@ -93,10 +89,7 @@ public sealed class VirtioMmioTransport : IMmioDevice, IVirtioInterrupts
     {
         if (offset >= (ulong)Register.Config)
         {
-            var first = (int)offset - (int)Register.Config;
-            _device.WriteConfig(first, Math.Min(size, sizeof(uint)), (uint)value);
-            if (size == sizeof(ulong))
-                _device.WriteConfig(first + sizeof(uint), sizeof(uint), (uint)(value >> 32));
+            _device.WriteConfig((int)offset - (int)Register.Config, size, value);
         }
         else if (size == sizeof(uint))
         {

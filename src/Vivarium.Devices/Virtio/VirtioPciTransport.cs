@@ -110,11 +110,7 @@ public sealed class VirtioPciTransport : IMmioDevice, IVirtioInterrupts
         if (offset >= NotifyOffset)
             return 0;
         if (offset >= DeviceOffset)
-        {
-            var value = (ulong)_device.ReadConfig((int)offset - DeviceOffset, Math.Min(size, sizeof(uint)));
-            return size == sizeof(ulong) ? value | (ulong)_device.ReadConfig((int)offset - DeviceOffset + sizeof(uint), sizeof(uint)) << 32 : value;
-        }
-
+            return _device.ReadConfig((int)offset - DeviceOffset, size);
         if (offset >= IsrOffset)
             return offset == IsrOffset ? TakeIsr() : 0u;
         lock (_device.Lock)
@@ -132,9 +128,7 @@ public sealed class VirtioPciTransport : IMmioDevice, IVirtioInterrupts
         }
         else if (offset >= DeviceOffset)
         {
-            _device.WriteConfig((int)offset - DeviceOffset, Math.Min(size, sizeof(uint)), (uint)value);
-            if (size == sizeof(ulong))
-                _device.WriteConfig((int)offset - DeviceOffset + sizeof(uint), sizeof(uint), (uint)(value >> 32));
+            _device.WriteConfig((int)offset - DeviceOffset, size, value);
         }
         else if (offset < CommonLength)
         {
