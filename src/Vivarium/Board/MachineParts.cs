@@ -50,7 +50,7 @@ internal sealed class MachineParts : IDisposable
 
             foreach (NetworkSpec network in spec.Networks)
             {
-                if (MachineNetwork.Open(network, parts._networks.Count) is { } opened)
+                if (MachineNetwork.Open(network, parts._networks.Count, warn) is { } opened)
                 {
                     parts._networks.Add(opened);
                 }

@@ -29,8 +29,9 @@ internal sealed class MachineNetwork : IDisposable
     public EgressCounters? Egress => _filter?.Counters;
 
     /// <param name="card">Which card of the machine it is, from 0.</param>
+    /// <param name="warn">Told when the network fails while the machine goes on.</param>
     /// <exception cref="InvalidInputException">The network cannot be had; the message says why.</exception>
-    public static MachineNetwork? Open(NetworkSpec spec, int card)
+    public static MachineNetwork? Open(NetworkSpec spec, int card, Action<string> warn)
     {
         MacAddress mac = spec.Mac ?? MacAddress.ForMachine(spec.Name, card);
         try
@@ -38,7 +39,7 @@ internal sealed class MachineNetwork : IDisposable
             return spec.Network switch
             {
                 NetworkOption.User => OpenUser(spec, mac),
-                NetworkOption.Tap tap => new MachineNetwork(spec, new TapNetwork(tap.Interface), null, null, mac),
+                NetworkOption.Tap tap => new MachineNetwork(spec, new TapNetwork(tap.Interface) { Failed = sentence => warn(sentence.TrimEnd('.')) }, null, null, mac),
                 _ => null,
             };
         }
