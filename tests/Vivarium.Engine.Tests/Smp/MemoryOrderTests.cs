@@ -23,10 +23,10 @@ public sealed class MemoryOrderTests
     [Fact]
     public void StoresMayPassLaterLoadsWithoutAFence()
     {
-        using var m = new SmpMachine(2);
         int seen = 0;
         for (int attempt = 0; attempt < 4 && seen == 0; attempt++)
         {
+            using var m = new SmpMachine(2);
             seen = StoreBuffering(m, _ => { });
         }
 
