@@ -19,6 +19,8 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     private readonly Thunks _thunks;
     private int _kicked;
     private int _nmiRequested;
+    private int _unhaltRequested;
+    private int _tlbFlushRequested;
     private bool _carefulNext;
     private string? _internalError;
 
@@ -31,6 +33,11 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             {
                 Interlocked.Exchange(ref S->ExitRequest, 0);
                 DropForeignWrites();
+                if (Interlocked.Exchange(ref _tlbFlushRequested, 0) != 0)
+                {
+                    FlushTlb(keepGlobal: false);
+                }
+
                 if (Interlocked.Exchange(ref _kicked, 0) != 0)
                 {
                     exit.Reason = ExitReason.Cancelled;
@@ -40,7 +47,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 
             bool shadow = InterruptShadow;
             InterruptShadow = false;
-            if (HasPendingEvent)
+            if (HasDeliverableEvent)
             {
                 // An instruction to be run carefully may be the one after STI: nothing comes before it.
                 if (shadow || _carefulNext)
@@ -80,9 +87,21 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         Volatile.Write(ref S->ExitRequest, 1);
     }
 
+    public void RequestUnhalt() => Volatile.Write(ref _unhaltRequested, 1);
+
+    public void RequestTlbFlush()
+    {
+        Volatile.Write(ref _tlbFlushRequested, 1);
+        Volatile.Write(ref S->ExitRequest, 1);
+    }
+
     public ulong Tsc => GuestTsc;
 
-    public bool HasPendingEvent
+    public ulong TscOffset => S->TscOffset;
+
+    public bool HasPendingEvent => HasDeliverableEvent || Volatile.Read(ref _unhaltRequested) != 0;
+
+    private bool HasDeliverableEvent
         => (Volatile.Read(ref S->InterruptRequested) != 0 && S->SystemFlags.Has(RflagsBits.If))
             || (Volatile.Read(ref _nmiRequested) != 0 && !NmiBlocked);
 
@@ -93,15 +112,14 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         {
             exit.Reason = ExitReason.Shutdown;
         }
+        else if (Halted && Interlocked.Exchange(ref _unhaltRequested, 0) != 0)
+        {
+            Halted = false;
+        }
         else if (Halted)
         {
             Statistics.Halts++;
             exit.Reason = ExitReason.Halt;
-        }
-        else if (HypercallRequested)
-        {
-            HypercallRequested = false;
-            exit.Reason = ExitReason.Hypercall;
         }
         else if (_internalError is not null)
         {

@@ -108,10 +108,6 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
             case ExitReason.InternalError:
                 End(Crash(vcpu, exit.Detail ?? "the engine met something that it cannot execute"));
                 break;
-            case ExitReason.Hypercall:
-                // There is no paravirtual interface yet: the answer is -ENOSYS, as where a hypervisor lacks the call.
-                RefuseHypercall(vcpu);
-                break;
             default:
                 // A kick, or nothing: the loop looks for what there is to do.
                 break;
@@ -193,14 +189,5 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         var state = new CpuState();
         vcpu.GetState(state);
         return new CycleEnd(CycleEndKind.Crash, what, Registers: RegisterDump.Format(state));
-    }
-
-    private static void RefuseHypercall(IVcpu vcpu)
-    {
-        const ulong NotImplemented = unchecked((ulong)-38L);
-        var state = new CpuState();
-        vcpu.GetState(state);
-        state.Gpr[0] = NotImplemented;
-        vcpu.SetState(state);
     }
 }
