@@ -108,6 +108,11 @@ internal sealed class Pc : IDisposable
             Attach(new VirtioConsole(Memory, [.. ConsolePorts(parts)]), "virtio-console", "virtio console");
         }
 
+        if (parts.Vsock is { } vsock)
+        {
+            Attach(new VirtioVsock(Memory, vsock.Cid, vsock.Sockets), "virtio-vsock", "vsock");
+        }
+
         Attach(new VirtioRng(Memory), "virtio-rng", "entropy device");
     }
 
