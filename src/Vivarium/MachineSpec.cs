@@ -50,6 +50,12 @@ public sealed record MachineSpec
     /// </summary>
     public IReadOnlyList<string> Ports { get; init; } = [];
 
+    /// <summary>
+    /// Give the guest a memory balloon, through which what it does not use goes back to the host by itself; see
+    /// <see cref="VirtualMachine.SetBalloonTarget"/>.
+    /// </summary>
+    public bool Balloon { get; init; } = true;
+
     /// <summary>Sockets between guest and host without a network; null for none.</summary>
     public VsockSpec? Vsock { get; init; }
 

@@ -13,6 +13,7 @@ internal sealed class MachineParts : IDisposable
     private MachineParts(MachineSpec spec, Action<string> warn)
     {
         Virtio = spec.Virtio;
+        HasBalloon = spec.Balloon;
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
         Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
         Warn = warn;
@@ -34,7 +35,12 @@ internal sealed class MachineParts : IDisposable
     public (uint Cid, VsockSockets Sockets)? Vsock { get; private set; }
 
     /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
-    public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + 1;
+    public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + 1;
+
+    public bool HasBalloon { get; }
+
+    /// <summary>What the balloon of each power cycle is to take, in bytes.</summary>
+    public ulong BalloonTarget { get; set; }
 
     public bool HasConsoleDevice => VirtioConsole is not null || Ports.Count != 0;
 
