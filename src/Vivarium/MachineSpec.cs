@@ -55,6 +55,15 @@ public sealed record MachineSpec
     /// </summary>
     public IReadOnlyList<string> Ports { get; init; } = [];
 
+    /// <summary>
+    /// Give the guest a memory balloon, through which what it does not use goes back to the host by itself; see
+    /// <see cref="VirtualMachine.SetBalloonTarget"/>.
+    /// </summary>
+    public bool Balloon { get; init; } = true;
+
+    /// <summary>Sockets between guest and host without a network; null for none.</summary>
+    public VsockSpec? Vsock { get; init; }
+
     public VirtioSpec Virtio { get; init; } = new();
 
     public EngineKind Engine { get; init; } = EngineKind.Auto;
@@ -141,6 +150,8 @@ public sealed record MachineSpec
                 throw new InvalidInputException($"there are two ports named '{port}'; give each a name of its own");
             }
         }
+
+        Vsock?.Validate();
 
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))
         {
