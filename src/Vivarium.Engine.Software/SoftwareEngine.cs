@@ -25,7 +25,7 @@ public sealed class SoftwareEngine(GuestMemory memory, CpuModel model) : IEngine
 
     public string Name => "software";
 
-    public IVcpu CreateVcpu(int index, IVcpuBus bus) => new SoftwareVcpu(index, memory, model, bus);
+    public IVcpu CreateVcpu(int index, IVcpuBus bus, bool measureTimes = false) => new SoftwareVcpu(index, memory, model, bus, measureTimes ? new VcpuTimes() : null);
 
     public void Dispose()
     {

@@ -27,6 +27,15 @@ internal sealed unsafe partial class SoftwareVcpu
     private static byte* Resolve(NativeState* state, ulong linear, uint word, ulong returnAddress)
     {
         SoftwareVcpu cpu = Of(state);
+        cpu._times?.Enter(VcpuActivity.Monitor);
+        cpu.Statistics.Count(ExitCause.TlbMiss);
+        byte* host = Resolve(cpu, state, linear, word, returnAddress);
+        cpu._times?.Enter(VcpuActivity.Guest);
+        return host;
+    }
+
+    private static byte* Resolve(SoftwareVcpu cpu, NativeState* state, ulong linear, uint word, ulong returnAddress)
+    {
         var info = new AccessInfo(word);
         byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out ResolveResult result);
         if (host != null)
@@ -53,6 +62,14 @@ internal sealed unsafe partial class SoftwareVcpu
     private static byte* ResolveCareful(NativeState* state, ulong offset, uint word, ulong returnAddress)
     {
         SoftwareVcpu cpu = Of(state);
+        cpu._times?.Enter(VcpuActivity.Monitor);
+        byte* host = ResolveCareful(cpu, state, offset, word, returnAddress);
+        cpu._times?.Enter(VcpuActivity.Guest);
+        return host;
+    }
+
+    private static byte* ResolveCareful(SoftwareVcpu cpu, NativeState* state, ulong offset, uint word, ulong returnAddress)
+    {
         var info = new AccessInfo(word);
         Access access = info.Write ? Access.Write : Access.Read;
 
@@ -106,6 +123,7 @@ internal sealed unsafe partial class SoftwareVcpu
             return;
         }
 
+        cpu._times?.Enter(VcpuActivity.Monitor);
         cpu._bounceSize = 0;
         byte* bounce = cpu.BounceFor(cpu._bounceLinear);
         int element = cpu._bounceElementSize;
@@ -124,6 +142,8 @@ internal sealed unsafe partial class SoftwareVcpu
             // The range was probed as writable before the instruction ran, and nothing ran since.
             cpu._internalError = "a page that was writable a moment ago is not";
         }
+
+        cpu._times?.Enter(VcpuActivity.Guest);
     }
 
     private byte* Bounce(ulong linear, AccessInfo info)

@@ -22,8 +22,12 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     private bool _carefulNext;
     private string? _internalError;
 
+    /// <summary>What was counted when the careful translation was asked for that is about to run.</summary>
+    private long _countedBeforeCareful;
+
     public void Run(out VmExit exit)
     {
+        _times?.Enter(VcpuActivity.Monitor);
         exit = default;
         while (true)
         {
@@ -33,6 +37,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
                 DropForeignWrites();
                 if (Interlocked.Exchange(ref _kicked, 0) != 0)
                 {
+                    Statistics.Count(ExitCause.Kick);
                     exit.Reason = ExitReason.Cancelled;
                     return;
                 }
@@ -96,6 +101,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         else if (Halted)
         {
             Statistics.Halts++;
+            _times?.Enter(VcpuActivity.Idle);
             exit.Reason = ExitReason.Halt;
         }
         else if (HypercallRequested)
@@ -118,6 +124,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         {
             Volatile.Write(ref _nmiRequested, 0);
             Halted = false;
+            Statistics.Count(ExitCause.Interrupt);
             Deliver((int)Vector.Nmi, null, EventKind.Nmi);
             return;
         }
@@ -135,6 +142,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             // There may be more: only an answer of none takes the request back.
             Volatile.Write(ref S->InterruptRequested, 1);
             Halted = false;
+            Statistics.Count(ExitCause.Interrupt);
             Deliver(vector, null, EventKind.ExternalInterrupt);
         }
     }
@@ -173,7 +181,9 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         }
 
         Statistics.DispatcherEntries++;
+        _times?.Enter(VcpuActivity.Guest);
         _thunks.Enter(S, code);
+        _times?.Enter(VcpuActivity.Monitor);
         bool completed = HandleExit((ExitCode)S->ExitCode);
         if (stepping && completed)
         {
@@ -186,15 +196,23 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     {
         switch (code)
         {
-            case ExitCode.Dispatch or ExitCode.Poll or ExitCode.CarefulDone:
+            case ExitCode.Poll:
+                return true;
+            case ExitCode.Dispatch:
+                Statistics.Count(ExitCause.Dispatch);
+                return true;
+            case ExitCode.CarefulDone:
+                CountSlowAccess();
                 return true;
             case ExitCode.Link:
+                Statistics.Count(ExitCause.Dispatch);
                 Link();
                 return true;
             case ExitCode.Trap:
                 return Emulate();
             case ExitCode.Careful:
                 _carefulNext = true;
+                _countedBeforeCareful = CountedInCareful;
                 return false;
             case ExitCode.Fault:
                 DeliverRaised();
@@ -224,6 +242,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     {
         Statistics.PrivilegedInstructions++;
         ref readonly Instruction instruction = ref CollectionsMarshal.AsSpan(_translator.Traps)[(int)S->ExitInfo];
+        CountTrap(instruction);
         _entersHandler = instruction.Mnemonic is Mnemonic.Int or Mnemonic.Int1 or Mnemonic.Int3 or Mnemonic.Into or Mnemonic.Syscall;
         NextRip = CodeBits switch { 64 => instruction.NextIP, 32 => (uint)instruction.NextIP, _ => (ushort)instruction.NextIP };
         delegate*<SoftwareVcpu, in Instruction, void> handler = PrivilegedTable.Find(instruction);
@@ -268,6 +287,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             Statistics.PageFaults++;
         }
 
+        Statistics.Count(vector == Vector.PageFault ? ExitCause.PageFault : ExitCause.Exception);
         _breakpointsHit = 0;
         Deliver((int)vector, errorCode, EventKind.Fault);
     }
@@ -506,6 +526,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 
     void ICodeWatch.Invalidate(ulong gpa, int size)
     {
+        Statistics.Count(ExitCause.SelfModifyingCode);
         foreach (Block block in _cache.Invalidate(gpa, size))
         {
             Statistics.BlocksInvalidated++;

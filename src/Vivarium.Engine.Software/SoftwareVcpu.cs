@@ -16,14 +16,19 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
 {
     private const uint DefaultMxcsr = 0x1F80;
 
+    /// <summary>Null: nobody wants to know.</summary>
+    private readonly VcpuTimes? _times;
+
     private GCHandle _handle;
 
-    public SoftwareVcpu(int index, GuestMemory memory, CpuModel model, IVcpuBus bus)
+    public SoftwareVcpu(int index, GuestMemory memory, CpuModel model, IVcpuBus bus, VcpuTimes? times)
     {
         Index = index;
         Memory = memory;
         Model = model;
-        Bus = bus;
+        Bus = times is null ? bus : new TimedBus(bus, times);
+        Statistics = new VcpuStatistics { Times = times };
+        _times = times;
         S = (NativeState*)NativeMemory.AlignedAlloc((nuint)sizeof(NativeState), 4096);
         NativeMemory.Clear(S, (nuint)sizeof(NativeState));
         S->Xsave = (byte*)NativeMemory.AlignedAlloc(CpuModel.MaxXsaveSize, 64);
@@ -59,7 +64,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
 
     public int Index { get; }
 
-    public VcpuStatistics Statistics { get; } = new();
+    public VcpuStatistics Statistics { get; }
 
     /// <summary>The native state block; valid while C# runs.</summary>
     public NativeState* S { get; }

@@ -50,11 +50,17 @@ public sealed record MachineSpec
     /// </summary>
     public IReadOnlyList<string> Ports { get; init; } = [];
 
+    /// <summary>What hardware the guest finds besides the devices that are named here one by one.</summary>
+    public Virtualization Virtualization { get; init; } = Virtualization.Para;
+
     public VirtioSpec Virtio { get; init; } = new();
 
     public EngineKind Engine { get; init; } = EngineKind.Auto;
 
     public RebootPolicy OnReboot { get; init; } = RebootPolicy.Restart;
+
+    /// <summary>Measure where the processors' time goes (<see cref="MachineStatistics.Time"/>), which slows them down a little.</summary>
+    public bool MeasureTimes { get; init; }
 
     /// <summary>Wall-clock limit for the whole run, or null.</summary>
     public TimeSpan? Timeout { get; init; }

@@ -221,7 +221,7 @@ internal sealed unsafe partial class SoftwareVcpu
         for (int done = 0; done < size;)
         {
             int piece = MmioPiece(gpa + (uint)done, size - done);
-            Statistics.MmioAccesses++;
+            CountMmio(gpa + (uint)done);
             ulong part = Bus.ReadMmio(gpa + (uint)done, piece);
             value |= (piece == 8 ? part : part & ((1ul << (piece * 8)) - 1)) << (done * 8);
             done += piece;
@@ -235,7 +235,7 @@ internal sealed unsafe partial class SoftwareVcpu
         for (int done = 0; done < size;)
         {
             int piece = MmioPiece(gpa + (uint)done, size - done);
-            Statistics.MmioAccesses++;
+            CountMmio(gpa + (uint)done);
             ulong part = value >> (done * 8);
             Bus.WriteMmio(gpa + (uint)done, piece, piece == 8 ? part : part & ((1ul << (piece * 8)) - 1));
             done += piece;

@@ -21,7 +21,7 @@ internal sealed class PowerCycle : IDisposable
         {
             _thread = thread = new VcpuThread(_pc.Clock);
             _engine = EngineFactory.Create(spec.Engine, _pc.Memory, model);
-            _vcpu = _engine.CreateVcpu(0, _pc.Bus);
+            _vcpu = _engine.CreateVcpu(0, _pc.Bus, spec.MeasureTimes);
             _pc.Clock.TscFrequency = model.TscFrequency;
             _pc.Clock.TscReader = () => _vcpu.Tsc;
             _pc.LocalApic.Events = _thread;
@@ -42,7 +42,7 @@ internal sealed class PowerCycle : IDisposable
 
     public void PressPowerButton() => _pc.PowerManagement.PressPowerButton();
 
-    public MachineStatistics Statistics(int resets) => new(_engine.Name, resets, _vcpu.Statistics, _pc.Ports, _pc.Mmio);
+    public MachineStatistics Statistics(int resets) => new(_engine.Name, resets, [_vcpu.Statistics], _pc.Ports, _pc.Mmio);
 
     public void Dispose()
     {
