@@ -28,6 +28,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             CommandLine = options.Append ?? "",
             Memory = options.Memory ?? MachineSpec.DefaultMemory,
             Cpu = options.Cpu,
+            Virtualization = options.Virtualization,
             Engine = options.Engine,
             OnReboot = options.NoReboot ? RebootPolicy.End : RebootPolicy.Restart,
             Timeout = options.Timeout,
@@ -37,6 +38,11 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Disks = [.. options.Disks.Select(disk => options.Ephemeral && !disk.ReadOnly ? disk with { Overlay = true } : disk)],
         };
         spec.Validate();
+        if (options.Virtualization == Virtualization.Full)
+        {
+            options.Network.RequireBus();
+        }
+
         return spec;
     }
 
@@ -54,7 +60,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Memory = options.Memory ?? (boot.Disk is null ? MachineSpec.DefaultMemory : DiskGuestMemory),
             Disks = boot.Disk is null ? draft.Disks : [new DiskSpec { Path = boot.Disk, Format = ImageFormat.Raw, Overlay = !options.Persist }, .. draft.Disks],
         };
-        NetworkOption network = options.Network.OrDefault(spec.Disks.Count != 0);
+        NetworkOption network = options.Network.OrDefault(hasDisk: spec.Disks.Count != 0, options.Virtualization);
         if (network is NetworkOption.None)
         {
             spec.Validate();

@@ -17,6 +17,7 @@ internal sealed record RunOptions
     public ulong? Memory { get; init; }
 
     public required string Cpu { get; init; }
+    public Virtualization Virtualization { get; init; }
     public required EngineKind Engine { get; init; }
     public required SerialTarget Serial { get; init; }
     public bool NoReboot { get; init; }
@@ -56,6 +57,13 @@ internal sealed record RunOptions
     public static string ParseCpu(string text) => CpuModel.Names.Contains(text)
         ? text
         : throw new InvalidInputException($"unknown CPU model '{text}'; known are {string.Join(", ", CpuModel.Names)}");
+
+    public static Virtualization ParseVirtualization(string text) => text switch
+    {
+        "para" => Virtualization.Para,
+        "full" => Virtualization.Full,
+        _ => throw new InvalidInputException($"'{text}' is no style of virtualization; known are para, full"),
+    };
 
     public static EngineKind ParseEngine(string text) => text switch
     {

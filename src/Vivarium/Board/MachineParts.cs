@@ -11,11 +11,14 @@ internal sealed class MachineParts : IDisposable
 
     private MachineParts(MachineSpec spec, Action<string> warn)
     {
+        Virtualization = spec.Virtualization;
         Virtio = spec.Virtio;
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
         Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
         Warn = warn;
     }
+
+    public Virtualization Virtualization { get; }
 
     public VirtioSpec Virtio { get; }
 
@@ -30,7 +33,10 @@ internal sealed class MachineParts : IDisposable
     public IReadOnlyDictionary<string, MachineConsole> Ports { get; }
 
     /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
-    public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + 1;
+    public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
+
+    /// <summary>Nobody names it, so a classic PC has none.</summary>
+    public bool HasEntropyDevice => Virtualization == Virtualization.Para;
 
     public bool HasConsoleDevice => VirtioConsole is not null || Ports.Count != 0;
 
