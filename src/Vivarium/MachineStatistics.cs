@@ -29,7 +29,7 @@ public sealed class MachineStatistics
     /// <summary>How often the guest has reset the machine.</summary>
     public int Resets { get; }
 
-    /// <summary>Each processor's counters.</summary>
+    /// <summary>Counters of each processor.</summary>
     public IReadOnlyList<VcpuStatistics> Vcpus { get; } = [];
 
     /// <summary>Accesses to ports at which there is no device.</summary>
@@ -49,25 +49,26 @@ public sealed class MachineStatistics
     [
         $"engine                   {Engine}",
         Row("resets", Resets),
-        Row("blocks translated", vcpu => vcpu.BlocksTranslated),
-        Row("instructions translated", vcpu => vcpu.InstructionsTranslated),
-        Row("code bytes", vcpu => vcpu.CodeBytes),
-        Row("blocks invalidated", vcpu => vcpu.BlocksInvalidated),
-        Row("dispatcher entries", vcpu => vcpu.DispatcherEntries),
-        Row("TLB misses", vcpu => vcpu.TlbMisses),
-        Row("TLB flushes", vcpu => vcpu.TlbFlushes),
-        Row("page faults", vcpu => vcpu.PageFaults),
-        Row("exceptions", vcpu => vcpu.Exceptions),
-        Row("interrupts", vcpu => vcpu.Interrupts),
-        Row("privileged instructions", vcpu => vcpu.PrivilegedInstructions),
-        Row("port accesses", vcpu => vcpu.PortAccesses),
+        Row("blocks translated", cpu => cpu.BlocksTranslated),
+        Row("instructions translated", cpu => cpu.InstructionsTranslated),
+        Row("code bytes", cpu => cpu.CodeBytes),
+        Row("blocks invalidated", cpu => cpu.BlocksInvalidated),
+        Row("dispatcher entries", cpu => cpu.DispatcherEntries),
+        Row("TLB misses", cpu => cpu.TlbMisses),
+        Row("TLB flushes", cpu => cpu.TlbFlushes),
+        Row("page faults", cpu => cpu.PageFaults),
+        Row("exceptions", cpu => cpu.Exceptions),
+        Row("interrupts", cpu => cpu.Interrupts),
+        Row("privileged instructions", cpu => cpu.PrivilegedInstructions),
+        Row("port accesses", cpu => cpu.PortAccesses),
         Row("  with no device", UnclaimedPortAccesses),
-        Row("MMIO accesses", vcpu => vcpu.MmioAccesses),
+        Row("MMIO accesses", cpu => cpu.MmioAccesses),
         Row("  with no device", UnclaimedMmioAccesses),
-        Row("halts", vcpu => vcpu.Halts),
+        Row("halts", cpu => cpu.Halts),
     ]);
 
-    private string Row(string name, Func<VcpuStatistics, long> count) => Row(name, Vcpus.Sum(count));
-
     private static string Row(string name, long count) => string.Create(CultureInfo.InvariantCulture, $"{name,-24} {count:N0}");
+
+    /// <summary>The sum over all processors.</summary>
+    private string Row(string name, Func<VcpuStatistics, long> count) => Row(name, Vcpus.Sum(count));
 }

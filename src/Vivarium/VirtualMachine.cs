@@ -104,7 +104,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             }
 
             plan.Check(layout);
-            return new VirtualMachine(spec, layout, plan, EngineFactory.CreateModel(spec.Cpu, showHypervisor: spec.Virtualization == Virtualization.Para));
+            return new VirtualMachine(spec, layout, plan, EngineFactory.CreateModel(spec.Cpu, spec.Cpus, showHypervisor: spec.Virtualization == Virtualization.Para));
         }
         catch (Exception e)
         {
@@ -281,6 +281,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         return new PlatformLayout
         {
             MemorySize = spec.Memory,
+            CpuCount = spec.Cpus,
             Identity = classic ? PlatformIdentity.ClassicPc : PlatformIdentity.Vivarium,
             SerialPorts = [PlatformLayout.PcSerialPorts[0]],
             Gpe0Block = AcpiPm.GpeBase,
