@@ -24,6 +24,9 @@ public enum ExitCause
     /// <summary>CPUID.</summary>
     Cpuid,
 
+    /// <summary>RDTSC, RDTSCP, where translated code cannot read the counter itself.</summary>
+    Timestamp,
+
     /// <summary>HLT.</summary>
     Halt,
 
@@ -35,6 +38,12 @@ public enum ExitCause
 
     /// <summary>Segment registers and bases, descriptor tables.</summary>
     Segment,
+
+    /// <summary>CLI, STI, POPF, STAC and other instructions on flags, where translated code cannot do them itself.</summary>
+    Flags,
+
+    /// <summary>MOVS, STOS and other string instructions, where translated code cannot do them itself.</summary>
+    StringInstruction,
 
     /// <summary>Any other instruction that the monitor carries out.</summary>
     OtherInstruction,

@@ -40,11 +40,12 @@ internal static class TrapCauses
             }
         }
 
-        // Each element of a string form is counted where the port is accessed, and so are the others.
+        // Not counted by the instruction but where the port is accessed: a string form has many accesses.
         Set(ExitCause.PortIo, Mnemonic.In, Mnemonic.Out, Mnemonic.Insb, Mnemonic.Insw, Mnemonic.Insd, Mnemonic.Outsb, Mnemonic.Outsw, Mnemonic.Outsd);
         Set(ExitCause.Msr, Mnemonic.Rdmsr, Mnemonic.Wrmsr);
         Set(ExitCause.ControlRegister, Mnemonic.Clts, Mnemonic.Lmsw, Mnemonic.Smsw, Mnemonic.Xsetbv, Mnemonic.Xgetbv);
         Set(ExitCause.Cpuid, Mnemonic.Cpuid);
+        Set(ExitCause.Timestamp, Mnemonic.Rdtsc, Mnemonic.Rdtscp);
         Set(ExitCause.Halt, Mnemonic.Hlt);
         Set(ExitCause.Hypercall, Mnemonic.Vmcall, Mnemonic.Vmmcall);
         Set(
@@ -58,6 +59,15 @@ internal static class TrapCauses
             Mnemonic.Swapgs, Mnemonic.Rdfsbase, Mnemonic.Rdgsbase, Mnemonic.Wrfsbase, Mnemonic.Wrgsbase,
             Mnemonic.Lgdt, Mnemonic.Lidt, Mnemonic.Sgdt, Mnemonic.Sidt, Mnemonic.Lldt, Mnemonic.Sldt, Mnemonic.Ltr, Mnemonic.Str,
             Mnemonic.Lar, Mnemonic.Lsl, Mnemonic.Verr, Mnemonic.Verw, Mnemonic.Arpl);
+        Set(
+            ExitCause.Flags,
+            Mnemonic.Cli, Mnemonic.Sti, Mnemonic.Pushf, Mnemonic.Pushfd, Mnemonic.Pushfq, Mnemonic.Popf, Mnemonic.Popfd, Mnemonic.Popfq,
+            Mnemonic.Stac, Mnemonic.Clac, Mnemonic.Cld, Mnemonic.Std);
+        Set(
+            ExitCause.StringInstruction,
+            Mnemonic.Movsb, Mnemonic.Movsw, Mnemonic.Movsd, Mnemonic.Movsq, Mnemonic.Stosb, Mnemonic.Stosw, Mnemonic.Stosd, Mnemonic.Stosq,
+            Mnemonic.Lodsb, Mnemonic.Lodsw, Mnemonic.Lodsd, Mnemonic.Lodsq, Mnemonic.Cmpsb, Mnemonic.Cmpsw, Mnemonic.Cmpsd, Mnemonic.Cmpsq,
+            Mnemonic.Scasb, Mnemonic.Scasw, Mnemonic.Scasd, Mnemonic.Scasq);
         Set(ExitCause.TlbInvalidation, Mnemonic.Invlpg, Mnemonic.Invpcid);
         return causes;
     }
