@@ -12,12 +12,15 @@ internal sealed class MachineParts : IDisposable
 
     private MachineParts(MachineSpec spec, Action<string> warn)
     {
+        Virtualization = spec.Virtualization;
         Virtio = spec.Virtio;
-        HasBalloon = spec.Balloon;
+        HasBalloon = spec.Balloon && spec.Virtualization == Virtualization.Para;
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
         Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
         Warn = warn;
     }
+
+    public Virtualization Virtualization { get; }
 
     public VirtioSpec Virtio { get; }
 
@@ -35,12 +38,15 @@ internal sealed class MachineParts : IDisposable
     public (uint Cid, VsockSockets Sockets)? Vsock { get; private set; }
 
     /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
-    public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + 1;
+    public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
 
     public bool HasBalloon { get; }
 
     /// <summary>What the balloon of each power cycle is to take, in bytes.</summary>
     public ulong BalloonTarget { get; set; }
+
+    /// <summary>Nobody names it, so a classic PC has none.</summary>
+    public bool HasEntropyDevice => Virtualization == Virtualization.Para;
 
     public bool HasConsoleDevice => VirtioConsole is not null || Ports.Count != 0;
 

@@ -38,12 +38,21 @@ internal sealed class Pc : IDisposable
 
         PowerManagement = new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) };
         PowerManagement.Map(Ports);
-        new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
-        new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+        if (layout.HasKeyboardController)
+        {
+            new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
+            new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+        }
+
         var pciHost = new PciHost(new ResetControl { ResetRequested = Reset });
         pciHost.Map(Ports);
-        new DebugConsole(debugOutput).Map(Ports);
-        new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
+        if (parts.Virtualization == Virtualization.Para)
+        {
+            // A guest can find them.
+            new DebugConsole(debugOutput).Map(Ports);
+            new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
+        }
+
         new PostCode().Map(Ports);
 
         var com1 = new Uart16550(Interrupts.CreateIsaLine(Uart16550.Com1Irq), console.Backend);
@@ -123,7 +132,10 @@ internal sealed class Pc : IDisposable
             Attach(Balloon, "virtio-balloon", "memory balloon");
         }
 
-        Attach(new VirtioRng(Memory), "virtio-rng", "entropy device");
+        if (parts.HasEntropyDevice)
+        {
+            Attach(new VirtioRng(Memory), "virtio-rng", "entropy device");
+        }
     }
 
     private static IEnumerable<VirtioConsolePort> ConsolePorts(MachineParts parts)

@@ -27,7 +27,7 @@ internal sealed class PowerCycle : IDisposable
             uint signature = model.Cpuid(1, 0, default).Eax;
             for (int i = 0; i < layout.CpuCount; i++)
             {
-                _vcpus.Add(_engine.CreateVcpu(i, _pc.Buses[i]));
+                _vcpus.Add(_engine.CreateVcpu(i, _pc.Buses[i], spec.MeasureTimes));
                 _threads.Add(new VcpuThread(_vcpus[i], _pc.LocalApics[i], _pc.Clock, _timers, _stop, signature));
             }
 
