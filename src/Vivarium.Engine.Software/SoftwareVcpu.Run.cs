@@ -105,12 +105,6 @@ internal sealed unsafe partial class SoftwareVcpu
 
     public ulong Tsc => GuestTsc;
 
-    public ulong TscOffset
-    {
-        get => S->TscOffset;
-        set => S->TscOffset = value;
-    }
-
     public bool HasPendingEvent
         => (Volatile.Read(ref S->InterruptRequested) != 0 && S->SystemFlags.Has(RflagsBits.If))
             || (Volatile.Read(ref _nmiRequested) != 0 && !NmiBlocked);
