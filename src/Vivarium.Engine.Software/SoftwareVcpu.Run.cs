@@ -17,6 +17,8 @@ internal sealed unsafe partial class SoftwareVcpu
     private readonly Rendezvous _rendezvous;
     private int _kicked;
     private int _nmiRequested;
+    private int _unhaltRequested;
+    private int _tlbFlushRequested;
     private bool _carefulNext;
     private string? _internalError;
 
@@ -54,6 +56,11 @@ internal sealed unsafe partial class SoftwareVcpu
                     _rendezvous.Enter(this);
                 }
 
+                if (Interlocked.Exchange(ref _tlbFlushRequested, 0) != 0)
+                {
+                    FlushTlb(keepGlobal: false);
+                }
+
                 if (Interlocked.Exchange(ref _kicked, 0) != 0)
                 {
                     exit.Reason = ExitReason.Cancelled;
@@ -63,7 +70,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
             bool shadow = InterruptShadow;
             InterruptShadow = false;
-            if (HasPendingEvent)
+            if (HasDeliverableEvent)
             {
                 // An instruction to be run carefully may be the one after STI: nothing comes before it.
                 if (shadow || _carefulNext)
@@ -103,9 +110,25 @@ internal sealed unsafe partial class SoftwareVcpu
         Volatile.Write(ref S->ExitRequest, 1);
     }
 
+    public void RequestUnhalt() => Volatile.Write(ref _unhaltRequested, 1);
+
+    public void RequestTlbFlush()
+    {
+        Volatile.Write(ref _tlbFlushRequested, 1);
+        Volatile.Write(ref S->ExitRequest, 1);
+    }
+
     public ulong Tsc => GuestTsc;
 
-    public bool HasPendingEvent
+    public ulong TscOffset
+    {
+        get => S->TscOffset;
+        set => S->TscOffset = value;
+    }
+
+    public bool HasPendingEvent => HasDeliverableEvent || Volatile.Read(ref _unhaltRequested) != 0;
+
+    private bool HasDeliverableEvent
         => (Volatile.Read(ref S->InterruptRequested) != 0 && S->SystemFlags.Has(RflagsBits.If))
             || (Volatile.Read(ref _nmiRequested) != 0 && !NmiBlocked);
 
@@ -116,15 +139,14 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             exit.Reason = ExitReason.Shutdown;
         }
+        else if (Halted && Interlocked.Exchange(ref _unhaltRequested, 0) != 0)
+        {
+            Halted = false;
+        }
         else if (Halted)
         {
             Statistics.Halts++;
             exit.Reason = ExitReason.Halt;
-        }
-        else if (HypercallRequested)
-        {
-            HypercallRequested = false;
-            exit.Reason = ExitReason.Hypercall;
         }
         else if (_internalError is not null)
         {
