@@ -30,7 +30,7 @@ internal sealed class MachineParts : IDisposable
     public IReadOnlyDictionary<string, MachineConsole> Ports { get; }
 
     /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
-    public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + 1;
+    public int VirtioDevices => _disks.Count(disk => disk.Bus == DiskBus.Virtio) + _networks.Count + (HasConsoleDevice ? 1 : 0) + 1;
 
     public bool HasConsoleDevice => VirtioConsole is not null || Ports.Count != 0;
 
@@ -45,7 +45,7 @@ internal sealed class MachineParts : IDisposable
         {
             foreach (DiskSpec disk in spec.Disks)
             {
-                parts._disks.Add(MachineDisk.Open(disk));
+                parts._disks.Add(MachineDisk.Open(disk, MachineSpec.BusOf(disk)));
             }
 
             foreach (NetworkSpec network in spec.Networks)
