@@ -20,6 +20,8 @@ public sealed record MachineSpec
 
     public const int MostPorts = 16;
 
+    public const int MostShares = 8;
+
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 
     /// <summary>Kernel file: bzImage, or ELF vmlinux with a PVH note.</summary>
@@ -49,6 +51,9 @@ public sealed record MachineSpec
     /// Names of virtio console ports that programs in the guest find under /dev/virtio-ports; see <see cref="VirtualMachine.Ports"/>.
     /// </summary>
     public IReadOnlyList<string> Ports { get; init; } = [];
+
+    /// <summary>Folders of the host that the guest can mount.</summary>
+    public IReadOnlyList<ShareSpec> Shares { get; init; } = [];
 
     public VirtioSpec Virtio { get; init; } = new();
 
@@ -129,6 +134,20 @@ public sealed record MachineSpec
             if (Ports.Count(other => other == port) > 1)
             {
                 throw new InvalidInputException($"there are two ports named '{port}'; give each a name of its own");
+            }
+        }
+
+        if (Shares.Count > MostShares)
+        {
+            throw new InvalidInputException($"a machine has at most {MostShares} shares, and {Shares.Count} are asked for");
+        }
+
+        foreach (ShareSpec share in Shares)
+        {
+            share.Validate();
+            if (Shares.Count(other => other.Tag == share.Tag) > 1)
+            {
+                throw new InvalidInputException($"there are two shares with the tag '{share.Tag}'; give each a tag of its own");
             }
         }
 

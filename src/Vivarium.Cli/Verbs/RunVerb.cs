@@ -39,10 +39,12 @@ internal static class RunVerb
         var console = Text("--console", "DEVICE", "The guest's console: serial, or virtio (hvc0), which is faster", "serial");
         var port = Repeated("--port", "NAME=SOCKET", "Lead a Unix socket of this host to /dev/virtio-ports/NAME in the guest");
 
+        var share = Repeated("--share", "DIR:TAG[,readonly]", "Let the guest mount a folder of this host: in Linux, mount -t virtiofs TAG /mnt; a comma in DIR is doubled");
+
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
             guest, kernel, initrd, append, memory, cpu, engine, serial, noReboot, timeout, stats, name, background, json,
-            disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port,
+            disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, share,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
@@ -68,6 +70,7 @@ internal static class RunVerb
             Virtio = VirtioOption.Parse(parsed.GetValue(virtio)!),
             VirtioConsole = RunOptions.ParseConsole(parsed.GetValue(console)!),
             Ports = [.. (parsed.GetValue(port) ?? []).Select(PortOption.Parse)],
+            Shares = [.. (parsed.GetValue(share) ?? []).Select(ShareOption.Parse)],
         }));
         return command;
     }

@@ -7,4 +7,5 @@ public enum VirtioDeviceType : ushort
     Block = 2,
     Console = 3,
     Entropy = 4,
+    FileSystem = 26,
 }

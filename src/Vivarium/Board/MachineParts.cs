@@ -1,5 +1,7 @@
 using Vivarium.Disks;
+using Vivarium.Host;
 using Vivarium.Networks;
+using Vivarium.Shares;
 
 namespace Vivarium.Board;
 
@@ -8,6 +10,7 @@ internal sealed class MachineParts : IDisposable
 {
     private readonly List<MachineDisk> _disks = [];
     private readonly List<MachineNetwork> _networks = [];
+    private readonly List<MachineShare> _shares = [];
 
     private MachineParts(MachineSpec spec, Action<string> warn)
     {
@@ -23,6 +26,8 @@ internal sealed class MachineParts : IDisposable
 
     public IReadOnlyList<MachineNetwork> Networks => _networks;
 
+    public IReadOnlyList<MachineShare> Shares => _shares;
+
     /// <summary>The far end of the virtio console; null without one.</summary>
     public MachineConsole? VirtioConsole { get; }
 
@@ -30,14 +35,14 @@ internal sealed class MachineParts : IDisposable
     public IReadOnlyDictionary<string, MachineConsole> Ports { get; }
 
     /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
-    public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + 1;
+    public int VirtioDevices => _disks.Count + _networks.Count + _shares.Count + (HasConsoleDevice ? 1 : 0) + 1;
 
     public bool HasConsoleDevice => VirtioConsole is not null || Ports.Count != 0;
 
     /// <summary>Takes a sentence for the user about something that went wrong while the machine goes on.</summary>
     public Action<string> Warn { get; }
 
-    /// <exception cref="InvalidInputException">A disk or network cannot be had; the message says why.</exception>
+    /// <exception cref="InvalidInputException">A disk, network or folder cannot be had; the message says why.</exception>
     public static MachineParts Open(MachineSpec spec, Action<string> warn)
     {
         var parts = new MachineParts(spec, warn);
@@ -54,6 +59,11 @@ internal sealed class MachineParts : IDisposable
                 {
                     parts._networks.Add(opened);
                 }
+            }
+
+            foreach (ShareSpec share in spec.Shares)
+            {
+                parts._shares.Add(MachineShare.Open(share, LinuxDescriptors.ForEach(spec.Shares.Count)));
             }
 
             return parts;
@@ -91,6 +101,11 @@ internal sealed class MachineParts : IDisposable
         foreach (MachineNetwork network in _networks)
         {
             network.Dispose();
+        }
+
+        foreach (MachineShare share in _shares)
+        {
+            share.Dispose();
         }
 
         foreach (MachineDisk disk in _disks)

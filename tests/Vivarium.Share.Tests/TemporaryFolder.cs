@@ -1,0 +1,23 @@
+namespace Vivarium.Share.Tests;
+
+/// <summary>A folder to share, and one beside it that must never be reached, for as long as a test lasts.</summary>
+internal sealed class TemporaryFolder : IDisposable
+{
+    private readonly string _base = Directory.CreateTempSubdirectory("vivarium-share-").FullName;
+
+    public TemporaryFolder()
+    {
+        Directory.CreateDirectory(Path);
+        Directory.CreateDirectory(Outside);
+        File.WriteAllText(System.IO.Path.Combine(Outside, "secret"), "secret");
+    }
+
+    public string Path => System.IO.Path.Combine(_base, "shared");
+
+    public string Outside => System.IO.Path.Combine(_base, "outside");
+
+    /// <summary>The path of something in the shared folder.</summary>
+    public string this[string name] => System.IO.Path.Combine(Path, name);
+
+    public void Dispose() => Directory.Delete(_base, recursive: true);
+}
