@@ -63,7 +63,8 @@ public sealed unsafe partial class FuseServer
                 room -= whole + padding;
                 if (room < 0)
                 {
-                    break;
+                    // An empty answer would mean the folder's end.
+                    return entry == buffer ? Errno.Invalid : Errno.None;
                 }
 
                 var told = new DirectoryEntry
