@@ -17,6 +17,8 @@ internal sealed unsafe partial class SoftwareVcpu
     private readonly Rendezvous _rendezvous;
     private int _kicked;
     private int _nmiRequested;
+    private int _unhaltRequested;
+    private int _tlbFlushRequested;
     private bool _carefulNext;
     private string? _internalError;
 
@@ -58,6 +60,11 @@ internal sealed unsafe partial class SoftwareVcpu
                     _rendezvous.Enter(this);
                 }
 
+                if (Interlocked.Exchange(ref _tlbFlushRequested, 0) != 0)
+                {
+                    FlushTlb(keepGlobal: false);
+                }
+
                 if (Interlocked.Exchange(ref _kicked, 0) != 0)
                 {
                     Statistics.Count(ExitCause.Kick);
@@ -68,7 +75,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
             bool shadow = InterruptShadow;
             InterruptShadow = false;
-            if (HasPendingEvent)
+            if (HasDeliverableEvent)
             {
                 // An instruction to be run carefully may be the one after STI: nothing comes before it.
                 if (shadow || _carefulNext)
@@ -108,6 +115,14 @@ internal sealed unsafe partial class SoftwareVcpu
         Volatile.Write(ref S->ExitRequest, 1);
     }
 
+    public void RequestUnhalt() => Volatile.Write(ref _unhaltRequested, 1);
+
+    public void RequestTlbFlush()
+    {
+        Volatile.Write(ref _tlbFlushRequested, 1);
+        Volatile.Write(ref S->ExitRequest, 1);
+    }
+
     public ulong Tsc => GuestTsc;
 
     public ulong TscOffset
@@ -116,7 +131,9 @@ internal sealed unsafe partial class SoftwareVcpu
         set => S->TscOffset = value;
     }
 
-    public bool HasPendingEvent
+    public bool HasPendingEvent => HasDeliverableEvent || Volatile.Read(ref _unhaltRequested) != 0;
+
+    private bool HasDeliverableEvent
         => (Volatile.Read(ref S->InterruptRequested) != 0 && S->SystemFlags.Has(RflagsBits.If))
             || (Volatile.Read(ref _nmiRequested) != 0 && !NmiBlocked);
 
@@ -127,16 +144,15 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             exit.Reason = ExitReason.Shutdown;
         }
+        else if (Halted && Interlocked.Exchange(ref _unhaltRequested, 0) != 0)
+        {
+            Halted = false;
+        }
         else if (Halted)
         {
             Statistics.Halts++;
             _times?.Enter(VcpuActivity.Idle);
             exit.Reason = ExitReason.Halt;
-        }
-        else if (HypercallRequested)
-        {
-            HypercallRequested = false;
-            exit.Reason = ExitReason.Hypercall;
         }
         else if (_internalError is not null)
         {

@@ -74,4 +74,19 @@ public sealed class TimedBus(IVcpuBus bus, VcpuTimes times) : IVcpuBus
         times.Enter(VcpuActivity.Monitor);
         return known;
     }
+
+    public bool Hypercall(in Hypercall call, out ulong result)
+    {
+        times.Enter(VcpuActivity.Devices);
+        bool answered = bus.Hypercall(call, out result);
+        times.Enter(VcpuActivity.Monitor);
+        return answered;
+    }
+
+    public void TscMoved()
+    {
+        times.Enter(VcpuActivity.Devices);
+        bus.TscMoved();
+        times.Enter(VcpuActivity.Monitor);
+    }
 }

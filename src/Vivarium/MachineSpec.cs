@@ -57,6 +57,14 @@ public sealed record MachineSpec
 
     /// <summary>What hardware the guest finds besides the devices that are named here one by one.</summary>
     public Virtualization Virtualization { get; init; } = Virtualization.Para;
+    /// <summary>
+    /// Give the guest a memory balloon, through which what it does not use goes back to the host by itself; see
+    /// <see cref="VirtualMachine.SetBalloonTarget"/>. Null: if the machine's other hardware is paravirtual too.
+    /// </summary>
+    public bool? Balloon { get; init; }
+
+    /// <summary>Sockets between guest and host without a network; null for none.</summary>
+    public VsockSpec? Vsock { get; init; }
 
     public VirtioSpec Virtio { get; init; } = new();
 
@@ -147,6 +155,8 @@ public sealed record MachineSpec
                 throw new InvalidInputException($"there are two ports named '{port}'; give each a name of its own");
             }
         }
+
+        Vsock?.Validate();
 
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))
         {

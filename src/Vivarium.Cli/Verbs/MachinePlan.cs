@@ -35,6 +35,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Timeout = options.Timeout,
             Virtio = options.Virtio,
             VirtioConsole = options.VirtioConsole,
+            Vsock = options.Vsock,
             Ports = [.. options.Ports.Select(port => port.Name)],
             Disks = [.. options.Disks.Select(disk => options.Ephemeral && !disk.ReadOnly ? disk with { Overlay = true } : disk)],
         };

@@ -41,6 +41,7 @@ internal sealed record RunOptions
 
     public NetworkOptions Network { get; init; } = NetworkOptions.Unsaid;
     public VirtioSpec Virtio { get; init; } = new();
+    public VsockSpec? Vsock { get; init; }
 
     public bool VirtioConsole { get; init; }
     public IReadOnlyList<PortOption> Ports { get; init; } = [];

@@ -40,11 +40,12 @@ internal static class RunVerb
 
         var console = Text("--console", "DEVICE", "The guest's console: serial, or virtio (hvc0), which is faster", "serial");
         var port = Repeated("--port", "NAME=SOCKET", "Lead a Unix socket of this host to /dev/virtio-ports/NAME in the guest");
+        var vsock = Text("--vsock", "PATH[,cid=N]", "Sockets between host and guest: connect to PATH and write 'CONNECT port'; the guest's port N of the host is PATH_N");
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
             guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, serial, noReboot, timeout, stats, name, background, json,
-            disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port,
+            disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
@@ -72,6 +73,7 @@ internal static class RunVerb
             Virtio = VirtioOption.Parse(parsed.GetValue(virtio)!),
             VirtioConsole = RunOptions.ParseConsole(parsed.GetValue(console)!),
             Ports = [.. (parsed.GetValue(port) ?? []).Select(PortOption.Parse)],
+            Vsock = parsed.GetValue(vsock) is { } socket ? VsockOption.Parse(socket) : null,
         }));
         return command;
     }

@@ -73,6 +73,9 @@ internal sealed class Pc : IDisposable
 
     public AcpiPm PowerManagement { get; }
 
+    /// <summary>Null if the machine is to have none.</summary>
+    public VirtioBalloon? Balloon { get; private set; }
+
     public PortBus Ports { get; } = new();
 
     public MmioBus Mmio { get; } = new();
@@ -116,6 +119,17 @@ internal sealed class Pc : IDisposable
         if (parts.HasConsoleDevice)
         {
             Attach(new VirtioConsole(Memory, [.. ConsolePorts(parts)]), "virtio-console", "virtio console");
+        }
+
+        if (parts.Vsock is { } vsock)
+        {
+            Attach(new VirtioVsock(Memory, vsock.Cid, vsock.Sockets), "virtio-vsock", "vsock");
+        }
+
+        if (parts.HasBalloon)
+        {
+            Balloon = new VirtioBalloon(Memory) { Target = parts.BalloonTarget };
+            Attach(Balloon, "virtio-balloon", "memory balloon");
         }
 
         if (parts.HasEntropyDevice)
