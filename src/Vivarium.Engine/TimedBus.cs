@@ -78,15 +78,10 @@ public sealed class TimedBus(IVcpuBus bus, VcpuTimes times) : IVcpuBus
     public bool Hypercall(in Hypercall call, out ulong result)
     {
         times.Enter(VcpuActivity.Devices);
-        bool answered = bus.Hypercall(call, out result);
+        bool known = bus.Hypercall(call, out result);
         times.Enter(VcpuActivity.Monitor);
-        return answered;
+        return known;
     }
 
-    public void TscMoved()
-    {
-        times.Enter(VcpuActivity.Devices);
-        bus.TscMoved();
-        times.Enter(VcpuActivity.Monitor);
-    }
+    public void TscMoved() => bus.TscMoved();
 }

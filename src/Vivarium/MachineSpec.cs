@@ -55,16 +55,17 @@ public sealed record MachineSpec
     /// </summary>
     public IReadOnlyList<string> Ports { get; init; } = [];
 
-    /// <summary>What hardware the guest finds besides the devices that are named here one by one.</summary>
-    public Virtualization Virtualization { get; init; } = Virtualization.Para;
     /// <summary>
     /// Give the guest a memory balloon, through which what it does not use goes back to the host by itself; see
-    /// <see cref="VirtualMachine.SetBalloonTarget"/>. Null: if the machine's other hardware is paravirtual too.
+    /// <see cref="VirtualMachine.SetBalloonTarget"/>. Null: a classic PC (<see cref="Virtualization.Full"/>) has none, others have one.
     /// </summary>
     public bool? Balloon { get; init; }
 
     /// <summary>Sockets between guest and host without a network; null for none.</summary>
     public VsockSpec? Vsock { get; init; }
+
+    /// <summary>What hardware the guest finds besides the devices that are named here one by one.</summary>
+    public Virtualization Virtualization { get; init; } = Virtualization.Para;
 
     public VirtioSpec Virtio { get; init; } = new();
 

@@ -40,13 +40,13 @@ internal sealed class MachineParts : IDisposable
     /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
     public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
 
-    /// <summary>Nobody names it, so a classic PC has none.</summary>
-    public bool HasEntropyDevice => Virtualization == Virtualization.Para;
-
     public bool HasBalloon { get; }
 
     /// <summary>What the balloon of each power cycle is to take, in bytes.</summary>
     public ulong BalloonTarget { get; set; }
+
+    /// <summary>Nobody names it, so a classic PC has none.</summary>
+    public bool HasEntropyDevice => Virtualization == Virtualization.Para;
 
     public bool HasConsoleDevice => VirtioConsole is not null || Ports.Count != 0;
 

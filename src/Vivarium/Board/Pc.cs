@@ -106,7 +106,7 @@ internal sealed class Pc : IDisposable
         foreach (MachineDisk disk in parts.Disks)
         {
             string what = $"disk '{disk.Spec.Path}'";
-            Attach(new VirtioBlock(Memory, disk.Backend, disk.Serial) { Failed = problem => parts.Warn($"{what}: {problem}") }, "virtio-blk", what);
+            Attach(new VirtioBlock(Memory, disk.Backend, disk.Serial, Math.Min(LocalApics.Count, VirtioBlock.MaxQueues)) { Failed = problem => parts.Warn($"{what}: {problem}") }, "virtio-blk", what);
         }
 
         Span<byte> mac = stackalloc byte[VirtioNet.MacLength];

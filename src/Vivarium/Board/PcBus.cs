@@ -120,9 +120,7 @@ internal sealed class PcBus(PortBus ports, MmioBus mmio, LocalApic apic, Action<
         return false;
     }
 
-    public void TscMoved()
-    {
-    }
+    public void TscMoved() => apic.TscMoved();
 
     private void Fail(Exception e, string doing, string what) =>
         end(new CycleEnd(CycleEndKind.Failed, $"a device failed {doing} {what}: {e.GetType().Name}: {e.Message} {e.StackTrace?.Split('\n').FirstOrDefault()?.Trim()}"));

@@ -31,12 +31,12 @@ internal sealed class PowerCycle : IDisposable
                 _threads.Add(new VcpuThread(_vcpus[i], _pc.LocalApics[i], _pc.Clock, _timers, _stop, signature));
             }
 
+            // Nothing is said of the time-stamp counters: the engine begins all of them in step.
             IVcpu first = _vcpus[0];
             first.SetState(BootState.Create(plan.Place(_pc.Memory, layout), signature));
             foreach (IVcpu other in _vcpus.Skip(1))
             {
                 other.SetState(ResetState.PowerUp(signature));
-                other.TscOffset = first.TscOffset;
             }
 
             _pc.Clock.TscFrequency = model.TscFrequency;
