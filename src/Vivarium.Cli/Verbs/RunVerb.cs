@@ -29,7 +29,7 @@ internal static class RunVerb
         var background = new Option<bool>("--detach", "-d") { Description = "Run in the background: print the machine's name once it has started" };
         var json = new Option<bool>("--json") { Description = "With -d: print all about the machine as JSON" };
 
-        var disk = Repeated("--disk", "FILE[,...]", "A disk; ,format=raw|qcow2 ,readonly ,overlay (throw-away writes) ,serial=TEXT may follow; a comma in FILE is doubled");
+        var disk = Repeated("--disk", "FILE[,...]", "A disk; ,format=raw|qcow2 ,readonly ,overlay (throw-away writes) ,serial=TEXT ,bus=virtio|ide may follow; a comma in FILE is doubled");
         var ephemeral = new Option<bool>("--ephemeral") { Description = "Throw away what the guest writes to any disk" };
         var persist = new Option<bool>("--persist") { Description = "Keep what a named guest writes: it gets a root disk of its own, used again next time" };
         var rebuild = new Option<bool>("--rebuild") { Description = "Make a named guest's files again from Debian's packages" };

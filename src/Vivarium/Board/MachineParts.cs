@@ -38,7 +38,7 @@ internal sealed class MachineParts : IDisposable
     public (uint Cid, VsockSockets Sockets)? Vsock { get; private set; }
 
     /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
-    public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
+    public int VirtioDevices => _disks.Count(disk => disk.Bus == DiskBus.Virtio) + _networks.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
 
     public bool HasBalloon { get; }
 
@@ -61,7 +61,7 @@ internal sealed class MachineParts : IDisposable
         {
             foreach (DiskSpec disk in spec.Disks)
             {
-                parts._disks.Add(MachineDisk.Open(disk));
+                parts._disks.Add(MachineDisk.Open(disk, MachineSpec.BusOf(disk)));
             }
 
             foreach (NetworkSpec network in spec.Networks)
