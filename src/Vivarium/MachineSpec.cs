@@ -62,9 +62,9 @@ public sealed record MachineSpec
 
     /// <summary>
     /// Give the guest a memory balloon, through which what it does not use goes back to the host by itself; see
-    /// <see cref="VirtualMachine.SetBalloonTarget"/>. A classic PC (<see cref="Virtualization.Full"/>) has none.
+    /// <see cref="VirtualMachine.SetBalloonTarget"/>. Null: a classic PC (<see cref="Virtualization.Full"/>) has none, others have one.
     /// </summary>
-    public bool Balloon { get; init; } = true;
+    public bool? Balloon { get; init; }
 
     /// <summary>Sockets between guest and host without a network; null for none.</summary>
     public VsockSpec? Vsock { get; init; }

@@ -65,6 +65,8 @@ public sealed class OptionTests
         Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], ["example.org"]).OrDefault(hasDisk: false, Virtualization.Para));
         Assert.IsType<NetworkOption.None>(NetworkOptions.Parse("none", [], []).OrDefault(hasDisk: true, Virtualization.Para));
         Assert.Equal(new NetworkOption.Tap("tap0"), NetworkOptions.Parse("tap:tap0", [], []).OrDefault(hasDisk: true, Virtualization.Para));
+        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse(null, [], []).OrDefault(hasDisk: true, Virtualization.Full));
+        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse("user,bus=virtio", [], []).OrDefault(hasDisk: true, Virtualization.Full));
     }
 
     [Theory]

@@ -134,7 +134,19 @@ public sealed class CpuModelTests
 
         var hidden = CpuModel.Create("x86-64-v2", showHypervisor: false);
         Assert.Equal(0u, hidden.Cpuid(1, 0, Plain).Ecx & HypervisorBit);
-        Assert.Equal(default, hidden.Cpuid(HypervisorBase, 0, Plain));
+        for (uint leaf = 0; leaf < 0x100; leaf++)
+        {
+            Assert.Equal(default, hidden.Cpuid(HypervisorBase + leaf, 0, Plain));
+        }
+
+        Assert.Contains("Vivarium", BrandOf(shown));
+        Assert.DoesNotContain("Viv", BrandOf(hidden), StringComparison.OrdinalIgnoreCase);
+    }
+
+    private static string BrandOf(CpuModel model)
+    {
+        uint[] words = [.. Enumerable.Range(2, 3).Select(leaf => model.Cpuid(ExtendedBase + (uint)leaf, 0, Plain)).SelectMany(part => new[] { part.Eax, part.Ebx, part.Ecx, part.Edx })];
+        return Encoding.ASCII.GetString(MemoryMarshal.AsBytes<uint>(words)).TrimEnd('\0');
     }
 
     [Theory]

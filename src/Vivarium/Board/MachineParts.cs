@@ -17,7 +17,7 @@ internal sealed class MachineParts : IDisposable
     {
         Virtualization = spec.Virtualization;
         Virtio = spec.Virtio;
-        HasBalloon = spec.Balloon && spec.Virtualization == Virtualization.Para;
+        HasBalloon = spec.Balloon ?? spec.Virtualization == Virtualization.Para;
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
         Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
         Warn = warn;
