@@ -289,14 +289,14 @@ public abstract class VirtioDevice : IDisposable
         var isEnough = false;
         do
         {
-            while (!isEnough && queue.TryPop(out var chain))
+            while (!isEnough && CanServe(queue) && queue.TryPop(out var chain))
             {
                 bytes -= (long)chain.TotalLength;
                 isEnough = --buffers <= 0 || bytes <= 0;
                 Serve(queue, chain);
             }
         }
-        while (queue.EnableNotifications() && !isEnough);
+        while (queue.EnableNotifications() && !isEnough && CanServe(queue));
 
         queue.Signal();
         if (isEnough && queue.EnableNotifications())
@@ -346,6 +346,12 @@ public abstract class VirtioDevice : IDisposable
 
     /// <summary>The driver has notified a queue. Without any lock; possibly on several threads at once, also for one queue.</summary>
     protected virtual void OnNotify(Virtqueue queue) => Drain(queue);
+
+    /// <summary>
+    /// Whether <see cref="Drain"/> may go on: false leaves the buffers where they are until the device drains the queue again.
+    /// Without any lock of this class.
+    /// </summary>
+    protected virtual bool CanServe(Virtqueue queue) => true;
 
     /// <summary>One buffer, which must be pushed now or later. Without any lock; nothing may be thrown.</summary>
     protected virtual void Serve(Virtqueue queue, VirtqueueChain chain) => queue.Push(chain, 0);
