@@ -236,6 +236,13 @@ public sealed class VirtioBalloon : VirtioDevice
         }
     }
 
+    /// <summary>Linux makes its first buffer for figures available before DRIVER_OK, and notifies no more.</summary>
+    protected override void OnStart()
+    {
+        if (Has(FeatureStatsVq))
+            TakeStatistics(StatisticsQueue);
+    }
+
     /// <inheritdoc/>
     protected override void OnReset()
     {
