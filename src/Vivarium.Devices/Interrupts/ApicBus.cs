@@ -96,6 +96,26 @@ public sealed class ApicBus
         }
     }
 
+    /// <summary>
+    /// Takes a message to the APIC IDs from <paramref name="first"/> on whose bits are set, whatever its destination says.
+    /// </summary>
+    /// <returns>How many accepted it.</returns>
+    internal int SendToSet(in ApicMessage message, ulong set, ulong first)
+    {
+        var accepted = 0;
+        lock (Lock)
+        {
+            foreach (var local in _locals)
+            {
+                var bit = local.Id - first;
+                if (bit < 64 && (set >> (int)bit & 1) != 0 && local.Accept(message))
+                    accepted++;
+            }
+        }
+
+        return accepted;
+    }
+
     internal void EndOfInterrupt(byte vector)
     {
         foreach (var ioApic in _ioApics)

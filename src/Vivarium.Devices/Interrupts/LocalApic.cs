@@ -143,6 +143,10 @@ public sealed class LocalApic : IMmioDevice
     private long _timerDeadline = MachineClock.Never;
     private ulong _tscDeadline;
     private bool _lint0;
+
+    /// <summary>The guest may end the interrupt in service by <see cref="PvEoi"/>; whether it has is found out when it matters.</summary>
+    private bool _eoiOffered;
+
     private bool _externalRequested;
     private bool _deliverable;
 
@@ -164,6 +168,9 @@ public sealed class LocalApic : IMmioDevice
 
     public ILocalApicEvents? Events { get; set; }
 
+    /// <summary>By which the guest may end interrupts without an access to this APIC.</summary>
+    internal PvEoi? PvEoi { get; set; }
+
     /// <summary>True when <see cref="AcknowledgeInterrupt"/> has a vector to give.</summary>
     public bool HasInterrupt => Volatile.Read(ref _deliverable);
 
@@ -175,6 +182,7 @@ public sealed class LocalApic : IMmioDevice
         {
             lock (_lock)
             {
+                TakeOfferedEoi();
                 _taskPriority = (byte)(value << 4);
                 Update();
             }
@@ -234,6 +242,7 @@ public sealed class LocalApic : IMmioDevice
     {
         lock (_lock)
         {
+            SettleOfferedEoi();
             var vector = -1;
             if (HasExternalInterrupt())
             {
@@ -248,6 +257,9 @@ public sealed class LocalApic : IMmioDevice
                     Clear(_requests, request);
                     Set(_inService, request);
                     vector = request;
+
+                    // Not where the end matters at once: to an I/O APIC, or to what waits behind.
+                    _eoiOffered = PvEoi is not null && !Test(_triggerMode, request) && Highest(_requests) < 0 && PvEoi.Offer();
                 }
             }
 
@@ -262,6 +274,7 @@ public sealed class LocalApic : IMmioDevice
     {
         lock (_lock)
         {
+            TakeOfferedEoi();
             var register = (Register)(offset & ~0xFUL);
             var value = register is Register.InterruptCommandHigh
                 ? (uint)(_command >> CommandDestinationShift)
@@ -278,6 +291,7 @@ public sealed class LocalApic : IMmioDevice
             return;
         lock (_lock)
         {
+            TakeOfferedEoi();
             WriteMmioRegister((Register)offset, (uint)value);
             Update();
         }
@@ -288,6 +302,7 @@ public sealed class LocalApic : IMmioDevice
     {
         lock (_lock)
         {
+            TakeOfferedEoi();
             switch (index)
             {
                 case ApicBaseMsr:
@@ -307,6 +322,7 @@ public sealed class LocalApic : IMmioDevice
     {
         lock (_lock)
         {
+            TakeOfferedEoi();
             bool valid;
             switch (index)
             {
@@ -324,6 +340,16 @@ public sealed class LocalApic : IMmioDevice
 
             Update();
             return valid;
+        }
+    }
+
+    /// <summary>Finds out whether the guest has taken an offered end of interrupt, and takes the offer back if not. On the vCPU's thread.</summary>
+    internal void SettleEoi()
+    {
+        lock (_lock)
+        {
+            SettleOfferedEoi();
+            Update();
         }
     }
 
@@ -427,6 +453,7 @@ public sealed class LocalApic : IMmioDevice
                 TscDeadline = _tscDeadline,
                 Lint0 = _lint0,
                 ExternalRequested = _externalRequested,
+                EoiOffered = _eoiOffered,
             };
         }
     }
@@ -463,6 +490,7 @@ public sealed class LocalApic : IMmioDevice
             _tscDeadline = state.TscDeadline;
             _lint0 = state.Lint0;
             _externalRequested = state.ExternalRequested;
+            _eoiOffered = state.EoiOffered && PvEoi is not null;
             if (_initialCount == 0 && TimerMode != TimerTscDeadline)
                 _timerDeadline = MachineClock.Never;
             _timer.Cancel();
@@ -487,6 +515,7 @@ public sealed class LocalApic : IMmioDevice
         _pendingErrors = 0;
         _command = 0;
         _externalRequested = false;
+        _eoiOffered = false;
         _initialCount = 0;
         _divideConfiguration = 0;
         _timerStart = 0;
@@ -497,7 +526,8 @@ public sealed class LocalApic : IMmioDevice
     /// <summary>Finds out whether the processor has something to take, and tells it when that is new.</summary>
     private void Update()
     {
-        var deliverable = HasExternalInterrupt() || HighestDeliverable() >= 0;
+        // Behind an offered end of interrupt the guest may be ready without having said so: the processor comes to see.
+        var deliverable = HasExternalInterrupt() || HighestDeliverable() >= 0 || (_eoiOffered && Highest(_requests) >= 0);
         if (deliverable == _deliverable)
             return;
         Volatile.Write(ref _deliverable, deliverable);
@@ -569,6 +599,25 @@ public sealed class LocalApic : IMmioDevice
         }
 
         _bus.EndOfInterrupt((byte)vector);
+    }
+
+    private void TakeOfferedEoi()
+    {
+        if (_eoiOffered && PvEoi!.IsTaken)
+        {
+            _eoiOffered = false;
+            EndOfInterrupt();
+        }
+    }
+
+    private void SettleOfferedEoi()
+    {
+        TakeOfferedEoi();
+        if (_eoiOffered)
+        {
+            _eoiOffered = false;
+            PvEoi!.Withdraw();
+        }
     }
 
     private void RecordError(uint error)
@@ -663,6 +712,7 @@ public sealed class LocalApic : IMmioDevice
                 _taskPriority = (byte)value;
                 return true;
             case Register.Eoi:
+                SettleOfferedEoi();
                 EndOfInterrupt();
                 return true;
             case Register.SpuriousVector:

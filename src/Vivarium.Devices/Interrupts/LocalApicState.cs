@@ -39,4 +39,7 @@ public sealed record LocalApicState
 
     public bool Lint0 { get; init; }
     public bool ExternalRequested { get; init; }
+
+    /// <summary>The guest may end the interrupt in service by its byte in memory.</summary>
+    public bool EoiOffered { get; init; }
 }

@@ -7,7 +7,7 @@ namespace Vivarium.Devices;
 /// <remarks>
 /// The clock has no thread. Whoever waits (a halted vCPU, a timer thread) sleeps until <see cref="NextDeadline"/> and
 /// calls <see cref="RunDue"/>; <see cref="DeadlineMoved"/> tells it that it has to wake earlier.
-/// The clock's lock is a leaf: it is held across no callback.
+/// The clock's lock is a leaf: it is held across no callback but <see cref="Pausing"/> and <see cref="Resuming"/>.
 /// </remarks>
 public sealed class MachineClock(TimeProvider? host = null)
 {
@@ -62,6 +62,12 @@ public sealed class MachineClock(TimeProvider? host = null)
     /// </summary>
     public Action? DeadlineMoved { get; set; }
 
+    /// <summary>Called before guest time stops. The clock's lock is held: it may only read the time.</summary>
+    internal Action? Pausing { get; set; }
+
+    /// <summary>Called before guest time runs, likewise: nobody who waits for that goes on earlier.</summary>
+    internal Action? Resuming { get; set; }
+
     private long HostNanoseconds
     {
         get
@@ -78,7 +84,10 @@ public sealed class MachineClock(TimeProvider? host = null)
         lock (_lock)
         {
             if (!_epoch.Running)
+            {
+                Resuming?.Invoke();
                 _epoch = new Epoch(true, _epoch.Base - HostNanoseconds);
+            }
         }
 
         DeadlineMoved?.Invoke();
@@ -90,7 +99,10 @@ public sealed class MachineClock(TimeProvider? host = null)
         lock (_lock)
         {
             if (_epoch.Running)
+            {
+                Pausing?.Invoke();
                 _epoch = new Epoch(false, _epoch.Base + HostNanoseconds);
+            }
         }
     }
 

@@ -1,6 +1,5 @@
 using Vivarium.Devices;
 using Vivarium.Disks;
-using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Memory;
 using Vivarium.Networks;
@@ -68,7 +67,7 @@ internal sealed class Pc : IDisposable
     public MmioBus Mmio { get; } = new();
 
     /// <summary>What the processor sees of all this.</summary>
-    public IVcpuBus Bus { get; }
+    public PcBus Bus { get; }
 
     public void Dispose()
     {

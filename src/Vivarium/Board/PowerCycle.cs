@@ -1,5 +1,7 @@
 using Vivarium.Cpu;
+using Vivarium.Devices;
 using Vivarium.Engine;
+using Vivarium.Engine.Host;
 using Vivarium.Firmware;
 using Vivarium.Firmware.Boot;
 
@@ -12,6 +14,7 @@ internal sealed class PowerCycle : IDisposable
     private readonly VcpuThread _thread;
     private readonly IEngine _engine;
     private readonly IVcpu _vcpu;
+    private readonly ParavirtualCpu? _paravirtual;
 
     public PowerCycle(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model, MachineParts parts, MachineConsole console, Action<byte> debugOutput)
     {
@@ -25,6 +28,13 @@ internal sealed class PowerCycle : IDisposable
             _pc.Clock.TscFrequency = model.TscFrequency;
             _pc.Clock.TscReader = () => _vcpu.Tsc;
             _pc.LocalApic.Events = _thread;
+            if (model.Has(CpuFeature.Hypervisor))
+            {
+                var platform = new ParavirtualPlatform(_pc.Memory, _pc.Clock, _pc.Interrupts.Apics, HostTsc);
+                _paravirtual = new ParavirtualCpu(platform, _pc.LocalApic, () => _vcpu.TscOffset) { UnhaltRequested = _thread.Unhalt };
+                _pc.Bus.Paravirtual = _thread.Paravirtual = _paravirtual;
+            }
+
             _vcpu.SetState(BootState.Create(plan.Place(_pc.Memory, layout)));
         }
         catch
@@ -47,8 +57,11 @@ internal sealed class PowerCycle : IDisposable
     public void Dispose()
     {
         _thread?.Dispose();
+        _paravirtual?.Dispose();
         _vcpu?.Dispose();
         _engine?.Dispose();
         _pc.Dispose();
     }
+
+    private static unsafe ulong HostTsc() => HostInstructions.ReadTsc();
 }

@@ -33,6 +33,9 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         clock.DeadlineMoved = OnDeadlineMoved;
     }
 
+    /// <summary>The processor's paravirtual interface; null where the guest sees no hypervisor.</summary>
+    public ParavirtualCpu? Paravirtual { get; set; }
+
     /// <summary>Ends the power cycle. The first reason stands; callable from any thread, also from a device in the middle of an access.</summary>
     public void End(CycleEnd end)
     {
@@ -55,6 +58,7 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
             {
                 _clock.RunDue();
                 ArmTimer();
+                Paravirtual?.EnterGuest();
                 vcpu.Run(out VmExit exit);
                 Handle(vcpu, exit);
             }
@@ -77,6 +81,13 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
     public void NmiRequested()
     {
         _vcpu?.RequestNmi();
+        WakeIfSleeping();
+    }
+
+    /// <summary>Ends a HLT without an interrupt.</summary>
+    public void Unhalt()
+    {
+        _vcpu?.RequestUnhalt();
         WakeIfSleeping();
     }
 
@@ -118,6 +129,7 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
     {
         _timer.Disarm();
         _armedFor = MachineClock.Never;
+        Paravirtual?.BeginSleep();
         while (_end is null && !vcpu.HasPendingEvent)
         {
             _clock.RunDue();
@@ -131,6 +143,11 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
             }
 
             _sleeping = false;
+        }
+
+        if (Paravirtual?.EndSleep() == true)
+        {
+            vcpu.RequestTlbFlush();
         }
     }
 
