@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Mmu;
@@ -9,14 +8,13 @@ using Vivarium.Memory;
 namespace Vivarium.Engine.Software;
 
 // The run loop: find the translation for RIP, enter it, do what its exit asks for.
-internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
+internal sealed unsafe partial class SoftwareVcpu
 {
+    internal const int Spaces = 3;
     private const int MaxInstructionLength = 15;
-    private const int Spaces = 3;
 
-    private readonly TranslationCache _cache;
-    private readonly Translator _translator;
-    private readonly Thunks _thunks;
+    private readonly SharedCode _code;
+    private readonly Rendezvous _rendezvous;
     private int _kicked;
     private int _nmiRequested;
     private int _unhaltRequested;
@@ -24,7 +22,26 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     private bool _carefulNext;
     private string? _internalError;
 
+    /// <summary>Not zero: the vCPU runs, as <see cref="Rendezvous"/> understands it, which alone writes it.</summary>
+    internal int Running;
+
+    /// <summary>Counts how often the run loop has seen <see cref="NativeState.ExitRequest"/>.</summary>
+    internal long Passes;
+
     public void Run(out VmExit exit)
+    {
+        _rendezvous.Enter(this);
+        try
+        {
+            RunLoop(out exit);
+        }
+        finally
+        {
+            _rendezvous.Leave(this);
+        }
+    }
+
+    private void RunLoop(out VmExit exit)
     {
         exit = default;
         while (true)
@@ -32,7 +49,13 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             if (Volatile.Read(ref S->ExitRequest) != 0)
             {
                 Interlocked.Exchange(ref S->ExitRequest, 0);
-                DropForeignWrites();
+                Interlocked.Increment(ref Passes);
+                if (_rendezvous.Closed)
+                {
+                    _rendezvous.Leave(this);
+                    _rendezvous.Enter(this);
+                }
+
                 if (Interlocked.Exchange(ref _tlbFlushRequested, 0) != 0)
                 {
                     FlushTlb(keepGlobal: false);
@@ -97,7 +120,11 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 
     public ulong Tsc => GuestTsc;
 
-    public ulong TscOffset => S->TscOffset;
+    public ulong TscOffset
+    {
+        get => S->TscOffset;
+        set => S->TscOffset = value;
+    }
 
     public bool HasPendingEvent => HasDeliverableEvent || Volatile.Read(ref _unhaltRequested) != 0;
 
@@ -184,18 +211,60 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             _carefulNext = false;
         }
 
-        byte* code = careful ? FindBlock(mode) is { } block ? block.Code : null : FindCode();
-        if (code == null)
+        if (careful)
         {
-            return;
+            if (FindBlock(mode) is not { } block || !EnterCareful(block))
+            {
+                return;
+            }
+        }
+        else
+        {
+            byte* code = FindCode();
+            if (code == null)
+            {
+                return;
+            }
+
+            Statistics.DispatcherEntries++;
+            _code.Thunks.Enter(S, code);
         }
 
-        Statistics.DispatcherEntries++;
-        _thunks.Enter(S, code);
         bool completed = HandleExit((ExitCode)S->ExitCode);
         if (stepping && completed)
         {
             FinishStep(singleStep);
+        }
+    }
+
+    /// <summary>
+    /// Runs a careful translation. A locked instruction whose operand goes through the bounce buffer is atomic because
+    /// no other vCPU runs meanwhile. False: the block was thrown away before it could run.
+    /// </summary>
+    private bool EnterCareful(Block block)
+    {
+        Statistics.DispatcherEntries++;
+        if (!block.Locked || _rendezvous.Alone)
+        {
+            _code.Thunks.Enter(S, block.Code);
+            return true;
+        }
+
+        _rendezvous.BeginExclusive(this);
+        try
+        {
+            if (!block.Valid)
+            {
+                _carefulNext = true;
+                return false;
+            }
+
+            _code.Thunks.Enter(S, block.Code);
+            return true;
+        }
+        finally
+        {
+            _rendezvous.EndExclusive(this);
         }
     }
 
@@ -241,7 +310,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     private bool Emulate()
     {
         Statistics.PrivilegedInstructions++;
-        ref readonly Instruction instruction = ref CollectionsMarshal.AsSpan(_translator.Traps)[(int)S->ExitInfo];
+        ref readonly Instruction instruction = ref _code.Traps[(int)S->ExitInfo];
         _entersHandler = instruction.Mnemonic is Mnemonic.Int or Mnemonic.Int1 or Mnemonic.Int3 or Mnemonic.Into or Mnemonic.Syscall;
         NextRip = CodeBits switch { 64 => instruction.NextIP, 32 => (uint)instruction.NextIP, _ => (ushort)instruction.NextIP };
         delegate*<SoftwareVcpu, in Instruction, void> handler = PrivilegedTable.Find(instruction);
@@ -295,7 +364,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     private void HandleHostFault()
     {
         byte* pc = (byte*)S->ExitHostPc;
-        if (_cache.FindByAddress(pc) is not { } block)
+        if (_code.FindByAddress(pc) is not { } block)
         {
             _internalError = $"host fault {S->FaultTrap} (error {S->FaultError:x}, address {S->FaultAddress:x}) in a thunk";
             return;
@@ -332,11 +401,10 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     private void Link()
     {
         byte* stub = (byte*)S->ExitHostPc - 1;
-        int generation = _cache.Generation;
-        if (FindBlock(_mode) is { } target && generation == _cache.Generation && target.SecondPage == Block.NoPage
-            && _cache.FindByAddress(stub) is { } source && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
+        int generation = _code.Generation;
+        if (FindBlock(_mode) is { } target && generation == _code.Generation)
         {
-            _cache.Link(source.JumpOf(stub), target);
+            _code.Link(stub, target);
         }
     }
 
@@ -355,7 +423,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             return null;
         }
 
-        EnterJump(_mode.Space(), S->Rip, block.Code);
+        _code.EnterJump(this, _mode.Space(), block);
         return block.Code;
     }
 
@@ -398,7 +466,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 
         ulong offset = linear & GuestMemory.PageMask;
         var key = new BlockKey(page.Gpa + offset, rip, mode, Code64 ? 0 : S->Cs.Limit);
-        Block? block = _cache.Find(key);
+        Block? block = _code.Find(key);
         if (block is not null && (block.SecondPage == Block.NoPage || SecondPageStands(block, linear, space)))
         {
             return block;
@@ -411,68 +479,65 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         => TryTranslate((linear & ~GuestMemory.PageMask) + GuestMemory.PageSize, Access.Execute, space, out CachedPage page, out _)
             && page.Gpa == block.SecondPage;
 
+    /// <summary>Null: a fault was delivered, or everything was thrown away meanwhile and RIP is to be looked up again.</summary>
     private Block? Translate(in BlockKey key, ulong linear, byte* bytes, int length)
     {
-        if (_translator.NeedsRoom)
+        _code.MakeRoom(this);
+        CodePage page = _code.BeginTranslation(this, key.Gpa);
+        try
         {
-            DropAllTranslations();
-        }
+            int limit = length;
+            if (!Code64)
+            {
+                limit = (int)Math.Min((ulong)length, S->Cs.Limit - key.Rip + 1);
+            }
 
-        int limit = length;
-        if (!Code64)
-        {
-            limit = (int)Math.Min((ulong)length, S->Cs.Limit - key.Rip + 1);
-        }
+            var source = new CodeSource
+            {
+                Rip = key.Rip,
+                Linear = linear,
+                Gpa = key.Gpa,
+                CodeLimit = key.CodeLimit,
+                Bytes = bytes,
+                Length = limit,
+                SecondPage = Block.NoPage,
+            };
+            if (_code.Translate(source, key.Mode, Statistics) is { } block)
+            {
+                return block;
+            }
 
-        WatchCode(key.Gpa);
-        var source = new CodeSource
-        {
-            Rip = key.Rip,
-            Linear = linear,
-            Gpa = key.Gpa,
-            CodeLimit = key.CodeLimit,
-            Bytes = bytes,
-            Length = limit,
-            SecondPage = Block.NoPage,
-        };
-        Block? block = _translator.Translate(source, key.Mode);
-        if (block is null)
-        {
             if (limit < length)
             {
                 DeliverFault(Vector.GeneralProtection, 0);
                 return null;
             }
 
-            block = TranslateAcrossPages(key, linear, length);
-            if (block is null)
-            {
-                return null;
-            }
+            return TranslateAcrossPages(key, linear, bytes, length);
         }
-
-        Statistics.BlocksTranslated++;
-        Statistics.InstructionsTranslated = _translator.InstructionCount;
-        _cache.Add(block);
-        Statistics.CodeBytes = _cache.UsedBytes;
-        return block;
+        finally
+        {
+            _code.EndTranslation(page);
+        }
     }
 
     /// <summary>Translates the one instruction that begins in a page's last bytes and ends in the next page.</summary>
-    private Block? TranslateAcrossPages(in BlockKey key, ulong linear, int firstPart)
+    private Block? TranslateAcrossPages(in BlockKey key, ulong linear, byte* firstBytes, int firstPart)
     {
         byte* buffer = stackalloc byte[MaxInstructionLength];
-        bool backed = TryTranslate(linear + (ulong)firstPart, Access.Execute, FetchSpace, out CachedPage second, out _);
-        if (backed)
-        {
-            WatchCode(second.Gpa);
-        }
-
         TryFetch(linear, new Span<byte>(buffer, MaxInstructionLength), out int got, out _, out PageFaultInfo fault);
-        if (got > firstPart)
+        if (got > firstPart && TryTranslate(linear + (ulong)firstPart, Access.Execute, FetchSpace, out CachedPage second, out _))
         {
-            if (backed)
+            int generation = _code.Generation;
+            CodePage page = _code.BeginTranslation(this, second.Gpa);
+            try
             {
+                if (generation != _code.Generation)
+                {
+                    // The first page is not watched any more.
+                    return null;
+                }
+
                 var source = new CodeSource
                 {
                     Rip = key.Rip,
@@ -481,12 +546,19 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
                     CodeLimit = key.CodeLimit,
                     Bytes = buffer,
                     Length = got,
+                    FirstPart = firstBytes,
+                    SecondPart = second.Host,
+                    FirstLength = firstPart,
                     SecondPage = second.Gpa,
                 };
-                if (_translator.Translate(source, key.Mode) is { } block)
+                if (_code.Translate(source, key.Mode, Statistics) is { } block)
                 {
                     return block;
                 }
+            }
+            finally
+            {
+                _code.EndTranslation(page);
             }
         }
 
@@ -501,36 +573,5 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         }
 
         return null;
-    }
-
-    /// <summary>Before bytes of a page are translated: from now on writes to it are seen, also those of devices.</summary>
-    private void WatchCode(ulong gpa)
-    {
-        if (_cache.Pages.Watch(gpa))
-        {
-            ForgetWrites(gpa);
-        }
-    }
-
-    /// <summary>Throws every translation away. Not while translated code is active.</summary>
-    private void DropAllTranslations()
-    {
-        _cache.Clear();
-        _translator.Traps.Clear();
-        FlushJumpCaches();
-    }
-
-    bool ICodeWatch.Overlaps(ulong gpa, int size) => _cache.Pages.Overlaps(gpa, size);
-
-    void ICodeWatch.Invalidate(ulong gpa, int size)
-    {
-        foreach (Block block in _cache.Invalidate(gpa, size))
-        {
-            Statistics.BlocksInvalidated++;
-            for (int space = 0; space < Spaces; space++)
-            {
-                FirstLevelTlb.Drop(JumpsOf((AddressSpace)space), (AddressSpace)space, block.Key.Rip, block.Code);
-            }
-        }
     }
 }

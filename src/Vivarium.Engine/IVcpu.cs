@@ -35,8 +35,11 @@ public interface IVcpu : IDisposable
     /// <summary>The guest's time-stamp counter now, as RDTSC would read it. Callable from any thread.</summary>
     ulong Tsc { get; }
 
-    /// <summary>What <see cref="Tsc"/> is ahead of the host's counter, modulo 2^64. Callable from any thread.</summary>
-    ulong TscOffset { get; }
+    /// <summary>
+    /// What <see cref="Tsc"/> is ahead of the host's counter, modulo 2^64: equal on processors whose counters are in step. Not
+    /// while <see cref="Run"/> runs.
+    /// </summary>
+    ulong TscOffset { get; set; }
 
     /// <summary>Counters since creation.</summary>
     VcpuStatistics Statistics { get; }

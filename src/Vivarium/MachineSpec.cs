@@ -13,6 +13,8 @@ public sealed record MachineSpec
     /// <summary>Thirty days: beyond it a time limit is a slip of the pen.</summary>
     public const double LongestTimeoutSeconds = 30 * 86400.0;
 
+    public const int MostCpus = 64;
+
     /// <summary>What one PCI bus has room for besides the other devices.</summary>
     public const int MostDisks = 16;
 
@@ -35,6 +37,9 @@ public sealed record MachineSpec
 
     /// <summary>One of <see cref="Engine.CpuModel.Names"/>.</summary>
     public string Cpu { get; init; } = CpuModel.Names[0];
+
+    /// <summary>Virtual processors, 1 to <see cref="MostCpus"/>.</summary>
+    public int Cpus { get; init; } = 1;
 
     /// <summary>Disks in the order in which the guest finds them (vda, vdb, ...).</summary>
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
@@ -86,6 +91,11 @@ public sealed record MachineSpec
         if (!CpuModel.Names.Contains(Cpu))
         {
             throw new InvalidInputException($"unknown CPU model '{Cpu}'; known are {string.Join(", ", CpuModel.Names)}");
+        }
+
+        if (Cpus is < 1 or > MostCpus)
+        {
+            throw new InvalidInputException($"a machine has 1 to {MostCpus} processors, and {Cpus} are asked for; write for example --cpus 2");
         }
 
         if (CommandLine.AsSpan().ContainsAnyInRange('\0', '\u001f'))

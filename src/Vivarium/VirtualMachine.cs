@@ -96,6 +96,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         var layout = new PlatformLayout
         {
             MemorySize = spec.Memory,
+            CpuCount = spec.Cpus,
             SerialPorts = [PlatformLayout.PcSerialPorts[0]],
             Gpe0Block = AcpiPm.GpeBase,
             SleepTypeS5 = AcpiPm.SleepTypeS5,
@@ -110,7 +111,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             }
 
             plan.Check(layout);
-            return new VirtualMachine(spec, layout, plan, EngineFactory.CreateModel(spec.Cpu));
+            return new VirtualMachine(spec, layout, plan, EngineFactory.CreateModel(spec.Cpu, spec.Cpus));
         }
         catch (Exception e)
         {

@@ -18,6 +18,7 @@ internal static class RunVerb
         var append = Text("--append", "TEXT", "Kernel command line (after a named guest's own)");
         var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G (512M; debian has 1G)");
         var cpu = Text("--cpu", "MODEL", "Processor that the guest sees: " + string.Join(", ", Engine.CpuModel.Names), Engine.CpuModel.Names[0]);
+        var cpus = Text("--cpus", "N", $"How many processors the guest has, 1 to {MachineSpec.MostCpus}", "1");
         var engine = Text("--engine", "NAME", "What executes the guest: auto, software", "auto");
         var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none");
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
@@ -41,7 +42,7 @@ internal static class RunVerb
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, memory, cpu, engine, serial, noReboot, timeout, stats, name, background, json,
+            guest, kernel, initrd, append, memory, cpu, cpus, engine, serial, noReboot, timeout, stats, name, background, json,
             disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
@@ -52,6 +53,7 @@ internal static class RunVerb
             Append = parsed.GetValue(append),
             Memory = parsed.GetValue(memory) is { } size ? RunOptions.ParseMemory(size) : null,
             Cpu = RunOptions.ParseCpu(parsed.GetValue(cpu)!),
+            Cpus = RunOptions.ParseCpus(parsed.GetValue(cpus)!),
             Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
             Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background)),
             NoReboot = parsed.GetValue(noReboot),

@@ -37,7 +37,6 @@ public sealed record LocalApicState
     /// <summary>IA32_TSC_DEADLINE.</summary>
     public ulong TscDeadline { get; init; }
 
-    public bool Lint0 { get; init; }
     public bool ExternalRequested { get; init; }
 
     /// <summary>The guest may end the interrupt in service by its byte in memory.</summary>

@@ -19,8 +19,8 @@ internal sealed class Pc : IDisposable
         Memory = CreateMemory(layout);
         Clock = new MachineClock();
         Interrupts = new InterruptRouter();
-        LocalApic = new LocalApic(0, Interrupts.Apics, Clock);
-        Bus = new PcBus(Ports, Mmio, LocalApic, end);
+        LocalApics = [.. Enumerable.Range(0, layout.CpuCount).Select(id => new LocalApic((uint)id, Interrupts.Apics, Clock))];
+        Buses = [.. LocalApics.Select(apic => new PcBus(Ports, Mmio, apic, end))];
 
         InterruptLine irq0 = Interrupts.CreateIsaLine(0);
         InterruptLine irq8 = Interrupts.CreateIsaLine(Rtc.Irq);
@@ -49,7 +49,7 @@ internal sealed class Pc : IDisposable
         com1.Map(Ports, Uart16550.Com1, "COM1");
         console.Attach(com1);
         PlugIn(parts, new VirtioSlots(parts.Virtio, new PciBus(pciHost, Mmio, Ports, Interrupts), Mmio, Interrupts));
-        LocalApic.EnterVirtualWireMode();
+        LocalApics[0].EnterVirtualWireMode();
     }
 
     public GuestMemory Memory { get; }
@@ -58,7 +58,8 @@ internal sealed class Pc : IDisposable
 
     public InterruptRouter Interrupts { get; }
 
-    public LocalApic LocalApic { get; }
+    /// <summary>One for each processor.</summary>
+    public IReadOnlyList<LocalApic> LocalApics { get; }
 
     public AcpiPm PowerManagement { get; }
 
@@ -66,8 +67,8 @@ internal sealed class Pc : IDisposable
 
     public MmioBus Mmio { get; } = new();
 
-    /// <summary>What the processor sees of all this.</summary>
-    public PcBus Bus { get; }
+    /// <summary>What each processor sees of all this.</summary>
+    public IReadOnlyList<PcBus> Buses { get; }
 
     public void Dispose()
     {
