@@ -74,7 +74,7 @@ public sealed class KvmClock
     }
 
     /// <summary>The multiplier with the most significant bits that fit, and the shift that goes with it.</summary>
-    internal static (uint Multiplier, int Shift) Scale(ulong frequency)
+    private static (uint Multiplier, int Shift) Scale(ulong frequency)
     {
         // Ticks are brought to a rate between one and two in a nanosecond; the multiplier is then below 2^32.
         var shift = BitOperations.Log2(MachineClock.NanosecondsPerSecond) - BitOperations.Log2(frequency);

@@ -50,8 +50,8 @@ public sealed class ParavirtualCpu : IDisposable
 
     internal Func<ulong> TscOffset { get; }
 
-    /// <summary>Reads the thread's run delay; tests have their own.</summary>
-    internal Func<long>? RunDelay { get; init; }
+    /// <summary>Tells what the vCPU's thread has waited for a host CPU until now, in nanoseconds; without it, the host is asked.</summary>
+    public Func<long>? RunDelay { get; init; }
 
     /// <summary>Whether a model-specific register belongs here.</summary>
     public static bool OwnsMsr(uint index) =>
