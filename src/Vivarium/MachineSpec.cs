@@ -55,11 +55,26 @@ public sealed record MachineSpec
     /// </summary>
     public IReadOnlyList<string> Ports { get; init; } = [];
 
+    /// <summary>
+    /// Give the guest a memory balloon, through which what it does not use goes back to the host by itself; see
+    /// <see cref="VirtualMachine.SetBalloonTarget"/>. A classic PC (<see cref="Virtualization.Full"/>) has none.
+    /// </summary>
+    public bool Balloon { get; init; } = true;
+
+    /// <summary>Sockets between guest and host without a network; null for none.</summary>
+    public VsockSpec? Vsock { get; init; }
+
+    /// <summary>What hardware the guest finds besides the devices that are named here one by one.</summary>
+    public Virtualization Virtualization { get; init; } = Virtualization.Para;
+
     public VirtioSpec Virtio { get; init; } = new();
 
     public EngineKind Engine { get; init; } = EngineKind.Auto;
 
     public RebootPolicy OnReboot { get; init; } = RebootPolicy.Restart;
+
+    /// <summary>Measure where the processors' time goes (<see cref="MachineStatistics.Time"/>), which slows them down a little.</summary>
+    public bool MeasureTimes { get; init; }
 
     /// <summary>Wall-clock limit for the whole run, or null.</summary>
     public TimeSpan? Timeout { get; init; }
@@ -141,6 +156,8 @@ public sealed record MachineSpec
                 throw new InvalidInputException($"there are two ports named '{port}'; give each a name of its own");
             }
         }
+
+        Vsock?.Validate();
 
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))
         {

@@ -29,15 +29,22 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Memory = options.Memory ?? MachineSpec.DefaultMemory,
             Cpu = options.Cpu,
             Cpus = options.Cpus,
+            Virtualization = options.Virtualization,
             Engine = options.Engine,
             OnReboot = options.NoReboot ? RebootPolicy.End : RebootPolicy.Restart,
             Timeout = options.Timeout,
             Virtio = options.Virtio,
             VirtioConsole = options.VirtioConsole,
+            Vsock = options.Vsock,
             Ports = [.. options.Ports.Select(port => port.Name)],
             Disks = [.. options.Disks.Select(disk => options.Ephemeral && !disk.ReadOnly ? disk with { Overlay = true } : disk)],
         };
         spec.Validate();
+        if (options.Virtualization == Virtualization.Full)
+        {
+            options.Network.RequireBus();
+        }
+
         return spec;
     }
 
@@ -51,11 +58,11 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
         {
             Kernel = boot.Kernel,
             Initrd = boot.Initrd,
-            CommandLine = $"{(draft.VirtioConsole ? boot.CommandLine.Replace(SerialConsole, VirtioConsole, StringComparison.Ordinal) : boot.CommandLine)} {draft.CommandLine}".TrimEnd(),
+            CommandLine = $"{CommandLine(boot, draft)} {draft.CommandLine}".TrimEnd(),
             Memory = options.Memory ?? (boot.Disk is null ? MachineSpec.DefaultMemory : DiskGuestMemory),
             Disks = boot.Disk is null ? draft.Disks : [new DiskSpec { Path = boot.Disk, Format = ImageFormat.Raw, Overlay = !options.Persist }, .. draft.Disks],
         };
-        NetworkOption network = options.Network.OrDefault(spec.Disks.Count != 0);
+        NetworkOption network = options.Network.OrDefault(hasDisk: spec.Disks.Count != 0, options.Virtualization);
         if (network is NetworkOption.None)
         {
             spec.Validate();
@@ -93,6 +100,12 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Forwards = [.. forwards.Select(forward => new ForwardRecord(forward.Udp ? "udp" : "tcp", forward.Address.ToString(), forward.HostPort, forward.GuestPort))],
             Ssh = forwards.FirstOrDefault(LeadsToSsh) is { } way ? Login(way, folder) : null,
         };
+    }
+
+    private static string CommandLine(BootSet boot, MachineSpec spec)
+    {
+        string line = spec.VirtioConsole ? boot.CommandLine.Replace(SerialConsole, VirtioConsole, StringComparison.Ordinal) : boot.CommandLine;
+        return spec.Virtualization == Virtualization.Full ? $"{line} {LinuxCommandLine.ForFull}" : line;
     }
 
     private static DiskRecord Describe(DiskSpec disk)

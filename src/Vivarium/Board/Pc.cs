@@ -37,12 +37,21 @@ internal sealed class Pc : IDisposable
 
         PowerManagement = new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) };
         PowerManagement.Map(Ports);
-        new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
-        new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+        if (layout.HasKeyboardController)
+        {
+            new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
+            new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+        }
+
         var pciHost = new PciHost(new ResetControl { ResetRequested = Reset });
         pciHost.Map(Ports);
-        new DebugConsole(debugOutput).Map(Ports);
-        new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
+        if (parts.Virtualization == Virtualization.Para)
+        {
+            // A guest can find them.
+            new DebugConsole(debugOutput).Map(Ports);
+            new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
+        }
+
         new PostCode().Map(Ports);
 
         var com1 = new Uart16550(Interrupts.CreateIsaLine(Uart16550.Com1Irq), console.Backend);
@@ -62,6 +71,9 @@ internal sealed class Pc : IDisposable
     public IReadOnlyList<LocalApic> LocalApics { get; }
 
     public AcpiPm PowerManagement { get; }
+
+    /// <summary>Null if the machine is to have none.</summary>
+    public VirtioBalloon? Balloon { get; private set; }
 
     public PortBus Ports { get; } = new();
 
@@ -93,7 +105,7 @@ internal sealed class Pc : IDisposable
         foreach (MachineDisk disk in parts.Disks)
         {
             string what = $"disk '{disk.Spec.Path}'";
-            Attach(new VirtioBlock(Memory, disk.Backend, disk.Serial) { Failed = problem => parts.Warn($"{what}: {problem}") }, "virtio-blk", what);
+            Attach(new VirtioBlock(Memory, disk.Backend, disk.Serial, Math.Min(LocalApics.Count, VirtioBlock.MaxQueues)) { Failed = problem => parts.Warn($"{what}: {problem}") }, "virtio-blk", what);
         }
 
         Span<byte> mac = stackalloc byte[VirtioNet.MacLength];
@@ -108,7 +120,21 @@ internal sealed class Pc : IDisposable
             Attach(new VirtioConsole(Memory, [.. ConsolePorts(parts)]), "virtio-console", "virtio console");
         }
 
-        Attach(new VirtioRng(Memory), "virtio-rng", "entropy device");
+        if (parts.Vsock is { } vsock)
+        {
+            Attach(new VirtioVsock(Memory, vsock.Cid, vsock.Sockets), "virtio-vsock", "vsock");
+        }
+
+        if (parts.HasBalloon)
+        {
+            Balloon = new VirtioBalloon(Memory) { Target = parts.BalloonTarget };
+            Attach(Balloon, "virtio-balloon", "memory balloon");
+        }
+
+        if (parts.HasEntropyDevice)
+        {
+            Attach(new VirtioRng(Memory), "virtio-rng", "entropy device");
+        }
     }
 
     private static IEnumerable<VirtioConsolePort> ConsolePorts(MachineParts parts)

@@ -141,7 +141,11 @@ internal sealed class PcBus(PortBus ports, MmioBus mmio, LocalApic apic, Action<
         return true;
     }
 
-    public void TscMoved() => Paravirtual?.TscMoved();
+    public void TscMoved()
+    {
+        apic.TscMoved();
+        Paravirtual?.TscMoved();
+    }
 
     private void Fail(Exception e, string doing, string what) =>
         end(new CycleEnd(CycleEndKind.Failed, $"a device failed {doing} {what}: {e.GetType().Name}: {e.Message} {e.StackTrace?.Split('\n').FirstOrDefault()?.Trim()}"));

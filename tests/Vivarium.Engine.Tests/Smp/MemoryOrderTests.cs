@@ -15,7 +15,7 @@ public sealed class MemoryOrderTests
     private const ulong X = Shared;
     private const ulong Y = Shared + 0x1000;
     private const int Rounds = 100_000;
-    private static readonly TimeSpan Enough = TimeSpan.FromMilliseconds(400);
+    private static readonly TimeSpan Enough = TimeSpan.FromMilliseconds(250);
 
     /// <summary>What must stand between a store and a later load for the store to be seen first.</summary>
     public static TheoryData<string> Fences => ["mfence", "locked add", "xchg", "cpuid", "iret", "mov cr3", "invlpg", "out"];
@@ -288,7 +288,6 @@ public sealed class MemoryOrderTests
             reader.Rbp = Log(reader.Index);
             reader.Write(c =>
             {
-                Label more = c.CreateLabel();
                 c.Repeat(samples, part =>
                 {
                     part.mov(rax, __qword_ptr[first]);
