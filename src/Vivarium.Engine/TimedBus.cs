@@ -74,4 +74,14 @@ public sealed class TimedBus(IVcpuBus bus, VcpuTimes times) : IVcpuBus
         times.Enter(VcpuActivity.Monitor);
         return known;
     }
+
+    public bool Hypercall(in Hypercall call, out ulong result)
+    {
+        times.Enter(VcpuActivity.Devices);
+        bool known = bus.Hypercall(call, out result);
+        times.Enter(VcpuActivity.Monitor);
+        return known;
+    }
+
+    public void TscMoved() => bus.TscMoved();
 }
