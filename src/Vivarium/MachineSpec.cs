@@ -18,9 +18,14 @@ public sealed record MachineSpec
     /// <summary>What one PCI bus has room for besides the other devices.</summary>
     public const int MostDisks = 16;
 
+    /// <summary>Two IDE channels of two disks.</summary>
+    public const int MostIdeDisks = PiixIde.MaxDevices;
+
     public const int MostNetworks = 4;
 
     public const int MostPorts = 16;
+
+    public const int MostShares = 8;
 
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 
@@ -41,7 +46,7 @@ public sealed record MachineSpec
     /// <summary>Virtual processors, 1 to <see cref="MostCpus"/>.</summary>
     public int Cpus { get; init; } = 1;
 
-    /// <summary>Disks in the order in which the guest finds them (vda, vdb, ...).</summary>
+    /// <summary>Disks in the order in which the guest finds those of a bus (vda, vdb, ...; sda, sdb, ...).</summary>
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
 
     /// <summary>Network cards in the order in which the guest finds them.</summary>
@@ -57,15 +62,18 @@ public sealed record MachineSpec
 
     /// <summary>
     /// Give the guest a memory balloon, through which what it does not use goes back to the host by itself; see
-    /// <see cref="VirtualMachine.SetBalloonTarget"/>. A classic PC (<see cref="Virtualization.Full"/>) has none.
+    /// <see cref="VirtualMachine.SetBalloonTarget"/>. Null: a classic PC (<see cref="Virtualization.Full"/>) has none, others have one.
     /// </summary>
-    public bool Balloon { get; init; } = true;
+    public bool? Balloon { get; init; }
 
     /// <summary>Sockets between guest and host without a network; null for none.</summary>
     public VsockSpec? Vsock { get; init; }
 
     /// <summary>What hardware the guest finds besides the devices that are named here one by one.</summary>
     public Virtualization Virtualization { get; init; } = Virtualization.Para;
+
+    /// <summary>Folders of the host that the guest can mount.</summary>
+    public IReadOnlyList<ShareSpec> Shares { get; init; } = [];
 
     public VirtioSpec Virtio { get; init; } = new();
 
@@ -78,6 +86,9 @@ public sealed record MachineSpec
 
     /// <summary>Wall-clock limit for the whole run, or null.</summary>
     public TimeSpan? Timeout { get; init; }
+
+    /// <summary>How a disk of this machine is connected.</summary>
+    internal static DiskBus BusOf(DiskSpec disk) => disk.Bus ?? DiskBus.Virtio;
 
     /// <summary>Checks everything but the boot files, which <see cref="VirtualMachine.Create"/> opens and checks.</summary>
     /// <exception cref="InvalidInputException">Something is wrong; the message says what.</exception>
@@ -123,6 +134,11 @@ public sealed record MachineSpec
             throw new InvalidInputException($"a machine has at most {MostDisks} disks, and {Disks.Count} are asked for");
         }
 
+        if (Disks.Count(disk => BusOf(disk) == DiskBus.Ide) is var ideDisks && ideDisks > MostIdeDisks)
+        {
+            throw new InvalidInputException($"a machine has at most {MostIdeDisks} IDE disks, and {ideDisks} are asked for; give the others bus=virtio");
+        }
+
         foreach (DiskSpec disk in Disks)
         {
             disk.Validate();
@@ -158,6 +174,20 @@ public sealed record MachineSpec
         }
 
         Vsock?.Validate();
+
+        if (Shares.Count > MostShares)
+        {
+            throw new InvalidInputException($"a machine has at most {MostShares} shares, and {Shares.Count} are asked for");
+        }
+
+        foreach (ShareSpec share in Shares)
+        {
+            share.Validate();
+            if (Shares.Count(other => other.Tag == share.Tag) > 1)
+            {
+                throw new InvalidInputException($"there are two shares with the tag '{share.Tag}'; give each a tag of its own");
+            }
+        }
 
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))
         {

@@ -3,6 +3,7 @@ using Vivarium.Disks;
 using Vivarium.Firmware;
 using Vivarium.Memory;
 using Vivarium.Networks;
+using Vivarium.Shares;
 
 namespace Vivarium.Board;
 
@@ -13,6 +14,7 @@ namespace Vivarium.Board;
 internal sealed class Pc : IDisposable
 {
     private readonly List<VirtioDevice> _virtio = [];
+    private readonly PiixIde? _ide;
 
     public Pc(PlatformLayout layout, MachineParts parts, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
     {
@@ -57,7 +59,9 @@ internal sealed class Pc : IDisposable
         var com1 = new Uart16550(Interrupts.CreateIsaLine(Uart16550.Com1Irq), console.Backend);
         com1.Map(Ports, Uart16550.Com1, "COM1");
         console.Attach(com1);
-        PlugIn(parts, new VirtioSlots(parts.Virtio, new PciBus(pciHost, Mmio, Ports, Interrupts), Mmio, Interrupts));
+        var pci = new PciBus(pciHost, Mmio, Ports, Interrupts);
+        _ide = PlugInIde(parts, pci);
+        PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
         LocalApics[0].EnterVirtualWireMode();
     }
 
@@ -90,7 +94,25 @@ internal sealed class Pc : IDisposable
             device.Dispose();
         }
 
+        _ide?.Dispose();
         Memory.Dispose();
+    }
+
+    /// <summary>The IDE controller, where there is something on it.</summary>
+    private PiixIde? PlugInIde(MachineParts parts, PciBus pci)
+    {
+        AtaDisk[] disks = [.. parts.Disks.Where(disk => disk.Bus == DiskBus.Ide).Select((disk, index) =>
+            new AtaDisk(Memory, disk.Backend, disk.Spec.Serial ?? $"HD{index + 1:D8}") { Failed = problem => parts.Warn($"disk '{disk.Spec.Path}': {problem}") })];
+        if (disks.Length == 0)
+        {
+            return null;
+        }
+
+        var ide = new PiixIde(Memory, Interrupts, disks);
+        pci.Attach(PiixIsaBridge.Device, 0, PiixIsaBridge.Create());
+        pci.Attach(PiixIsaBridge.Device, PiixIde.FunctionNumber, ide.Function);
+        ide.Map(Ports);
+        return ide;
     }
 
     private void PlugIn(MachineParts parts, VirtioSlots slots)
@@ -102,7 +124,7 @@ internal sealed class Pc : IDisposable
             _virtio.Add(device);
         }
 
-        foreach (MachineDisk disk in parts.Disks)
+        foreach (MachineDisk disk in parts.Disks.Where(disk => disk.Bus == DiskBus.Virtio))
         {
             string what = $"disk '{disk.Spec.Path}'";
             Attach(new VirtioBlock(Memory, disk.Backend, disk.Serial, Math.Min(LocalApics.Count, VirtioBlock.MaxQueues)) { Failed = problem => parts.Warn($"{what}: {problem}") }, "virtio-blk", what);
@@ -113,6 +135,11 @@ internal sealed class Pc : IDisposable
         {
             network.Mac.CopyTo(mac);
             Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}");
+        }
+
+        foreach (MachineShare share in parts.Shares)
+        {
+            Attach(new VirtioFs(Memory, share.Backend, share.Spec.Tag), "virtio-fs", $"share '{share.Spec.Tag}'");
         }
 
         if (parts.HasConsoleDevice)
