@@ -1,6 +1,5 @@
 using Vivarium.Devices;
 using Vivarium.Disks;
-using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Memory;
 using Vivarium.Networks;
@@ -85,7 +84,7 @@ internal sealed class Pc : IDisposable
     public MmioBus Mmio { get; } = new();
 
     /// <summary>What each processor sees of all this.</summary>
-    public IReadOnlyList<IVcpuBus> Buses { get; }
+    public IReadOnlyList<PcBus> Buses { get; }
 
     public void Dispose()
     {
