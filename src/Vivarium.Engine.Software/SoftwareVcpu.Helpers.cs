@@ -31,6 +31,15 @@ internal sealed unsafe partial class SoftwareVcpu
     private static byte* Resolve(NativeState* state, ulong linear, uint word, ulong returnAddress)
     {
         SoftwareVcpu cpu = Of(state);
+        cpu._times?.Enter(VcpuActivity.Monitor);
+        cpu.Statistics.Count(ExitCause.TlbMiss);
+        byte* host = Resolve(cpu, state, linear, word, returnAddress);
+        cpu._times?.Enter(VcpuActivity.Guest);
+        return host;
+    }
+
+    private static byte* Resolve(SoftwareVcpu cpu, NativeState* state, ulong linear, uint word, ulong returnAddress)
+    {
         var info = new AccessInfo(word);
         byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out ResolveResult result);
         if (host != null)
@@ -57,6 +66,14 @@ internal sealed unsafe partial class SoftwareVcpu
     private static byte* ResolveCareful(NativeState* state, ulong offset, uint word, ulong returnAddress)
     {
         SoftwareVcpu cpu = Of(state);
+        cpu._times?.Enter(VcpuActivity.Monitor);
+        byte* host = ResolveCareful(cpu, state, offset, word, returnAddress);
+        cpu._times?.Enter(VcpuActivity.Guest);
+        return host;
+    }
+
+    private static byte* ResolveCareful(SoftwareVcpu cpu, NativeState* state, ulong offset, uint word, ulong returnAddress)
+    {
         var info = new AccessInfo(word);
         Access access = info.Write ? Access.Write : Access.Read;
 
@@ -110,6 +127,7 @@ internal sealed unsafe partial class SoftwareVcpu
             return;
         }
 
+        cpu._times?.Enter(VcpuActivity.Monitor);
         cpu._bounceSize = 0;
         byte* bounce = cpu.BounceFor(cpu._bounceLinear);
         int element = cpu._bounceElementSize;
@@ -120,6 +138,8 @@ internal sealed unsafe partial class SoftwareVcpu
                 cpu.StoreBounced(cpu.Advance(cpu._bounceLinear, i * element), new ReadOnlySpan<byte>(bounce + (i * element), element));
             }
         }
+
+        cpu._times?.Enter(VcpuActivity.Guest);
     }
 
     private byte* Bounce(ulong linear, AccessInfo info)

@@ -17,8 +17,13 @@ internal sealed unsafe partial class SoftwareVcpu
     private readonly Rendezvous _rendezvous;
     private int _kicked;
     private int _nmiRequested;
+    private int _unhaltRequested;
+    private int _tlbFlushRequested;
     private bool _carefulNext;
     private string? _internalError;
+
+    /// <summary>What was counted when the careful translation was asked for that is about to run.</summary>
+    private long _countedBeforeCareful;
 
     /// <summary>Not zero: the vCPU runs, as <see cref="Rendezvous"/> understands it, which alone writes it.</summary>
     internal int Running;
@@ -28,6 +33,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
     public void Run(out VmExit exit)
     {
+        _times?.Enter(VcpuActivity.Monitor);
         _rendezvous.Enter(this);
         try
         {
@@ -54,8 +60,14 @@ internal sealed unsafe partial class SoftwareVcpu
                     _rendezvous.Enter(this);
                 }
 
+                if (Interlocked.Exchange(ref _tlbFlushRequested, 0) != 0)
+                {
+                    FlushTlb(keepGlobal: false);
+                }
+
                 if (Interlocked.Exchange(ref _kicked, 0) != 0)
                 {
+                    Statistics.Count(ExitCause.Kick);
                     exit.Reason = ExitReason.Cancelled;
                     return;
                 }
@@ -63,7 +75,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
             bool shadow = InterruptShadow;
             InterruptShadow = false;
-            if (HasPendingEvent)
+            if (HasDeliverableEvent)
             {
                 // An instruction to be run carefully may be the one after STI: nothing comes before it.
                 if (shadow || _carefulNext)
@@ -103,6 +115,14 @@ internal sealed unsafe partial class SoftwareVcpu
         Volatile.Write(ref S->ExitRequest, 1);
     }
 
+    public void RequestUnhalt() => Volatile.Write(ref _unhaltRequested, 1);
+
+    public void RequestTlbFlush()
+    {
+        Volatile.Write(ref _tlbFlushRequested, 1);
+        Volatile.Write(ref S->ExitRequest, 1);
+    }
+
     public ulong Tsc => GuestTsc;
 
     public ulong TscOffset
@@ -111,7 +131,9 @@ internal sealed unsafe partial class SoftwareVcpu
         set => S->TscOffset = value;
     }
 
-    public bool HasPendingEvent
+    public bool HasPendingEvent => HasDeliverableEvent || Volatile.Read(ref _unhaltRequested) != 0;
+
+    private bool HasDeliverableEvent
         => (Volatile.Read(ref S->InterruptRequested) != 0 && S->SystemFlags.Has(RflagsBits.If))
             || (Volatile.Read(ref _nmiRequested) != 0 && !NmiBlocked);
 
@@ -122,15 +144,15 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             exit.Reason = ExitReason.Shutdown;
         }
+        else if (Halted && Interlocked.Exchange(ref _unhaltRequested, 0) != 0)
+        {
+            Halted = false;
+        }
         else if (Halted)
         {
             Statistics.Halts++;
+            _times?.Enter(VcpuActivity.Idle);
             exit.Reason = ExitReason.Halt;
-        }
-        else if (HypercallRequested)
-        {
-            HypercallRequested = false;
-            exit.Reason = ExitReason.Hypercall;
         }
         else if (_internalError is not null)
         {
@@ -147,6 +169,7 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             Volatile.Write(ref _nmiRequested, 0);
             Halted = false;
+            Statistics.Count(ExitCause.Interrupt);
             Deliver((int)Vector.Nmi, null, EventKind.Nmi);
             return;
         }
@@ -164,6 +187,7 @@ internal sealed unsafe partial class SoftwareVcpu
             // There may be more: only an answer of none takes the request back.
             Volatile.Write(ref S->InterruptRequested, 1);
             Halted = false;
+            Statistics.Count(ExitCause.Interrupt);
             Deliver(vector, null, EventKind.ExternalInterrupt);
         }
     }
@@ -211,7 +235,7 @@ internal sealed unsafe partial class SoftwareVcpu
             }
 
             Statistics.DispatcherEntries++;
-            _code.Thunks.Enter(S, code);
+            EnterTranslated(code);
         }
 
         bool completed = HandleExit((ExitCode)S->ExitCode);
@@ -230,7 +254,7 @@ internal sealed unsafe partial class SoftwareVcpu
         Statistics.DispatcherEntries++;
         if (!block.Locked || _rendezvous.Alone)
         {
-            _code.Thunks.Enter(S, block.Code);
+            EnterTranslated(block.Code);
             return true;
         }
 
@@ -243,7 +267,7 @@ internal sealed unsafe partial class SoftwareVcpu
                 return false;
             }
 
-            _code.Thunks.Enter(S, block.Code);
+            EnterTranslated(block.Code);
             return true;
         }
         finally
@@ -252,20 +276,35 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
+    private void EnterTranslated(byte* code)
+    {
+        _times?.Enter(VcpuActivity.Guest);
+        _code.Thunks.Enter(S, code);
+        _times?.Enter(VcpuActivity.Monitor);
+    }
+
     /// <summary>Returns true if the instruction at which translated code was left (or the only one) has been completed.</summary>
     private bool HandleExit(ExitCode code)
     {
         switch (code)
         {
-            case ExitCode.Dispatch or ExitCode.Poll or ExitCode.CarefulDone:
+            case ExitCode.Poll:
+                return true;
+            case ExitCode.Dispatch:
+                Statistics.Count(ExitCause.Dispatch);
+                return true;
+            case ExitCode.CarefulDone:
+                CountSlowAccess();
                 return true;
             case ExitCode.Link:
+                Statistics.Count(ExitCause.Dispatch);
                 Link();
                 return true;
             case ExitCode.Trap:
                 return Emulate();
             case ExitCode.Careful:
                 _carefulNext = true;
+                _countedBeforeCareful = CountedInCareful;
                 return false;
             case ExitCode.Fault:
                 DeliverRaised();
@@ -295,6 +334,7 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         Statistics.PrivilegedInstructions++;
         ref readonly Instruction instruction = ref _code.Traps[(int)S->ExitInfo];
+        CountTrap(instruction);
         _entersHandler = instruction.Mnemonic is Mnemonic.Int or Mnemonic.Int1 or Mnemonic.Int3 or Mnemonic.Into or Mnemonic.Syscall;
         NextRip = CodeBits switch { 64 => instruction.NextIP, 32 => (uint)instruction.NextIP, _ => (ushort)instruction.NextIP };
         delegate*<SoftwareVcpu, in Instruction, void> handler = PrivilegedTable.Find(instruction);
@@ -339,6 +379,7 @@ internal sealed unsafe partial class SoftwareVcpu
             Statistics.PageFaults++;
         }
 
+        Statistics.Count(vector == Vector.PageFault ? ExitCause.PageFault : ExitCause.Exception);
         _breakpointsHit = 0;
         Deliver((int)vector, errorCode, EventKind.Fault);
     }

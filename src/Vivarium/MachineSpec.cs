@@ -18,6 +18,9 @@ public sealed record MachineSpec
     /// <summary>What one PCI bus has room for besides the other devices.</summary>
     public const int MostDisks = 16;
 
+    /// <summary>Two IDE channels of two disks.</summary>
+    public const int MostIdeDisks = PiixIde.MaxDevices;
+
     public const int MostNetworks = 4;
 
     public const int MostPorts = 16;
@@ -41,7 +44,7 @@ public sealed record MachineSpec
     /// <summary>Virtual processors, 1 to <see cref="MostCpus"/>.</summary>
     public int Cpus { get; init; } = 1;
 
-    /// <summary>Disks in the order in which the guest finds them (vda, vdb, ...).</summary>
+    /// <summary>Disks in the order in which the guest finds those of a bus (vda, vdb, ...; sda, sdb, ...).</summary>
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
 
     /// <summary>Network cards in the order in which the guest finds them.</summary>
@@ -55,14 +58,32 @@ public sealed record MachineSpec
     /// </summary>
     public IReadOnlyList<string> Ports { get; init; } = [];
 
+    /// <summary>
+    /// Give the guest a memory balloon, through which what it does not use goes back to the host by itself; see
+    /// <see cref="VirtualMachine.SetBalloonTarget"/>. A classic PC (<see cref="Virtualization.Full"/>) has none.
+    /// </summary>
+    public bool Balloon { get; init; } = true;
+
+    /// <summary>Sockets between guest and host without a network; null for none.</summary>
+    public VsockSpec? Vsock { get; init; }
+
+    /// <summary>What hardware the guest finds besides the devices that are named here one by one.</summary>
+    public Virtualization Virtualization { get; init; } = Virtualization.Para;
+
     public VirtioSpec Virtio { get; init; } = new();
 
     public EngineKind Engine { get; init; } = EngineKind.Auto;
 
     public RebootPolicy OnReboot { get; init; } = RebootPolicy.Restart;
 
+    /// <summary>Measure where the processors' time goes (<see cref="MachineStatistics.Time"/>), which slows them down a little.</summary>
+    public bool MeasureTimes { get; init; }
+
     /// <summary>Wall-clock limit for the whole run, or null.</summary>
     public TimeSpan? Timeout { get; init; }
+
+    /// <summary>How a disk of this machine is connected.</summary>
+    internal static DiskBus BusOf(DiskSpec disk) => disk.Bus ?? DiskBus.Virtio;
 
     /// <summary>Checks everything but the boot files, which <see cref="VirtualMachine.Create"/> opens and checks.</summary>
     /// <exception cref="InvalidInputException">Something is wrong; the message says what.</exception>
@@ -108,6 +129,11 @@ public sealed record MachineSpec
             throw new InvalidInputException($"a machine has at most {MostDisks} disks, and {Disks.Count} are asked for");
         }
 
+        if (Disks.Count(disk => BusOf(disk) == DiskBus.Ide) is var ideDisks && ideDisks > MostIdeDisks)
+        {
+            throw new InvalidInputException($"a machine has at most {MostIdeDisks} IDE disks, and {ideDisks} are asked for; give the others bus=virtio");
+        }
+
         foreach (DiskSpec disk in Disks)
         {
             disk.Validate();
@@ -141,6 +167,8 @@ public sealed record MachineSpec
                 throw new InvalidInputException($"there are two ports named '{port}'; give each a name of its own");
             }
         }
+
+        Vsock?.Validate();
 
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))
         {

@@ -38,6 +38,13 @@ public sealed class MachineStatistics
     /// <summary>Accesses to physical addresses at which there is neither memory nor a device.</summary>
     public long UnclaimedMmioAccesses => _mmio?.UnclaimedAccesses ?? 0;
 
+    /// <summary>How often the guest's processors had to wait for the monitor for that reason, together.</summary>
+    public long Exits(ExitCause cause) => Vcpus.Sum(vcpu => vcpu.Exits(cause));
+
+    /// <summary>The processors' time for it, together; zero unless <see cref="MachineSpec.MeasureTimes"/> is set.</summary>
+    public TimeSpan Time(VcpuActivity activity) =>
+        Vcpus.Aggregate(TimeSpan.Zero, (sum, vcpu) => sum + (vcpu.Times?.Of(activity) ?? TimeSpan.Zero));
+
     public override string ToString() => string.Join('\n',
     [
         $"engine                   {Engine}",

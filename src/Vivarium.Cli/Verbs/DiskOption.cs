@@ -1,17 +1,16 @@
-using System.Text;
 using Vivarium.Storage;
 
 namespace Vivarium.Cli.Verbs;
 
-/// <summary><c>--disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT]</c>; a comma in the file's name is written twice.</summary>
+/// <summary><c>--disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT][,bus=virtio|ide]</c>; a comma in the file's name is written twice.</summary>
 internal static class DiskOption
 {
-    private const string Form = "write --disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT], with commas in FILE doubled";
+    private const string Form = "write --disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT][,bus=virtio|ide], with commas in FILE doubled";
 
     /// <exception cref="InvalidInputException">The text is no disk; the message says why.</exception>
     public static DiskSpec Parse(string text)
     {
-        List<string> parts = Split(text);
+        List<string> parts = OptionParts.Split(text);
         if (parts[0].Length == 0)
         {
             throw new InvalidInputException($"'{text}' names no file; {Form}");
@@ -37,36 +36,13 @@ internal static class DiskOption
                 ("readonly", null) => disk with { ReadOnly = true },
                 ("overlay", null) => disk with { Overlay = true },
                 ("serial", { Length: > 0 }) => disk with { Serial = value },
+                ("bus", "virtio") => disk with { Bus = DiskBus.Virtio },
+                ("bus", "ide") => disk with { Bus = DiskBus.Ide },
+                ("bus", _) => throw new InvalidInputException($"'{value}' is no way to connect a disk that viv knows; known are virtio, ide"),
                 _ => throw new InvalidInputException($"the disk '{text}' has the unknown property '{part}'; {Form}"),
             };
         }
 
         return disk;
-    }
-
-    private static List<string> Split(string text)
-    {
-        var parts = new List<string>();
-        var part = new StringBuilder();
-        for (int i = 0; i < text.Length; i++)
-        {
-            if (text[i] != ',')
-            {
-                part.Append(text[i]);
-            }
-            else if (i + 1 < text.Length && text[i + 1] == ',')
-            {
-                part.Append(',');
-                i++;
-            }
-            else
-            {
-                parts.Add(part.ToString());
-                _ = part.Clear();
-            }
-        }
-
-        parts.Add(part.ToString());
-        return parts;
     }
 }

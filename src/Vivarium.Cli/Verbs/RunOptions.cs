@@ -19,6 +19,7 @@ internal sealed record RunOptions
 
     public required string Cpu { get; init; }
     public int Cpus { get; init; } = 1;
+    public Virtualization Virtualization { get; init; }
     public required EngineKind Engine { get; init; }
     public required SerialTarget Serial { get; init; }
     public bool NoReboot { get; init; }
@@ -40,6 +41,7 @@ internal sealed record RunOptions
 
     public NetworkOptions Network { get; init; } = NetworkOptions.Unsaid;
     public VirtioSpec Virtio { get; init; } = new();
+    public VsockSpec? Vsock { get; init; }
 
     public bool VirtioConsole { get; init; }
     public IReadOnlyList<PortOption> Ports { get; init; } = [];
@@ -64,6 +66,13 @@ internal sealed record RunOptions
             ? (int)count
             : throw new InvalidInputException($"a machine has 1 to {MachineSpec.MostCpus} processors, and not {text}; write for example --cpus 2")
         : throw new InvalidInputException($"'{text}' is not a number of processors; write for example --cpus 2");
+
+    public static Virtualization ParseVirtualization(string text) => text switch
+    {
+        "para" => Virtualization.Para,
+        "full" => Virtualization.Full,
+        _ => throw new InvalidInputException($"'{text}' is no style of virtualization; known are para, full"),
+    };
 
     public static EngineKind ParseEngine(string text) => text switch
     {

@@ -313,6 +313,13 @@ public sealed class LocalApic : IMmioDevice
         }
     }
 
+    /// <summary>The guest has set its time-stamp counter: the deadline comes sooner or later.</summary>
+    public void TscMoved()
+    {
+        if (TimerMode == TimerTscDeadline && _tscDeadline != 0)
+            RestartTimer();
+    }
+
     /// <summary>The 8259's output has changed. On any thread.</summary>
     internal void SetLint0(bool level)
     {

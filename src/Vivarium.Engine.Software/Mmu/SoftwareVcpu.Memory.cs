@@ -192,7 +192,12 @@ internal sealed unsafe partial class SoftwareVcpu
 
         if (page.IsCode)
         {
-            Statistics.BlocksInvalidated += CodeWatch.Invalidate(page.Gpa + offset, size);
+            int dropped = CodeWatch.Invalidate(page.Gpa + offset, size);
+            Statistics.BlocksInvalidated += dropped;
+            if (dropped != 0)
+            {
+                Statistics.Count(ExitCause.SelfModifyingCode);
+            }
         }
 
         SlotFlags.Set(page.Flags, PageFlags.Dirty);
@@ -250,7 +255,7 @@ internal sealed unsafe partial class SoftwareVcpu
         for (int done = 0; done < size;)
         {
             int piece = MmioPiece(gpa + (uint)done, size - done);
-            Statistics.MmioAccesses++;
+            CountMmio(gpa + (uint)done);
             ulong part = Bus.ReadMmio(gpa + (uint)done, piece);
             value |= (piece == 8 ? part : part & ((1ul << (piece * 8)) - 1)) << (done * 8);
             done += piece;
@@ -264,7 +269,7 @@ internal sealed unsafe partial class SoftwareVcpu
         for (int done = 0; done < size;)
         {
             int piece = MmioPiece(gpa + (uint)done, size - done);
-            Statistics.MmioAccesses++;
+            CountMmio(gpa + (uint)done);
             ulong part = value >> (done * 8);
             Bus.WriteMmio(gpa + (uint)done, piece, piece == 8 ? part : part & ((1ul << (piece * 8)) - 1));
             done += piece;

@@ -14,6 +14,7 @@ namespace Vivarium.Board;
 internal sealed class Pc : IDisposable
 {
     private readonly List<VirtioDevice> _virtio = [];
+    private readonly PiixIde? _ide;
 
     public Pc(PlatformLayout layout, MachineParts parts, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
     {
@@ -38,18 +39,29 @@ internal sealed class Pc : IDisposable
 
         PowerManagement = new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) };
         PowerManagement.Map(Ports);
-        new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
-        new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+        if (layout.HasKeyboardController)
+        {
+            new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
+            new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+        }
+
         var pciHost = new PciHost(new ResetControl { ResetRequested = Reset });
         pciHost.Map(Ports);
-        new DebugConsole(debugOutput).Map(Ports);
-        new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
+        if (parts.Virtualization == Virtualization.Para)
+        {
+            // A guest can find them.
+            new DebugConsole(debugOutput).Map(Ports);
+            new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
+        }
+
         new PostCode().Map(Ports);
 
         var com1 = new Uart16550(Interrupts.CreateIsaLine(Uart16550.Com1Irq), console.Backend);
         com1.Map(Ports, Uart16550.Com1, "COM1");
         console.Attach(com1);
-        PlugIn(parts, new VirtioSlots(parts.Virtio, new PciBus(pciHost, Mmio, Ports, Interrupts), Mmio, Interrupts));
+        var pci = new PciBus(pciHost, Mmio, Ports, Interrupts);
+        _ide = PlugInIde(parts, pci);
+        PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
         LocalApics[0].EnterVirtualWireMode();
     }
 
@@ -63,6 +75,9 @@ internal sealed class Pc : IDisposable
     public IReadOnlyList<LocalApic> LocalApics { get; }
 
     public AcpiPm PowerManagement { get; }
+
+    /// <summary>Null if the machine is to have none.</summary>
+    public VirtioBalloon? Balloon { get; private set; }
 
     public PortBus Ports { get; } = new();
 
@@ -79,7 +94,25 @@ internal sealed class Pc : IDisposable
             device.Dispose();
         }
 
+        _ide?.Dispose();
         Memory.Dispose();
+    }
+
+    /// <summary>The IDE controller, where there is something on it.</summary>
+    private PiixIde? PlugInIde(MachineParts parts, PciBus pci)
+    {
+        AtaDisk[] disks = [.. parts.Disks.Where(disk => disk.Bus == DiskBus.Ide).Select((disk, index) =>
+            new AtaDisk(Memory, disk.Backend, disk.Spec.Serial ?? $"HD{index + 1:D8}") { Failed = problem => parts.Warn($"disk '{disk.Spec.Path}': {problem}") })];
+        if (disks.Length == 0)
+        {
+            return null;
+        }
+
+        var ide = new PiixIde(Memory, Interrupts, disks);
+        pci.Attach(PiixIsaBridge.Device, 0, PiixIsaBridge.Create());
+        pci.Attach(PiixIsaBridge.Device, PiixIde.FunctionNumber, ide.Function);
+        ide.Map(Ports);
+        return ide;
     }
 
     private void PlugIn(MachineParts parts, VirtioSlots slots)
@@ -91,10 +124,10 @@ internal sealed class Pc : IDisposable
             _virtio.Add(device);
         }
 
-        foreach (MachineDisk disk in parts.Disks)
+        foreach (MachineDisk disk in parts.Disks.Where(disk => disk.Bus == DiskBus.Virtio))
         {
             string what = $"disk '{disk.Spec.Path}'";
-            Attach(new VirtioBlock(Memory, disk.Backend, disk.Serial) { Failed = problem => parts.Warn($"{what}: {problem}") }, "virtio-blk", what);
+            Attach(new VirtioBlock(Memory, disk.Backend, disk.Serial, Math.Min(LocalApics.Count, VirtioBlock.MaxQueues)) { Failed = problem => parts.Warn($"{what}: {problem}") }, "virtio-blk", what);
         }
 
         Span<byte> mac = stackalloc byte[VirtioNet.MacLength];
@@ -109,7 +142,21 @@ internal sealed class Pc : IDisposable
             Attach(new VirtioConsole(Memory, [.. ConsolePorts(parts)]), "virtio-console", "virtio console");
         }
 
-        Attach(new VirtioRng(Memory), "virtio-rng", "entropy device");
+        if (parts.Vsock is { } vsock)
+        {
+            Attach(new VirtioVsock(Memory, vsock.Cid, vsock.Sockets), "virtio-vsock", "vsock");
+        }
+
+        if (parts.HasBalloon)
+        {
+            Balloon = new VirtioBalloon(Memory) { Target = parts.BalloonTarget };
+            Attach(Balloon, "virtio-balloon", "memory balloon");
+        }
+
+        if (parts.HasEntropyDevice)
+        {
+            Attach(new VirtioRng(Memory), "virtio-rng", "entropy device");
+        }
     }
 
     private static IEnumerable<VirtioConsolePort> ConsolePorts(MachineParts parts)

@@ -1,4 +1,5 @@
 using Vivarium.Cpu;
+using Vivarium.Devices;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Firmware.Boot;
@@ -26,16 +27,16 @@ internal sealed class PowerCycle : IDisposable
             uint signature = model.Cpuid(1, 0, default).Eax;
             for (int i = 0; i < layout.CpuCount; i++)
             {
-                _vcpus.Add(_engine.CreateVcpu(i, _pc.Buses[i]));
+                _vcpus.Add(_engine.CreateVcpu(i, _pc.Buses[i], spec.MeasureTimes));
                 _threads.Add(new VcpuThread(_vcpus[i], _pc.LocalApics[i], _pc.Clock, _timers, _stop, signature));
             }
 
+            // Nothing is said of the time-stamp counters: the engine begins all of them in step.
             IVcpu first = _vcpus[0];
             first.SetState(BootState.Create(plan.Place(_pc.Memory, layout), signature));
             foreach (IVcpu other in _vcpus.Skip(1))
             {
                 other.SetState(ResetState.PowerUp(signature));
-                other.TscOffset = first.TscOffset;
             }
 
             _pc.Clock.TscFrequency = model.TscFrequency;
@@ -84,6 +85,21 @@ internal sealed class PowerCycle : IDisposable
     public void End(CycleEnd end) => _stop.Stop(end);
 
     public void PressPowerButton() => _pc.PowerManagement.PressPowerButton();
+
+    public VirtioBalloon? Balloon => _pc.Balloon;
+
+    public BalloonStatistics? DescribeBalloon() => _pc.Balloon is not { } balloon ? null : new BalloonStatistics
+    {
+        Memory = _pc.Memory.RamSize,
+        Host = _pc.Memory.HostBytes,
+        Target = balloon.Target,
+        Actual = balloon.Actual,
+        HasDriver = balloon.HasDriver,
+        Inflated = balloon.Inflated,
+        Reported = balloon.Reported,
+        Hinted = balloon.Hinted,
+        Guest = balloon.Statistics,
+    };
 
     public MachineStatistics Statistics(int resets) => new(_engine.Name, resets, [.. _vcpus.Select(vcpu => vcpu.Statistics)], _pc.Ports, _pc.Mmio);
 

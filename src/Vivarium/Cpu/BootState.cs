@@ -6,8 +6,6 @@ namespace Vivarium.Cpu;
 /// <summary>The first processor as a boot loader's firmware leaves it: reset values, then what the loader asks for.</summary>
 internal static class BootState
 {
-    private const uint Ia32TimeStampCounter = 0x10;
-
     /// <param name="entry">What the loader asks for.</param>
     /// <param name="signature">CPUID leaf 1, EAX.</param>
     public static CpuState Create(EntryState entry, uint signature)
@@ -39,7 +37,6 @@ internal static class BootState
         state.Segments[3] = Segment(entry.Ds);
         state.Segments[4] = Segment(entry.Fs);
         state.Segments[5] = Segment(entry.Gs);
-        state.Msrs[Ia32TimeStampCounter] = 0;
         return state;
     }
 

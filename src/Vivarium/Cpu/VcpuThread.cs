@@ -189,10 +189,6 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
             case ExitReason.InternalError:
                 _stop.Stop(Crash(exit.Detail ?? "the engine met something that it cannot execute"));
                 break;
-            case ExitReason.Hypercall:
-                // There is no paravirtual interface yet: the answer is -ENOSYS, as where a hypervisor lacks the call.
-                RefuseHypercall();
-                break;
             default:
                 // A kick, or nothing: the loop looks for what there is to do.
                 break;
@@ -274,14 +270,5 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         var state = new CpuState();
         _vcpu.GetState(state);
         return new CycleEnd(CycleEndKind.Crash, $"{what} on CPU {_vcpu.Index}", Registers: RegisterDump.Format(state));
-    }
-
-    private void RefuseHypercall()
-    {
-        const ulong NotImplemented = unchecked((ulong)-38L);
-        var state = new CpuState();
-        _vcpu.GetState(state);
-        state.Gpr[0] = NotImplemented;
-        _vcpu.SetState(state);
     }
 }
