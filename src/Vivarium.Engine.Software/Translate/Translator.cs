@@ -222,7 +222,7 @@ internal sealed unsafe partial class Translator
 
         if (CodeBits == 64 && CanCopy(instruction))
         {
-            _e.Bytes(new ReadOnlySpan<byte>(start, (int)(_guest.Position - start)));
+            _e.Bytes(_guest.Bytes);
             return;
         }
 
