@@ -64,6 +64,7 @@ internal static class Program
             SshVerb.Build(),
             BalloonVerb.Build(),
             DiskVerb.Build(),
+            CompareVerb.Build(),
             DoctorVerb.Build(),
             GuestVerb.Build(),
         };

@@ -93,13 +93,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     {
         ArgumentNullException.ThrowIfNull(spec);
         spec.Validate();
-        var layout = new PlatformLayout
-        {
-            MemorySize = spec.Memory,
-            SerialPorts = [PlatformLayout.PcSerialPorts[0]],
-            Gpe0Block = AcpiPm.GpeBase,
-            SleepTypeS5 = AcpiPm.SleepTypeS5,
-        };
+        PlatformLayout layout = LayOut(spec);
         BootPlan? plan = null;
         try
         {
@@ -110,7 +104,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             }
 
             plan.Check(layout);
-            return new VirtualMachine(spec, layout, plan, EngineFactory.CreateModel(spec.Cpu));
+            return new VirtualMachine(spec, layout, plan, EngineFactory.CreateModel(spec.Cpu, spec.Cpus, showHypervisor: spec.Virtualization == Virtualization.Para));
         }
         catch (Exception e)
         {
@@ -369,6 +363,26 @@ public sealed class VirtualMachine : IAsyncDisposable
         // A vCPU that waits for a reader of its output is let go.
         Console.ReleaseWriters();
         _parts.ReleaseWriters();
+    }
+
+    /// <summary>
+    /// What the board is to have and the tables are to tell. A guest that knows that it is virtual needs no keyboard
+    /// controller, and no HPET beside its paravirtual clock; why the rest of the old devices stays is in docs/compare.md.
+    /// </summary>
+    private static PlatformLayout LayOut(MachineSpec spec)
+    {
+        bool classic = spec.Virtualization == Virtualization.Full;
+        return new PlatformLayout
+        {
+            MemorySize = spec.Memory,
+            CpuCount = spec.Cpus,
+            Identity = classic ? PlatformIdentity.ClassicPc : PlatformIdentity.Vivarium,
+            SerialPorts = [PlatformLayout.PcSerialPorts[0]],
+            Gpe0Block = AcpiPm.GpeBase,
+            SleepTypeS5 = AcpiPm.SleepTypeS5,
+            HasHpet = classic,
+            HasKeyboardController = classic,
+        };
     }
 
     private PowerCycle StartCycle() => new(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte);

@@ -28,6 +28,8 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             CommandLine = options.Append ?? "",
             Memory = options.Memory ?? MachineSpec.DefaultMemory,
             Cpu = options.Cpu,
+            Cpus = options.Cpus,
+            Virtualization = options.Virtualization,
             Engine = options.Engine,
             OnReboot = options.NoReboot ? RebootPolicy.End : RebootPolicy.Restart,
             Timeout = options.Timeout,
@@ -36,9 +38,15 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Vsock = options.Vsock,
             Balloon = options.Balloon,
             Ports = [.. options.Ports.Select(port => port.Name)],
+            Shares = options.Shares,
             Disks = [.. options.Disks.Select(disk => options.Ephemeral && !disk.ReadOnly ? disk with { Overlay = true } : disk)],
         };
         spec.Validate();
+        if (options.Virtualization == Virtualization.Full)
+        {
+            options.Network.RequireBus();
+        }
+
         return spec;
     }
 
@@ -56,7 +64,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Memory = options.Memory ?? (boot.Disk is null ? MachineSpec.DefaultMemory : DiskGuestMemory),
             Disks = boot.Disk is null ? draft.Disks : [new DiskSpec { Path = boot.Disk, Format = ImageFormat.Raw, Overlay = !options.Persist }, .. draft.Disks],
         };
-        NetworkOption network = options.Network.OrDefault(spec.Disks.Count != 0);
+        NetworkOption network = options.Network.OrDefault(hasDisk: spec.Disks.Count != 0, options.Virtualization);
         if (network is NetworkOption.None)
         {
             spec.Validate();

@@ -28,6 +28,9 @@ public abstract class VirtioDevice : IDisposable
     private byte _configGeneration;
     private bool _memoryAccess = true;
 
+    /// <summary>Resets under way: several processors may reset at once, and none may set up what another is about to clear.</summary>
+    private int _resets;
+
     /// <param name="type">What the driver looks for.</param>
     /// <param name="features">The device's own feature bits; those of rings and transports are added.</param>
     /// <param name="memory">The RAM that the queues are in.</param>
@@ -108,6 +111,7 @@ public abstract class VirtioDevice : IDisposable
     {
         lock (Lock)
         {
+            _resets++;
             _status = VirtioStatus.None;
             foreach (var queue in _queues)
                 queue.Disable();
@@ -121,6 +125,7 @@ public abstract class VirtioDevice : IDisposable
             Features = 0;
             foreach (var queue in _queues)
                 queue.Reset();
+            _resets--;
         }
     }
 
@@ -136,6 +141,8 @@ public abstract class VirtioDevice : IDisposable
         var started = false;
         lock (Lock)
         {
+            if (_resets != 0)
+                return;
             const VirtioStatus driverBits = VirtioStatus.Acknowledge | VirtioStatus.Driver | VirtioStatus.Failed;
             _status |= value & driverBits;
             if ((value & VirtioStatus.FeaturesOk) != 0 && (_status & VirtioStatus.FeaturesOk) == 0)

@@ -1,6 +1,8 @@
 using Vivarium.Devices;
 using Vivarium.Disks;
+using Vivarium.Host;
 using Vivarium.Networks;
+using Vivarium.Shares;
 
 namespace Vivarium.Board;
 
@@ -9,21 +11,27 @@ internal sealed class MachineParts : IDisposable
 {
     private readonly List<MachineDisk> _disks = [];
     private readonly List<MachineNetwork> _networks = [];
+    private readonly List<MachineShare> _shares = [];
 
     private MachineParts(MachineSpec spec, Action<string> warn)
     {
+        Virtualization = spec.Virtualization;
         Virtio = spec.Virtio;
-        HasBalloon = spec.Balloon;
+        HasBalloon = spec.Balloon ?? spec.Virtualization == Virtualization.Para;
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
         Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
         Warn = warn;
     }
+
+    public Virtualization Virtualization { get; }
 
     public VirtioSpec Virtio { get; }
 
     public IReadOnlyList<MachineDisk> Disks => _disks;
 
     public IReadOnlyList<MachineNetwork> Networks => _networks;
+
+    public IReadOnlyList<MachineShare> Shares => _shares;
 
     /// <summary>The far end of the virtio console; null without one.</summary>
     public MachineConsole? VirtioConsole { get; }
@@ -35,19 +43,22 @@ internal sealed class MachineParts : IDisposable
     public (uint Cid, VsockSockets Sockets)? Vsock { get; private set; }
 
     /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
-    public int VirtioDevices => _disks.Count + _networks.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + 1;
+    public int VirtioDevices => _disks.Count(disk => disk.Bus == DiskBus.Virtio) + _networks.Count + _shares.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
 
     public bool HasBalloon { get; }
 
     /// <summary>What the balloon of each power cycle is to take, in bytes.</summary>
     public ulong BalloonTarget { get; set; }
 
+    /// <summary>Nobody names it, so a classic PC has none.</summary>
+    public bool HasEntropyDevice => Virtualization == Virtualization.Para;
+
     public bool HasConsoleDevice => VirtioConsole is not null || Ports.Count != 0;
 
     /// <summary>Takes a sentence for the user about something that went wrong while the machine goes on.</summary>
     public Action<string> Warn { get; }
 
-    /// <exception cref="InvalidInputException">A disk, network or socket cannot be had; the message says why.</exception>
+    /// <exception cref="InvalidInputException">A disk, network, socket or folder cannot be had; the message says why.</exception>
     public static MachineParts Open(MachineSpec spec, Action<string> warn)
     {
         var parts = new MachineParts(spec, warn);
@@ -55,7 +66,7 @@ internal sealed class MachineParts : IDisposable
         {
             foreach (DiskSpec disk in spec.Disks)
             {
-                parts._disks.Add(MachineDisk.Open(disk));
+                parts._disks.Add(MachineDisk.Open(disk, MachineSpec.BusOf(disk)));
             }
 
             foreach (NetworkSpec network in spec.Networks)
@@ -69,6 +80,11 @@ internal sealed class MachineParts : IDisposable
             if (spec.Vsock is { } vsock)
             {
                 parts.Vsock = (vsock.Cid, OpenVsock(vsock.Path));
+            }
+
+            foreach (ShareSpec share in spec.Shares)
+            {
+                parts._shares.Add(MachineShare.Open(share, LinuxDescriptors.ForEach(spec.Shares.Count)));
             }
 
             return parts;
@@ -107,6 +123,11 @@ internal sealed class MachineParts : IDisposable
         foreach (MachineNetwork network in _networks)
         {
             network.Dispose();
+        }
+
+        foreach (MachineShare share in _shares)
+        {
+            share.Dispose();
         }
 
         foreach (MachineDisk disk in _disks)
