@@ -408,7 +408,7 @@ public sealed class VirtioBalloon : VirtioDevice
             {
                 if (chain.Readable.TryRead(command))
                     ended |= NoteCommand(BinaryPrimitives.ReadUInt32LittleEndian(command));
-                else if (Volatile.Read(ref _hinting) && !KeepsContents)
+                if (Volatile.Read(ref _hinting) && !KeepsContents)
                     Interlocked.Add(ref _hinted, Release(chain.Writable));
                 queue.Push(chain, 0);
             }
