@@ -13,8 +13,13 @@ public sealed record MachineSpec
     /// <summary>Thirty days: beyond it a time limit is a slip of the pen.</summary>
     public const double LongestTimeoutSeconds = 30 * 86400.0;
 
+    public const int MostCpus = 64;
+
     /// <summary>What one PCI bus has room for besides the other devices.</summary>
     public const int MostDisks = 16;
+
+    /// <summary>Two IDE channels of two disks.</summary>
+    public const int MostIdeDisks = PiixIde.MaxDevices;
 
     public const int MostNetworks = 4;
 
@@ -38,7 +43,10 @@ public sealed record MachineSpec
     /// <summary>One of <see cref="Engine.CpuModel.Names"/>.</summary>
     public string Cpu { get; init; } = CpuModel.Names[0];
 
-    /// <summary>Disks in the order in which the guest finds them (vda, vdb, ...).</summary>
+    /// <summary>Virtual processors, 1 to <see cref="MostCpus"/>.</summary>
+    public int Cpus { get; init; } = 1;
+
+    /// <summary>Disks in the order in which the guest finds those of a bus (vda, vdb, ...; sda, sdb, ...).</summary>
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
 
     /// <summary>Network cards in the order in which the guest finds them.</summary>
@@ -52,6 +60,18 @@ public sealed record MachineSpec
     /// </summary>
     public IReadOnlyList<string> Ports { get; init; } = [];
 
+    /// <summary>
+    /// Give the guest a memory balloon, through which what it does not use goes back to the host by itself; see
+    /// <see cref="VirtualMachine.SetBalloonTarget"/>. Null: a classic PC (<see cref="Virtualization.Full"/>) has none, others have one.
+    /// </summary>
+    public bool? Balloon { get; init; }
+
+    /// <summary>Sockets between guest and host without a network; null for none.</summary>
+    public VsockSpec? Vsock { get; init; }
+
+    /// <summary>What hardware the guest finds besides the devices that are named here one by one.</summary>
+    public Virtualization Virtualization { get; init; } = Virtualization.Para;
+
     /// <summary>Folders of the host that the guest can mount.</summary>
     public IReadOnlyList<ShareSpec> Shares { get; init; } = [];
 
@@ -61,8 +81,14 @@ public sealed record MachineSpec
 
     public RebootPolicy OnReboot { get; init; } = RebootPolicy.Restart;
 
+    /// <summary>Measure where the processors' time goes (<see cref="MachineStatistics.Time"/>), which slows them down a little.</summary>
+    public bool MeasureTimes { get; init; }
+
     /// <summary>Wall-clock limit for the whole run, or null.</summary>
     public TimeSpan? Timeout { get; init; }
+
+    /// <summary>How a disk of this machine is connected.</summary>
+    internal static DiskBus BusOf(DiskSpec disk) => disk.Bus ?? DiskBus.Virtio;
 
     /// <summary>Checks everything but the boot files, which <see cref="VirtualMachine.Create"/> opens and checks.</summary>
     /// <exception cref="InvalidInputException">Something is wrong; the message says what.</exception>
@@ -93,6 +119,11 @@ public sealed record MachineSpec
             throw new InvalidInputException($"unknown CPU model '{Cpu}'; known are {string.Join(", ", CpuModel.Names)}");
         }
 
+        if (Cpus is < 1 or > MostCpus)
+        {
+            throw new InvalidInputException($"a machine has 1 to {MostCpus} processors, and {Cpus} are asked for; write for example --cpus 2");
+        }
+
         if (CommandLine.AsSpan().ContainsAnyInRange('\0', '\u001f'))
         {
             throw new InvalidInputException("the kernel command line contains control characters");
@@ -101,6 +132,11 @@ public sealed record MachineSpec
         if (Disks.Count > MostDisks)
         {
             throw new InvalidInputException($"a machine has at most {MostDisks} disks, and {Disks.Count} are asked for");
+        }
+
+        if (Disks.Count(disk => BusOf(disk) == DiskBus.Ide) is var ideDisks && ideDisks > MostIdeDisks)
+        {
+            throw new InvalidInputException($"a machine has at most {MostIdeDisks} IDE disks, and {ideDisks} are asked for; give the others bus=virtio");
         }
 
         foreach (DiskSpec disk in Disks)
@@ -136,6 +172,8 @@ public sealed record MachineSpec
                 throw new InvalidInputException($"there are two ports named '{port}'; give each a name of its own");
             }
         }
+
+        Vsock?.Validate();
 
         if (Shares.Count > MostShares)
         {

@@ -2,15 +2,15 @@ using Vivarium.Storage;
 
 namespace Vivarium.Cli.Verbs;
 
-/// <summary><c>--disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT]</c>; a comma in the file's name is written twice.</summary>
+/// <summary><c>--disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT][,bus=virtio|ide]</c>; a comma in the file's name is written twice.</summary>
 internal static class DiskOption
 {
-    private const string Form = "write --disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT], with commas in FILE doubled";
+    private const string Form = "write --disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT][,bus=virtio|ide], with commas in FILE doubled";
 
     /// <exception cref="InvalidInputException">The text is no disk; the message says why.</exception>
     public static DiskSpec Parse(string text)
     {
-        List<string> parts = CommaList.Split(text);
+        List<string> parts = OptionParts.Split(text);
         if (parts[0].Length == 0)
         {
             throw new InvalidInputException($"'{text}' names no file; {Form}");
@@ -36,6 +36,9 @@ internal static class DiskOption
                 ("readonly", null) => disk with { ReadOnly = true },
                 ("overlay", null) => disk with { Overlay = true },
                 ("serial", { Length: > 0 }) => disk with { Serial = value },
+                ("bus", "virtio") => disk with { Bus = DiskBus.Virtio },
+                ("bus", "ide") => disk with { Bus = DiskBus.Ide },
+                ("bus", _) => throw new InvalidInputException($"'{value}' is no way to connect a disk that viv knows; known are virtio, ide"),
                 _ => throw new InvalidInputException($"the disk '{text}' has the unknown property '{part}'; {Form}"),
             };
         }

@@ -8,7 +8,7 @@ internal static class ShareOption
     /// <exception cref="InvalidInputException">The text is no share; the message says why.</exception>
     public static ShareSpec Parse(string text)
     {
-        List<string> parts = CommaList.Split(text);
+        List<string> parts = OptionParts.Split(text);
         int colon = parts[0].LastIndexOf(':');
         if (colon < 0)
         {

@@ -18,7 +18,7 @@ public sealed class PciBus
 
     private const int Lines = 4;
 
-    /// <summary>Device 0 is the host bridge; device 1 is where the DSDT has the ISA bridge.</summary>
+    /// <summary>Device 0 is the host bridge; device 1 is kept for the ISA bridge and what belongs to it.</summary>
     private const int FirstDevice = 2;
     private const int LastDevice = 31;
     private const int PageSize = 0x1000;
@@ -48,17 +48,32 @@ public sealed class PciBus
         if (_nextDevice > LastDevice)
             throw new InvalidOperationException("There is no room for another PCI device: a machine has at most 30.");
         var device = _nextDevice++;
+        Attach(device, 0, function);
+        return device;
+    }
 
-        // The swizzle that the DSDT's _PRT declares, for INTA#.
-        var line = device % Lines;
+    /// <summary>Plugs a function into a place that is kept for it: one below those that the other overload gives out.</summary>
+    /// <exception cref="InvalidOperationException">The place is taken, or the address windows are used up.</exception>
+    public void Attach(int device, int number, PciFunction function)
+    {
         function.MsiX?.Connect(_interrupts.Apics);
         foreach (var bar in function.BaseAddresses)
             function.SetBar(bar, bar.Memory is not null ? AllocateMemory(bar.Size) : AllocatePorts((uint)bar.Size));
         lock (_mapping)
             _functions.Add(function);
-        function.Connect(this, _interrupts.CreatePciLine(line), (byte)InterruptRouter.PciIrq(line));
-        _host.Attach(device, 0, function);
-        return device;
+
+        if (function.HasInterrupt)
+        {
+            // The swizzle that the DSDT's _PRT declares, for INTA#.
+            var line = device % Lines;
+            function.Connect(this, _interrupts.CreatePciLine(line), (byte)InterruptRouter.PciIrq(line));
+        }
+        else
+        {
+            function.Connect(this, null, 0);
+        }
+
+        _host.Attach(device, number, function);
     }
 
     /// <summary>

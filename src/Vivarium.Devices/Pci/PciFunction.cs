@@ -19,6 +19,7 @@ public sealed class PciFunction : IPciFunction
     private const int StatusRegister = 0x06;
     private const int RevisionRegister = 0x08;
     private const int CacheLineSizeRegister = 0x0C;
+    private const int HeaderTypeRegister = 0x0E;
     private const int FirstBar = 0x10;
     private const int SubsystemVendorIdRegister = 0x2C;
     private const int SubsystemIdRegister = 0x2E;
@@ -46,6 +47,9 @@ public sealed class PciFunction : IPciFunction
 
     private const byte InterruptPinA = 1;
 
+    /// <summary>Header type: the device has more than this function.</summary>
+    private const byte MultiFunction = 1 << 7;
+
     private readonly Lock _lock = new();
     private readonly byte[] _config = new byte[ConfigSize];
     private readonly byte[] _writable = new byte[ConfigSize];
@@ -56,9 +60,12 @@ public sealed class PciFunction : IPciFunction
     private bool _interrupt;
 
     /// <param name="name">For listings and messages.</param>
-    public PciFunction(string name, PciIdentity identity)
+    /// <param name="hasInterrupt">It uses INTA#.</param>
+    /// <param name="isMultiFunction">Function 0 of a device that has others.</param>
+    public PciFunction(string name, PciIdentity identity, bool hasInterrupt = true, bool isMultiFunction = false)
     {
         Name = name;
+        HasInterrupt = hasInterrupt;
         Set16(VendorIdRegister, identity.VendorId);
         Set16(DeviceIdRegister, identity.DeviceId);
         Set32(RevisionRegister, identity.ClassCode << 8 | identity.Revision);
@@ -66,11 +73,20 @@ public sealed class PciFunction : IPciFunction
         Set16(SubsystemIdRegister, identity.SubsystemId);
         BinaryPrimitives.WriteUInt16LittleEndian(_writable.AsSpan(CommandRegister), CommandWritable);
         _writable[CacheLineSizeRegister] = 0xFF;
-        _writable[InterruptLineRegister] = 0xFF;
-        _config[InterruptPinRegister] = InterruptPinA;
+        if (hasInterrupt)
+        {
+            _writable[InterruptLineRegister] = 0xFF;
+            _config[InterruptPinRegister] = InterruptPinA;
+        }
+
+        if (isMultiFunction)
+            _config[HeaderTypeRegister] = MultiFunction;
     }
 
     public string Name { get; }
+
+    /// <summary>The function has a wire to INTA#.</summary>
+    public bool HasInterrupt { get; }
 
     /// <summary>The function's MSI-X capability, if it has one.</summary>
     public MsiX? MsiX { get; private set; }
@@ -111,6 +127,16 @@ public sealed class PciFunction : IPciFunction
         Set32(register, BarIo);
         BinaryPrimitives.WriteUInt32LittleEndian(_writable.AsSpan(register), ~(uint)(size - 1));
         _bars.Add(new PciBar(index, (ulong)size, null, device, false));
+    }
+
+    /// <summary>Adds registers of the device's own, which keep what is written to their <paramref name="writable"/> bits.</summary>
+    /// <param name="offset">From 0x40 on, where no capability is.</param>
+    public void AddRegisters(int offset, ReadOnlySpan<byte> values, ReadOnlySpan<byte> writable)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(offset, FirstCapability);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(values.Length, writable.Length);
+        values.CopyTo(_config.AsSpan(offset));
+        writable.CopyTo(_writable.AsSpan(offset));
     }
 
     /// <summary>Adds to the capability list and returns where in the configuration space it stands.</summary>
@@ -242,7 +268,7 @@ public sealed class PciFunction : IPciFunction
     }
 
     /// <summary>Called once by the bus, which has found the places of the BARs and writes them as firmware does.</summary>
-    internal void Connect(PciBus bus, InterruptLine line, byte irq)
+    internal void Connect(PciBus bus, InterruptLine? line, byte irq)
     {
         _bus = bus;
         _line = line;

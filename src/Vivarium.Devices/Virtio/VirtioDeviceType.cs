@@ -7,5 +7,7 @@ public enum VirtioDeviceType : ushort
     Block = 2,
     Console = 3,
     Entropy = 4,
+    Balloon = 5,
+    Socket = 19,
     FileSystem = 26,
 }

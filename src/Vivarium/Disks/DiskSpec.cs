@@ -2,10 +2,10 @@ using Vivarium.Storage;
 
 namespace Vivarium;
 
-/// <summary>One disk of a machine: a virtio block device on an image file.</summary>
+/// <summary>One disk of a machine, on an image file.</summary>
 public sealed record DiskSpec
 {
-    /// <summary>The longest serial number that a virtio disk can tell (virtio 1.2, 5.2.6), in bytes.</summary>
+    /// <summary>The longest serial number that a disk can tell (virtio 1.2, 5.2.6; ATA8-ACS, 7.16), in bytes.</summary>
     public const int LongestSerial = 20;
 
     /// <summary>The image: a file, or a block device of the host.</summary>
@@ -22,6 +22,9 @@ public sealed record DiskSpec
 
     /// <summary>What the guest reads as the disk's serial number, at most <see cref="LongestSerial"/> printable ASCII characters.</summary>
     public string? Serial { get; init; }
+
+    /// <summary>How the disk is connected; null as the machine's other hardware suggests.</summary>
+    public DiskBus? Bus { get; init; }
 
     internal void Validate()
     {

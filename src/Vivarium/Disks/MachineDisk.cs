@@ -7,25 +7,28 @@ internal sealed class MachineDisk : IDisposable
 {
     private readonly DiskImage _image;
 
-    private MachineDisk(DiskSpec spec, DiskImage image)
+    private MachineDisk(DiskSpec spec, DiskBus bus, DiskImage image)
     {
         Spec = spec;
+        Bus = bus;
         _image = image;
         Backend = new DiskBackend(image);
     }
 
     public DiskSpec Spec { get; }
 
+    public DiskBus Bus { get; }
+
     public DiskBackend Backend { get; }
 
     public string Serial => Spec.Serial ?? "";
 
     /// <exception cref="InvalidInputException">The image cannot be used; the message says why.</exception>
-    public static MachineDisk Open(DiskSpec spec)
+    public static MachineDisk Open(DiskSpec spec, DiskBus bus)
     {
         try
         {
-            return new MachineDisk(spec, DiskImage.Open(spec.Path, new DiskImageOptions { Format = spec.Format, ReadOnly = spec.ReadOnly, Overlay = spec.Overlay }));
+            return new MachineDisk(spec, bus, DiskImage.Open(spec.Path, new DiskImageOptions { Format = spec.Format, ReadOnly = spec.ReadOnly, Overlay = spec.Overlay }));
         }
         catch (Exception e) when (e is DiskImageException or IOException)
         {

@@ -2,8 +2,8 @@ using System.Text;
 
 namespace Vivarium.Cli.Verbs;
 
-/// <summary>An option's value with properties behind commas. A comma that belongs to a part is written twice.</summary>
-internal static class CommaList
+/// <summary>The parts of an option's value between commas; a comma that belongs to a part is written twice.</summary>
+internal static class OptionParts
 {
     public static List<string> Split(string text)
     {

@@ -1,0 +1,46 @@
+namespace Vivarium.Devices;
+
+/// <summary>The commands that disks take (ATA8-ACS, 7; the obsolete ones: ATA-3, 7).</summary>
+internal enum AtaCommand : byte
+{
+    Nop = 0x00,
+    DataSetManagement = 0x06,
+
+    /// <summary>The lower four bits meant step rates once.</summary>
+    Recalibrate = 0x10,
+    ReadSectors = 0x20,
+    ReadSectorsNoRetry = 0x21,
+    ReadSectorsExt = 0x24,
+    ReadDmaExt = 0x25,
+    ReadMultipleExt = 0x29,
+    WriteSectors = 0x30,
+    WriteSectorsNoRetry = 0x31,
+    WriteSectorsExt = 0x34,
+    WriteDmaExt = 0x35,
+    WriteMultipleExt = 0x39,
+    WriteDmaFuaExt = 0x3D,
+    ReadVerifySectors = 0x40,
+    ReadVerifySectorsNoRetry = 0x41,
+    ReadVerifySectorsExt = 0x42,
+    Seek = 0x70,
+    ExecuteDeviceDiagnostic = 0x90,
+    InitializeDeviceParameters = 0x91,
+    ReadMultiple = 0xC4,
+    WriteMultiple = 0xC5,
+    SetMultipleMode = 0xC6,
+    ReadDma = 0xC8,
+    ReadDmaNoRetry = 0xC9,
+    WriteDma = 0xCA,
+    WriteDmaNoRetry = 0xCB,
+    WriteMultipleFuaExt = 0xCE,
+    StandbyImmediate = 0xE0,
+    IdleImmediate = 0xE1,
+    Standby = 0xE2,
+    Idle = 0xE3,
+    CheckPowerMode = 0xE5,
+    Sleep = 0xE6,
+    FlushCache = 0xE7,
+    FlushCacheExt = 0xEA,
+    IdentifyDevice = 0xEC,
+    SetFeatures = 0xEF,
+}
