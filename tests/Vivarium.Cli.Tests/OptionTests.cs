@@ -104,6 +104,26 @@ public sealed class OptionTests
         Assert.Equal(4, NetworkOptions.Parse(null, ["80:80", "80:80/udp", "0:1", "0:2"], []).Forwards.Count);
     }
 
+    [Theory]
+    [InlineData(".:work", ".", "work", false)]
+    [InlineData("/a b/c:my tag,readonly", "/a b/c", "my tag", true)]
+    [InlineData("a:b:c", "a:b", "c", false)]
+    [InlineData("a,,b:c", "a,b", "c", false)]
+    [InlineData("a,,readonly:c,readonly", "a,readonly", "c", true)]
+    public void A_share_is_a_folder_and_a_tag(string text, string path, string tag, bool readOnly) =>
+        Assert.Equal(new ShareSpec { Path = path, Tag = tag, ReadOnly = readOnly }, ShareOption.Parse(text));
+
+    [Theory]
+    [InlineData("", "has no tag")]
+    [InlineData("/folder", "has no tag")]
+    [InlineData("/folder,readonly", "has no tag")]
+    [InlineData("/fol,der:tag", "has no tag")]
+    [InlineData("/folder:tag,", "unknown property ''")]
+    [InlineData("/folder:tag,rw", "unknown property 'rw'")]
+    [InlineData("/folder:tag,readonly=1", "unknown property 'readonly=1'")]
+    [InlineData("/folder:tag,readonly,readonly", "says readonly twice")]
+    public void A_share_that_is_none_is_explained(string text, string explanation) => Explains(explanation, () => ShareOption.Parse(text));
+
     private static void Explains(string explanation, Func<object> parse)
     {
         string message = Assert.Throws<InvalidInputException>(parse).Message;

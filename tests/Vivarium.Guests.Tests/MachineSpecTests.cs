@@ -46,6 +46,24 @@ public sealed class MachineSpecTests
     public void An_impossible_time_limit_is_refused(double seconds) => Refused(s_good with { Timeout = TimeSpan.FromSeconds(seconds) });
 
     [Theory]
+    [InlineData("", "tag")]
+    [InlineData("folder", "")]
+    [InlineData("folder", "this tag is longer than it is allowed to be")]
+    [InlineData("folder", "äöüäöüäöüäöüäöüäöüä")]
+    [InlineData("folder", "two\nlines")]
+    [InlineData("fol\0der", "tag")]
+    public void An_impossible_share_is_refused(string path, string tag) => Refused(s_good with { Shares = [new() { Path = path, Tag = tag }] });
+
+    [Fact]
+    public void Shares_have_tags_of_their_own_and_are_not_too_many()
+    {
+        Refused(s_good with { Shares = [new() { Path = "a", Tag = "t" }, new() { Path = "b", Tag = "t" }] });
+        List<ShareSpec> shares = [.. Enumerable.Range(0, MachineSpec.MostShares).Select(i => new ShareSpec { Path = "a", Tag = $"{i}" })];
+        (s_good with { Shares = shares }).Validate();
+        Refused(s_good with { Shares = [.. shares, new() { Path = "a", Tag = "more" }] });
+    }
+
+    [Theory]
     [InlineData("0", 0ul)]
     [InlineData("77", 77ul)]
     [InlineData("512M", 512 * ByteSize.MiB)]

@@ -187,6 +187,20 @@ public sealed class VirtqueueFuzzTests(ITestOutputHelper output) : IDisposable
         Assert.True(device.Inflated > 0 && device.Reported > 0 && device.Hinted > 0);
     }
 
+    [Theory]
+    [MemberData(nameof(Ways))]
+    public void File_system_survives_5_000_random_drivers(Transport transport, bool packed, bool rewriting)
+    {
+        var files = new TestFileSystem(_machine.Memory);
+        var device = new VirtioFs(_machine.Memory, files, "fuzz") { Broken = _ => _broken++ };
+        byte[] first = [0, 0, 0, TestFileSystem.Silent, TestFileSystem.Slow];
+        Run(_machine.Plug(device, transport), packed, rewriting, queues: 2, (random, address) => _machine.Memory.Write(address, first[random.Next(first.Length)]), _ => { });
+        Assert.True(files.Requests > Cases / 10, $"only {files.Requests} requests were served");
+        Assert.False(files.Strayed);
+        Assert.False(files.ResetTooEarly);
+        output.WriteLine($"{files.Requests} requests were served");
+    }
+
     /// <param name="rewriting">Buffers may lie over rings and tables, so that the device itself changes them. Then anything in RAM may be hit.</param>
     private void Run(VirtioDriver driver, bool packed, bool rewriting, int queues, Action<Random, ulong> putHeader, Action<Random> host)
     {
