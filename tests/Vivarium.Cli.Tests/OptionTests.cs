@@ -56,6 +56,24 @@ public sealed class OptionTests
     [InlineData("pci,packed,split")]
     public void Virtio_that_is_none_is_explained(string text) => Explains("no way to attach virtio devices", () => VirtioOption.Parse(text));
 
+    [Theory]
+    [InlineData("1", 1)]
+    [InlineData("07", 7)]
+    [InlineData("64", 64)]
+    public void Processors_are_counted(string text, int count) => Assert.Equal(count, RunOptions.ParseCpus(text));
+
+    [Theory]
+    [InlineData("0", "1 to 64 processors")]
+    [InlineData("-1", "1 to 64 processors")]
+    [InlineData("65", "1 to 64 processors")]
+    [InlineData("99999999999999999999999999", "1 to 64 processors")]
+    [InlineData("", "'' is not a number")]
+    [InlineData("two", "'two' is not a number")]
+    [InlineData("2.5", "'2.5' is not a number")]
+    [InlineData("1e1", "'1e1' is not a number")]
+    [InlineData("0x2", "'0x2' is not a number")]
+    public void A_number_of_processors_that_is_none_is_explained(string text, string explanation) => Explains(explanation, () => RunOptions.ParseCpus(text));
+
     [Fact]
     public void A_network_is_there_when_something_could_use_it()
     {

@@ -21,6 +21,20 @@ public sealed class MachineSpecTests
     public void An_unknown_processor_is_refused() => Refused(s_good with { Cpu = "z80" });
 
     [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    [InlineData(64)]
+    public void One_to_sixty_four_processors_are_possible(int cpus) => (s_good with { Cpus = cpus }).Validate();
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(-1)]
+    [InlineData(65)]
+    [InlineData(int.MaxValue)]
+    [InlineData(int.MinValue)]
+    public void Any_other_number_of_processors_is_refused(int cpus) => Refused(s_good with { Cpus = cpus });
+
+    [Theory]
     [InlineData("console=ttyS0\0quiet")]
     [InlineData("console=ttyS0\nquiet")]
     public void Control_characters_in_the_command_line_are_refused(string line) => Refused(s_good with { CommandLine = line });

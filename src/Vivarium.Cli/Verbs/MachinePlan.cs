@@ -37,6 +37,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             VirtioConsole = options.VirtioConsole,
             Vsock = options.Vsock,
             Ports = [.. options.Ports.Select(port => port.Name)],
+            Shares = options.Shares,
             Disks = [.. options.Disks.Select(disk => options.Ephemeral && !disk.ReadOnly ? disk with { Overlay = true } : disk)],
         };
         spec.Validate();

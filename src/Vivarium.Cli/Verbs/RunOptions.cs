@@ -45,6 +45,7 @@ internal sealed record RunOptions
 
     public bool VirtioConsole { get; init; }
     public IReadOnlyList<PortOption> Ports { get; init; } = [];
+    public IReadOnlyList<ShareSpec> Shares { get; init; } = [];
 
     public static bool ParseConsole(string text) => text switch
     {

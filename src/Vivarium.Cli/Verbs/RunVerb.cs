@@ -42,10 +42,12 @@ internal static class RunVerb
         var port = Repeated("--port", "NAME=SOCKET", "Lead a Unix socket of this host to /dev/virtio-ports/NAME in the guest");
         var vsock = Text("--vsock", "PATH[,cid=N]", "Sockets between host and guest: connect to PATH and write 'CONNECT port'; the guest's port N of the host is PATH_N");
 
+        var share = Repeated("--share", "DIR:TAG[,readonly]", "Let the guest mount a folder of this host: in Linux, mount -t virtiofs TAG /mnt; a comma in DIR is doubled");
+
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
             guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, serial, noReboot, timeout, stats, name, background, json,
-            disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock,
+            disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, share,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
@@ -74,6 +76,7 @@ internal static class RunVerb
             VirtioConsole = RunOptions.ParseConsole(parsed.GetValue(console)!),
             Ports = [.. (parsed.GetValue(port) ?? []).Select(PortOption.Parse)],
             Vsock = parsed.GetValue(vsock) is { } socket ? VsockOption.Parse(socket) : null,
+            Shares = [.. (parsed.GetValue(share) ?? []).Select(ShareOption.Parse)],
         }));
         return command;
     }

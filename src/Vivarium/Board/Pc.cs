@@ -4,6 +4,7 @@ using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Memory;
 using Vivarium.Networks;
+using Vivarium.Shares;
 
 namespace Vivarium.Board;
 
@@ -135,6 +136,11 @@ internal sealed class Pc : IDisposable
         {
             network.Mac.CopyTo(mac);
             Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}");
+        }
+
+        foreach (MachineShare share in parts.Shares)
+        {
+            Attach(new VirtioFs(Memory, share.Backend, share.Spec.Tag), "virtio-fs", $"share '{share.Spec.Tag}'");
         }
 
         if (parts.HasConsoleDevice)
