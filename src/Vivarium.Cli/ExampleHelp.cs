@@ -16,6 +16,7 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
           viv ps                                   what runs on this host
           viv ssh web                              log in; viv console web looks at its serial console
           viv stop web                             shut it down; viv kill web pulls the plug
+          viv compare                              what mediation costs: the same work on two kinds of machine
           viv doctor                               what this host offers
           viv guest list                           guests that viv knows by name
 
@@ -34,6 +35,8 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
           viv run debian --disk data.qcow2,serial=data     one more disk, /dev/vdb
           viv run debian --disk set,,1.img,readonly        the file set,1.img
           viv run debian --net none --virtio mmio,packed
+          viv run linux --virt full                        a classic PC: the guest finds no hypervisor
+          viv run debian --virt full --net user,bus=virtio ... with one virtio card mixed in
 
         Keys, when the terminal is the guest's console:
           Ctrl-A x        end the machine
@@ -48,6 +51,16 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
           4  --timeout has passed
           n  the guest wrote v to port 0xF4: n = (v << 1) | 1
           128 + s  signal s ended viv
+
+        """;
+
+    private const string Compare = """
+        Examples:
+          viv compare                      boot linux on a --virt para and a --virt full machine and let it work
+          viv compare debian --memory 2G   a whole system, with disks: virtio against IDE
+          viv compare --json | jq '.para.work.exits'
+
+        docs/compare.md explains each figure.
 
         """;
 
@@ -130,6 +143,7 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
         "kill" => Kill,
         "console" => Attach,
         "ssh" => Ssh,
+        "compare" => Compare,
         "doctor" => Doctor,
         "guest" or "list" => Guest,
         _ => DiskVerb.ExamplesFor(command) ?? Root,

@@ -63,6 +63,7 @@ internal static class Program
             ConsoleVerb.Build(),
             SshVerb.Build(),
             DiskVerb.Build(),
+            CompareVerb.Build(),
             DoctorVerb.Build(),
             GuestVerb.Build(),
         };

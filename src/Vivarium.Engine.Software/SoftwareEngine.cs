@@ -1,3 +1,4 @@
+using Vivarium.Engine.Host;
 using Vivarium.Engine.Software.Host;
 using Vivarium.Memory;
 
@@ -7,8 +8,23 @@ namespace Vivarium.Engine.Software;
 /// Executes guests by translating their code to code of the same instruction set: what is harmless runs as it is, what
 /// is privileged is emulated. Needs no hardware virtualization, only an x86-64 Linux host.
 /// </summary>
-public sealed class SoftwareEngine(GuestMemory memory, CpuModel model) : IEngine
+public sealed unsafe class SoftwareEngine : IEngine
 {
+    private readonly GuestMemory _memory;
+    private readonly CpuModel _model;
+    private readonly Rendezvous _rendezvous = new();
+    private readonly SharedCode _code;
+
+    /// <summary>The guest's time-stamp counters count from here.</summary>
+    private readonly ulong _tscOffset = 0 - HostInstructions.ReadTsc();
+
+    public SoftwareEngine(GuestMemory memory, CpuModel model)
+    {
+        _memory = memory;
+        _model = model;
+        _code = new SharedCode(memory, model, _rendezvous);
+    }
+
     /// <summary>Why this host cannot run the engine, in one sentence; null if it can.</summary>
     public static string? Obstacle()
     {
@@ -25,9 +41,10 @@ public sealed class SoftwareEngine(GuestMemory memory, CpuModel model) : IEngine
 
     public string Name => "software";
 
-    public IVcpu CreateVcpu(int index, IVcpuBus bus) => new SoftwareVcpu(index, memory, model, bus);
+    public IVcpu CreateVcpu(int index, IVcpuBus bus, bool measureTimes = false) => Create(index, bus, measureTimes);
 
-    public void Dispose()
-    {
-    }
+    public void Dispose() => _code.Dispose();
+
+    internal SoftwareVcpu Create(int index, IVcpuBus bus, bool measureTimes = false) =>
+        new(index, _memory, _model, bus, _code, _rendezvous, _tscOffset, measureTimes ? new VcpuTimes() : null);
 }

@@ -26,9 +26,6 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>HLT: wait for an event after this instruction.</summary>
     public bool Halted { get; set; }
 
-    /// <summary>VMCALL or VMMCALL: leave with <see cref="ExitReason.Hypercall"/> after this instruction.</summary>
-    public bool HypercallRequested { get; set; }
-
     /// <summary>The guest's time-stamp counter.</summary>
     public ulong GuestTsc => Vivarium.Engine.Host.HostInstructions.ReadTsc() + S->TscOffset;
 

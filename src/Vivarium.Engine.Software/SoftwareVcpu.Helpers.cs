@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Mmu;
 using Vivarium.Engine.Software.Translate;
+using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software;
 
@@ -12,6 +13,9 @@ internal sealed unsafe partial class SoftwareVcpu
 
     private ulong _bounceLinear;
     private int _bounceSize;
+
+    /// <summary>The pages that the bounce buffer's bytes go to, as they were when the write was allowed: page tables may change meanwhile.</summary>
+    private CachedPage _bounceFirst, _bounceLast;
 
     /// <summary>The address of <see cref="Resolve"/> for emitted code, and so on.</summary>
     internal static delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> ResolveEntry => &Resolve;
@@ -27,6 +31,15 @@ internal sealed unsafe partial class SoftwareVcpu
     private static byte* Resolve(NativeState* state, ulong linear, uint word, ulong returnAddress)
     {
         SoftwareVcpu cpu = Of(state);
+        cpu._times?.Enter(VcpuActivity.Monitor);
+        cpu.Statistics.Count(ExitCause.TlbMiss);
+        byte* host = Resolve(cpu, state, linear, word, returnAddress);
+        cpu._times?.Enter(VcpuActivity.Guest);
+        return host;
+    }
+
+    private static byte* Resolve(SoftwareVcpu cpu, NativeState* state, ulong linear, uint word, ulong returnAddress)
+    {
         var info = new AccessInfo(word);
         byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out ResolveResult result);
         if (host != null)
@@ -53,6 +66,14 @@ internal sealed unsafe partial class SoftwareVcpu
     private static byte* ResolveCareful(NativeState* state, ulong offset, uint word, ulong returnAddress)
     {
         SoftwareVcpu cpu = Of(state);
+        cpu._times?.Enter(VcpuActivity.Monitor);
+        byte* host = ResolveCareful(cpu, state, offset, word, returnAddress);
+        cpu._times?.Enter(VcpuActivity.Guest);
+        return host;
+    }
+
+    private static byte* ResolveCareful(SoftwareVcpu cpu, NativeState* state, ulong offset, uint word, ulong returnAddress)
+    {
         var info = new AccessInfo(word);
         Access access = info.Write ? Access.Write : Access.Read;
 
@@ -106,32 +127,28 @@ internal sealed unsafe partial class SoftwareVcpu
             return;
         }
 
+        cpu._times?.Enter(VcpuActivity.Monitor);
         cpu._bounceSize = 0;
         byte* bounce = cpu.BounceFor(cpu._bounceLinear);
         int element = cpu._bounceElementSize;
-        try
+        for (int i = 0; i < size / element; i++)
         {
-            for (int i = 0; i < size / element; i++)
+            if ((cpu._bounceElements >> i & 1) != 0)
             {
-                if ((cpu._bounceElements >> i & 1) != 0)
-                {
-                    cpu.StoreBytes(cpu._bounceLinear + (ulong)(i * element), new ReadOnlySpan<byte>(bounce + (i * element), element));
-                }
+                cpu.StoreBounced(cpu.Advance(cpu._bounceLinear, i * element), new ReadOnlySpan<byte>(bounce + (i * element), element));
             }
         }
-        catch (GuestException)
-        {
-            // The range was probed as writable before the instruction ran, and nothing ran since.
-            cpu._internalError = "a page that was writable a moment ago is not";
-        }
+
+        cpu._times?.Enter(VcpuActivity.Guest);
     }
 
     private byte* Bounce(ulong linear, AccessInfo info)
     {
         byte* bounce = BounceFor(linear);
+        _bounceLinear = linear;
         if (info.Write)
         {
-            Probe(linear, info.Size, Access.Write);
+            ProbeBounced(linear, info.Size);
         }
 
         if (info.Read)
@@ -139,11 +156,36 @@ internal sealed unsafe partial class SoftwareVcpu
             LoadBytes(linear, new Span<byte>(bounce, info.Size));
         }
 
-        _bounceLinear = linear;
         _bounceSize = info.Write ? info.Size : 0;
         _bounceElements = 1;
         _bounceElementSize = info.Size;
         return bounce;
+    }
+
+    /// <summary>Checks that bytes of the operand at <see cref="_bounceLinear"/> can be written, and remembers where they go.</summary>
+    private void ProbeBounced(ulong linear, int size)
+    {
+        ulong first = _bounceLinear >> GuestMemory.PageShift;
+        for (int left = size; left > 0;)
+        {
+            (linear >> GuestMemory.PageShift == first ? ref _bounceFirst : ref _bounceLast) = Translate(linear, Access.Write, DataSpace);
+            int part = (int)(GuestMemory.PageSize - (linear & GuestMemory.PageMask));
+            left -= part;
+            linear = Advance(linear, part);
+        }
+    }
+
+    private void StoreBounced(ulong linear, ReadOnlySpan<byte> data)
+    {
+        NoteWhenStepping(linear, data.Length, write: true);
+        while (!data.IsEmpty)
+        {
+            ulong offset = linear & GuestMemory.PageMask;
+            int part = (int)Math.Min((ulong)data.Length, GuestMemory.PageSize - offset);
+            WritePart((linear ^ _bounceLinear) >> GuestMemory.PageShift == 0 ? _bounceFirst : _bounceLast, offset, data[..part]);
+            data = data[part..];
+            linear = Advance(linear, part);
+        }
     }
 
     /// <summary>A place in the bounce buffer with the alignment of a linear address.</summary>
@@ -193,7 +235,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private void LocateInstruction(ulong returnAddress)
     {
         byte* pc = (byte*)returnAddress - 1;
-        Block block = _cache.FindByAddress(pc) ?? throw new InvalidOperationException("a helper called from nowhere");
+        Block block = _code.FindByAddress(pc) ?? throw new InvalidOperationException("a helper called from nowhere");
         S->Rip = block.RipAt(pc);
     }
 }

@@ -25,16 +25,25 @@ internal sealed unsafe partial class SoftwareVcpu
         _maskedCode.Decode(out Instruction instruction);
         ulong active = ActiveElements(instruction, size, out int elementSize);
 
+        ulong linear = (Code64 && segment < 4 ? 0 : Segment(segment)->Base) + offset;
+        linear = Code64 ? linear : (uint)linear;
+        _bounceLinear = linear;
         for (int i = 0; i < size / elementSize; i++)
         {
             if ((active >> i & 1) != 0)
             {
                 ulong at = SegmentedAddress(segment, offset + (ulong)(i * elementSize), elementSize, write ? Access.Write : Access.Read);
-                Probe(at, elementSize, write ? Access.Write : Access.Read);
+                if (write)
+                {
+                    ProbeBounced(at, elementSize);
+                }
+                else
+                {
+                    Probe(at, elementSize, Access.Read);
+                }
             }
         }
 
-        ulong linear = (Code64 && segment < 4 ? 0 : Segment(segment)->Base) + offset;
         byte* bounce = BounceFor(linear);
         new Span<byte>(bounce, size).Clear();
         for (int i = 0; read && i < size / elementSize; i++)
@@ -45,7 +54,6 @@ internal sealed unsafe partial class SoftwareVcpu
             }
         }
 
-        _bounceLinear = linear;
         _bounceSize = write ? size : 0;
         _bounceElements = active;
         _bounceElementSize = elementSize;

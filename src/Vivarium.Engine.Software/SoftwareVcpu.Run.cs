@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Mmu;
@@ -9,20 +8,44 @@ using Vivarium.Memory;
 namespace Vivarium.Engine.Software;
 
 // The run loop: find the translation for RIP, enter it, do what its exit asks for.
-internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
+internal sealed unsafe partial class SoftwareVcpu
 {
+    internal const int Spaces = 3;
     private const int MaxInstructionLength = 15;
-    private const int Spaces = 3;
 
-    private readonly TranslationCache _cache;
-    private readonly Translator _translator;
-    private readonly Thunks _thunks;
+    private readonly SharedCode _code;
+    private readonly Rendezvous _rendezvous;
     private int _kicked;
     private int _nmiRequested;
+    private int _unhaltRequested;
+    private int _tlbFlushRequested;
     private bool _carefulNext;
     private string? _internalError;
 
+    /// <summary>What was counted when the careful translation was asked for that is about to run.</summary>
+    private long _countedBeforeCareful;
+
+    /// <summary>Not zero: the vCPU runs, as <see cref="Rendezvous"/> understands it, which alone writes it.</summary>
+    internal int Running;
+
+    /// <summary>Counts how often the run loop has seen <see cref="NativeState.ExitRequest"/>.</summary>
+    internal long Passes;
+
     public void Run(out VmExit exit)
+    {
+        _times?.Enter(VcpuActivity.Monitor);
+        _rendezvous.Enter(this);
+        try
+        {
+            RunLoop(out exit);
+        }
+        finally
+        {
+            _rendezvous.Leave(this);
+        }
+    }
+
+    private void RunLoop(out VmExit exit)
     {
         exit = default;
         while (true)
@@ -30,9 +53,21 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             if (Volatile.Read(ref S->ExitRequest) != 0)
             {
                 Interlocked.Exchange(ref S->ExitRequest, 0);
-                DropForeignWrites();
+                Interlocked.Increment(ref Passes);
+                if (_rendezvous.Closed)
+                {
+                    _rendezvous.Leave(this);
+                    _rendezvous.Enter(this);
+                }
+
+                if (Interlocked.Exchange(ref _tlbFlushRequested, 0) != 0)
+                {
+                    FlushTlb(keepGlobal: false);
+                }
+
                 if (Interlocked.Exchange(ref _kicked, 0) != 0)
                 {
+                    Statistics.Count(ExitCause.Kick);
                     exit.Reason = ExitReason.Cancelled;
                     return;
                 }
@@ -40,7 +75,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 
             bool shadow = InterruptShadow;
             InterruptShadow = false;
-            if (HasPendingEvent)
+            if (HasDeliverableEvent)
             {
                 // An instruction to be run carefully may be the one after STI: nothing comes before it.
                 if (shadow || _carefulNext)
@@ -80,9 +115,25 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         Volatile.Write(ref S->ExitRequest, 1);
     }
 
+    public void RequestUnhalt() => Volatile.Write(ref _unhaltRequested, 1);
+
+    public void RequestTlbFlush()
+    {
+        Volatile.Write(ref _tlbFlushRequested, 1);
+        Volatile.Write(ref S->ExitRequest, 1);
+    }
+
     public ulong Tsc => GuestTsc;
 
-    public bool HasPendingEvent
+    public ulong TscOffset
+    {
+        get => S->TscOffset;
+        set => S->TscOffset = value;
+    }
+
+    public bool HasPendingEvent => HasDeliverableEvent || Volatile.Read(ref _unhaltRequested) != 0;
+
+    private bool HasDeliverableEvent
         => (Volatile.Read(ref S->InterruptRequested) != 0 && S->SystemFlags.Has(RflagsBits.If))
             || (Volatile.Read(ref _nmiRequested) != 0 && !NmiBlocked);
 
@@ -93,15 +144,15 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         {
             exit.Reason = ExitReason.Shutdown;
         }
+        else if (Halted && Interlocked.Exchange(ref _unhaltRequested, 0) != 0)
+        {
+            Halted = false;
+        }
         else if (Halted)
         {
             Statistics.Halts++;
+            _times?.Enter(VcpuActivity.Idle);
             exit.Reason = ExitReason.Halt;
-        }
-        else if (HypercallRequested)
-        {
-            HypercallRequested = false;
-            exit.Reason = ExitReason.Hypercall;
         }
         else if (_internalError is not null)
         {
@@ -118,6 +169,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         {
             Volatile.Write(ref _nmiRequested, 0);
             Halted = false;
+            Statistics.Count(ExitCause.Interrupt);
             Deliver((int)Vector.Nmi, null, EventKind.Nmi);
             return;
         }
@@ -135,6 +187,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             // There may be more: only an answer of none takes the request back.
             Volatile.Write(ref S->InterruptRequested, 1);
             Halted = false;
+            Statistics.Count(ExitCause.Interrupt);
             Deliver(vector, null, EventKind.ExternalInterrupt);
         }
     }
@@ -166,14 +219,25 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             _carefulNext = false;
         }
 
-        byte* code = careful ? FindBlock(mode) is { } block ? block.Code : null : FindCode();
-        if (code == null)
+        if (careful)
         {
-            return;
+            if (FindBlock(mode) is not { } block || !EnterCareful(block))
+            {
+                return;
+            }
+        }
+        else
+        {
+            byte* code = FindCode();
+            if (code == null)
+            {
+                return;
+            }
+
+            Statistics.DispatcherEntries++;
+            EnterTranslated(code);
         }
 
-        Statistics.DispatcherEntries++;
-        _thunks.Enter(S, code);
         bool completed = HandleExit((ExitCode)S->ExitCode);
         if (stepping && completed)
         {
@@ -181,20 +245,66 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         }
     }
 
+    /// <summary>
+    /// Runs a careful translation. A locked instruction whose operand goes through the bounce buffer is atomic because
+    /// no other vCPU runs meanwhile. False: the block was thrown away before it could run.
+    /// </summary>
+    private bool EnterCareful(Block block)
+    {
+        Statistics.DispatcherEntries++;
+        if (!block.Locked || _rendezvous.Alone)
+        {
+            EnterTranslated(block.Code);
+            return true;
+        }
+
+        _rendezvous.BeginExclusive(this);
+        try
+        {
+            if (!block.Valid)
+            {
+                _carefulNext = true;
+                return false;
+            }
+
+            EnterTranslated(block.Code);
+            return true;
+        }
+        finally
+        {
+            _rendezvous.EndExclusive(this);
+        }
+    }
+
+    private void EnterTranslated(byte* code)
+    {
+        _times?.Enter(VcpuActivity.Guest);
+        _code.Thunks.Enter(S, code);
+        _times?.Enter(VcpuActivity.Monitor);
+    }
+
     /// <summary>Returns true if the instruction at which translated code was left (or the only one) has been completed.</summary>
     private bool HandleExit(ExitCode code)
     {
         switch (code)
         {
-            case ExitCode.Dispatch or ExitCode.Poll or ExitCode.CarefulDone:
+            case ExitCode.Poll:
+                return true;
+            case ExitCode.Dispatch:
+                Statistics.Count(ExitCause.Dispatch);
+                return true;
+            case ExitCode.CarefulDone:
+                CountSlowAccess();
                 return true;
             case ExitCode.Link:
+                Statistics.Count(ExitCause.Dispatch);
                 Link();
                 return true;
             case ExitCode.Trap:
                 return Emulate();
             case ExitCode.Careful:
                 _carefulNext = true;
+                _countedBeforeCareful = CountedInCareful;
                 return false;
             case ExitCode.Fault:
                 DeliverRaised();
@@ -223,7 +333,8 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     private bool Emulate()
     {
         Statistics.PrivilegedInstructions++;
-        ref readonly Instruction instruction = ref CollectionsMarshal.AsSpan(_translator.Traps)[(int)S->ExitInfo];
+        ref readonly Instruction instruction = ref _code.Traps[(int)S->ExitInfo];
+        CountTrap(instruction);
         _entersHandler = instruction.Mnemonic is Mnemonic.Int or Mnemonic.Int1 or Mnemonic.Int3 or Mnemonic.Into or Mnemonic.Syscall;
         NextRip = CodeBits switch { 64 => instruction.NextIP, 32 => (uint)instruction.NextIP, _ => (ushort)instruction.NextIP };
         delegate*<SoftwareVcpu, in Instruction, void> handler = PrivilegedTable.Find(instruction);
@@ -268,6 +379,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             Statistics.PageFaults++;
         }
 
+        Statistics.Count(vector == Vector.PageFault ? ExitCause.PageFault : ExitCause.Exception);
         _breakpointsHit = 0;
         Deliver((int)vector, errorCode, EventKind.Fault);
     }
@@ -277,7 +389,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     private void HandleHostFault()
     {
         byte* pc = (byte*)S->ExitHostPc;
-        if (_cache.FindByAddress(pc) is not { } block)
+        if (_code.FindByAddress(pc) is not { } block)
         {
             _internalError = $"host fault {S->FaultTrap} (error {S->FaultError:x}, address {S->FaultAddress:x}) in a thunk";
             return;
@@ -314,11 +426,10 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
     private void Link()
     {
         byte* stub = (byte*)S->ExitHostPc - 1;
-        int generation = _cache.Generation;
-        if (FindBlock(_mode) is { } target && generation == _cache.Generation && target.SecondPage == Block.NoPage
-            && _cache.FindByAddress(stub) is { } source && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
+        int generation = _code.Generation;
+        if (FindBlock(_mode) is { } target && generation == _code.Generation)
         {
-            _cache.Link(source.JumpOf(stub), target);
+            _code.Link(stub, target);
         }
     }
 
@@ -337,7 +448,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
             return null;
         }
 
-        EnterJump(_mode.Space(), S->Rip, block.Code);
+        _code.EnterJump(this, _mode.Space(), block);
         return block.Code;
     }
 
@@ -380,7 +491,7 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
 
         ulong offset = linear & GuestMemory.PageMask;
         var key = new BlockKey(page.Gpa + offset, rip, mode, Code64 ? 0 : S->Cs.Limit);
-        Block? block = _cache.Find(key);
+        Block? block = _code.Find(key);
         if (block is not null && (block.SecondPage == Block.NoPage || SecondPageStands(block, linear, space)))
         {
             return block;
@@ -393,68 +504,65 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         => TryTranslate((linear & ~GuestMemory.PageMask) + GuestMemory.PageSize, Access.Execute, space, out CachedPage page, out _)
             && page.Gpa == block.SecondPage;
 
+    /// <summary>Null: a fault was delivered, or everything was thrown away meanwhile and RIP is to be looked up again.</summary>
     private Block? Translate(in BlockKey key, ulong linear, byte* bytes, int length)
     {
-        if (_translator.NeedsRoom)
+        _code.MakeRoom(this);
+        CodePage page = _code.BeginTranslation(this, key.Gpa);
+        try
         {
-            DropAllTranslations();
-        }
+            int limit = length;
+            if (!Code64)
+            {
+                limit = (int)Math.Min((ulong)length, S->Cs.Limit - key.Rip + 1);
+            }
 
-        int limit = length;
-        if (!Code64)
-        {
-            limit = (int)Math.Min((ulong)length, S->Cs.Limit - key.Rip + 1);
-        }
+            var source = new CodeSource
+            {
+                Rip = key.Rip,
+                Linear = linear,
+                Gpa = key.Gpa,
+                CodeLimit = key.CodeLimit,
+                Bytes = bytes,
+                Length = limit,
+                SecondPage = Block.NoPage,
+            };
+            if (_code.Translate(source, key.Mode, Statistics) is { } block)
+            {
+                return block;
+            }
 
-        WatchCode(key.Gpa);
-        var source = new CodeSource
-        {
-            Rip = key.Rip,
-            Linear = linear,
-            Gpa = key.Gpa,
-            CodeLimit = key.CodeLimit,
-            Bytes = bytes,
-            Length = limit,
-            SecondPage = Block.NoPage,
-        };
-        Block? block = _translator.Translate(source, key.Mode);
-        if (block is null)
-        {
             if (limit < length)
             {
                 DeliverFault(Vector.GeneralProtection, 0);
                 return null;
             }
 
-            block = TranslateAcrossPages(key, linear, length);
-            if (block is null)
-            {
-                return null;
-            }
+            return TranslateAcrossPages(key, linear, bytes, length);
         }
-
-        Statistics.BlocksTranslated++;
-        Statistics.InstructionsTranslated = _translator.InstructionCount;
-        _cache.Add(block);
-        Statistics.CodeBytes = _cache.UsedBytes;
-        return block;
+        finally
+        {
+            _code.EndTranslation(page);
+        }
     }
 
     /// <summary>Translates the one instruction that begins in a page's last bytes and ends in the next page.</summary>
-    private Block? TranslateAcrossPages(in BlockKey key, ulong linear, int firstPart)
+    private Block? TranslateAcrossPages(in BlockKey key, ulong linear, byte* firstBytes, int firstPart)
     {
         byte* buffer = stackalloc byte[MaxInstructionLength];
-        bool backed = TryTranslate(linear + (ulong)firstPart, Access.Execute, FetchSpace, out CachedPage second, out _);
-        if (backed)
-        {
-            WatchCode(second.Gpa);
-        }
-
         TryFetch(linear, new Span<byte>(buffer, MaxInstructionLength), out int got, out _, out PageFaultInfo fault);
-        if (got > firstPart)
+        if (got > firstPart && TryTranslate(linear + (ulong)firstPart, Access.Execute, FetchSpace, out CachedPage second, out _))
         {
-            if (backed)
+            int generation = _code.Generation;
+            CodePage page = _code.BeginTranslation(this, second.Gpa);
+            try
             {
+                if (generation != _code.Generation)
+                {
+                    // The first page is not watched any more.
+                    return null;
+                }
+
                 var source = new CodeSource
                 {
                     Rip = key.Rip,
@@ -463,12 +571,19 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
                     CodeLimit = key.CodeLimit,
                     Bytes = buffer,
                     Length = got,
+                    FirstPart = firstBytes,
+                    SecondPart = second.Host,
+                    FirstLength = firstPart,
                     SecondPage = second.Gpa,
                 };
-                if (_translator.Translate(source, key.Mode) is { } block)
+                if (_code.Translate(source, key.Mode, Statistics) is { } block)
                 {
                     return block;
                 }
+            }
+            finally
+            {
+                _code.EndTranslation(page);
             }
         }
 
@@ -483,36 +598,5 @@ internal sealed unsafe partial class SoftwareVcpu : ICodeWatch
         }
 
         return null;
-    }
-
-    /// <summary>Before bytes of a page are translated: from now on writes to it are seen, also those of devices.</summary>
-    private void WatchCode(ulong gpa)
-    {
-        if (_cache.Pages.Watch(gpa))
-        {
-            ForgetWrites(gpa);
-        }
-    }
-
-    /// <summary>Throws every translation away. Not while translated code is active.</summary>
-    private void DropAllTranslations()
-    {
-        _cache.Clear();
-        _translator.Traps.Clear();
-        FlushJumpCaches();
-    }
-
-    bool ICodeWatch.Overlaps(ulong gpa, int size) => _cache.Pages.Overlaps(gpa, size);
-
-    void ICodeWatch.Invalidate(ulong gpa, int size)
-    {
-        foreach (Block block in _cache.Invalidate(gpa, size))
-        {
-            Statistics.BlocksInvalidated++;
-            for (int space = 0; space < Spaces; space++)
-            {
-                FirstLevelTlb.Drop(JumpsOf((AddressSpace)space), (AddressSpace)space, block.Key.Rip, block.Code);
-            }
-        }
     }
 }

@@ -87,7 +87,6 @@ internal sealed unsafe partial class SoftwareVcpu
         NmiBlocked = state.NmiBlocked;
         Volatile.Write(ref _nmiRequested, state.NmiPending ? 1 : 0);
         ShutdownPending = false;
-        HypercallRequested = false;
         RaisedFault = default;
         _internalError = null;
         _carefulNext = false;

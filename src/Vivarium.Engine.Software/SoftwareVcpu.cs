@@ -1,9 +1,7 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
-using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Host;
 using Vivarium.Engine.Software.Privileged;
-using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software;
@@ -16,14 +14,21 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
 {
     private const uint DefaultMxcsr = 0x1F80;
 
+    /// <summary>Null: nobody wants to know.</summary>
+    private readonly VcpuTimes? _times;
+
     private GCHandle _handle;
 
-    public SoftwareVcpu(int index, GuestMemory memory, CpuModel model, IVcpuBus bus)
+    /// <param name="tscOffset">What the guest's time-stamp counter is ahead of the host's, modulo 2^64: the same for all processors of a machine.</param>
+    /// <param name="times">Where to keep what its time goes to; null if nobody wants to know.</param>
+    internal SoftwareVcpu(int index, GuestMemory memory, CpuModel model, IVcpuBus bus, SharedCode code, Rendezvous rendezvous, ulong tscOffset, VcpuTimes? times)
     {
         Index = index;
         Memory = memory;
         Model = model;
-        Bus = bus;
+        Bus = times is null ? bus : new TimedBus(bus, times);
+        Statistics = new VcpuStatistics { Times = times };
+        _times = times;
         S = (NativeState*)NativeMemory.AlignedAlloc((nuint)sizeof(NativeState), 4096);
         NativeMemory.Clear(S, (nuint)sizeof(NativeState));
         S->Xsave = (byte*)NativeMemory.AlignedAlloc(CpuModel.MaxXsaveSize, 64);
@@ -35,23 +40,19 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         _handle = GCHandle.Alloc(this);
         S->Handle = GCHandle.ToIntPtr(_handle);
 
+        S->TscOffset = tscOffset;
         FaultHandler.Install();
-        _cache = new TranslationCache(memory);
-        var emitter = new Emitter();
-        emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        _thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), ResolveEntry, ResolveCarefulEntry, CommitEntry, Spaces);
-        _cache.Seal(emitter.Here);
-        S->ExitThunk = _thunks.Exit;
-        _translator = new Translator(emitter, _cache, _thunks) { Features = new CpuFeatures(model) };
-        CodeWatch = this;
-        memory.CodeWritten += NoteForeignWrite;
+        _code = code;
+        _rendezvous = rendezvous;
+        S->ExitThunk = code.Thunks.Exit;
+        CodeWatch = code;
         FlushTlb(keepGlobal: false);
+        rendezvous.Add(this);
     }
 
     public void Dispose()
     {
-        Memory.CodeWritten -= NoteForeignWrite;
-        _cache.Dispose();
+        _rendezvous.Remove(this);
         _handle.Free();
         NativeMemory.AlignedFree(S->Xsave);
         NativeMemory.AlignedFree(S);
@@ -59,7 +60,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
 
     public int Index { get; }
 
-    public VcpuStatistics Statistics { get; } = new();
+    public VcpuStatistics Statistics { get; }
 
     /// <summary>The native state block; valid while C# runs.</summary>
     public NativeState* S { get; }

@@ -66,7 +66,7 @@ public sealed partial class CpuModel
         }
 
         LayOutXsave();
-        _brand = EncodeBrand(name);
+        _brand = showHypervisor ? EncodeBrand(name) : HostCpu.Brand;
     }
 
     /// <summary>The names that <c>--cpu</c> takes, the default first.</summary>

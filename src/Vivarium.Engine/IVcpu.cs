@@ -17,7 +17,13 @@ public interface IVcpu : IDisposable
     /// <summary>Queues a non-maskable interrupt.</summary>
     void RequestNmi();
 
-    /// <summary>True when an interrupt was requested, or an NMI is queued, that ends a HLT.</summary>
+    /// <summary>Ends a HLT without an interrupt: the one that the vCPU is in, or else its next.</summary>
+    void RequestUnhalt();
+
+    /// <summary>Makes the vCPU forget every cached translation before it runs another instruction; if it is running, soon.</summary>
+    void RequestTlbFlush();
+
+    /// <summary>True when there is what ends a HLT: an interrupt was requested that the guest can take, an NMI is queued, or <see cref="RequestUnhalt"/> was called.</summary>
     bool HasPendingEvent { get; }
 
     /// <summary>Copies the whole architectural state out. Not while <see cref="Run"/> runs.</summary>
@@ -28,6 +34,12 @@ public interface IVcpu : IDisposable
 
     /// <summary>The guest's time-stamp counter now, as RDTSC would read it. Callable from any thread.</summary>
     ulong Tsc { get; }
+
+    /// <summary>
+    /// What <see cref="Tsc"/> is ahead of the host's counter, modulo 2^64: equal on processors whose counters are in step. Not
+    /// while <see cref="Run"/> runs.
+    /// </summary>
+    ulong TscOffset { get; set; }
 
     /// <summary>Counters since creation.</summary>
     VcpuStatistics Statistics { get; }

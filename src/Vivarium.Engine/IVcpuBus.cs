@@ -24,11 +24,20 @@ public interface IVcpuBus
     /// </summary>
     int AcknowledgeInterrupt();
 
-    /// <summary>Reads an MSR that belongs to the local APIC (IA32_APIC_BASE, IA32_TSC_DEADLINE, x2APIC 0x800-0x8FF) or the paravirtual interface. False: #GP.</summary>
+    /// <summary>Reads an MSR that belongs to the local APIC (IA32_APIC_BASE, IA32_TSC_DEADLINE, x2APIC 0x800-0x8FF) or to the paravirtual interface (KVM's numbering: 0x11, 0x12, 0x4B564D00-0x4B564DFF). False: #GP.</summary>
     bool ReadMsr(uint index, out ulong value);
 
     /// <summary>Writes such an MSR. False: #GP.</summary>
     bool WriteMsr(uint index, ulong value);
+
+    /// <summary>
+    /// VMCALL or VMMCALL. The answer goes to RAX, cut to 32 bits outside 64-bit code. False: nobody answers
+    /// hypercalls, and the instruction is #UD.
+    /// </summary>
+    bool Hypercall(in Hypercall call, out ulong result);
+
+    /// <summary>The guest has set its time-stamp counter (IA32_TIME_STAMP_COUNTER or IA32_TSC_ADJUST): <see cref="IVcpu.TscOffset"/> is another.</summary>
+    void TscMoved();
 
     /// <summary>CR8: bits 7:4 of the local APIC's task-priority register.</summary>
     byte TaskPriority { get; set; }

@@ -1,6 +1,8 @@
+using System.Runtime.CompilerServices;
+
 namespace Vivarium.Engine;
 
-/// <summary>Where a vCPU's time goes, in counts. Only ever grows; read it from any thread, approximately.</summary>
+/// <summary>What a vCPU has done, in counts. Only ever grows; read it from any thread, approximately.</summary>
 public sealed class VcpuStatistics
 {
     public long BlocksTranslated;
@@ -17,4 +19,21 @@ public sealed class VcpuStatistics
     public long MmioAccesses;
     public long TlbFlushes;
     public long Halts;
+
+    private CauseCounts _exits;
+
+    /// <summary>Where its time goes; null unless <see cref="IEngine.CreateVcpu"/> was asked to measure it.</summary>
+    public VcpuTimes? Times { get; init; }
+
+    /// <summary>How often the guest had to wait for the monitor for that reason.</summary>
+    public long Exits(ExitCause cause) => _exits[(int)cause];
+
+    /// <summary>Counts one. The vCPU's own thread only.</summary>
+    public void Count(ExitCause cause) => _exits[(int)cause]++;
+
+    [InlineArray((int)ExitCause.Kick + 1)]
+    private struct CauseCounts
+    {
+        private long _first;
+    }
 }

@@ -11,9 +11,6 @@ public enum ExitReason : byte
     /// <summary>Triple fault: the processor has shut down.</summary>
     Shutdown,
 
-    /// <summary>VMCALL or VMMCALL; arguments are in the general registers, the result goes to RAX.</summary>
-    Hypercall,
-
     /// <summary>A debug event that the monitor asked for.</summary>
     Debug,
 

@@ -11,7 +11,7 @@ public static class FirmwareTables
     public static ulong Place(GuestMemory memory, PlatformLayout layout)
     {
         BiosDataArea.Write(memory, layout);
-        SmbiosTables.Write(memory);
+        SmbiosTables.Write(memory, layout.Identity);
         AcpiTables acpi = AcpiTables.Build(layout);
         acpi.Write(memory);
         return acpi.RsdpAddress;

@@ -106,6 +106,9 @@ public sealed record PlatformLayout
     /// <summary>RAM in bytes.</summary>
     public required ulong MemorySize { get; init; }
 
+    /// <summary>Whose machine the tables say this is.</summary>
+    public PlatformIdentity Identity { get; init; } = PlatformIdentity.Vivarium;
+
     /// <summary>Virtual CPUs; their local APIC identifiers count from 0.</summary>
     public int CpuCount { get; init; } = 1;
 

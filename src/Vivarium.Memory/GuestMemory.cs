@@ -72,6 +72,9 @@ public sealed unsafe class GuestMemory : IDisposable
         }
     }
 
+    /// <summary>How much of it the host holds for the guest, in bytes: what was touched and not given back.</summary>
+    public ulong HostBytes => LinuxMemory.AllocatedBytes(_fd);
+
     /// <summary>Called (on the writing thread, after the bytes have changed) when <see cref="Write(ulong, ReadOnlySpan{byte})"/> or what <see cref="NoteWritten"/> reports touches a page flagged <see cref="PageFlags.Code"/>.</summary>
     public Action<ulong, int>? CodeWritten { get; set; }
 
@@ -251,6 +254,48 @@ public sealed unsafe class GuestMemory : IDisposable
                 return;
             }
         }
+    }
+
+    /// <summary>
+    /// Gives RAM back to the host: the whole pages in a range, which read as zero afterwards until they are written again. It
+    /// counts as a write (<see cref="NoteWritten"/>). Returns how many bytes were given back, 0 where there is no RAM.
+    /// </summary>
+    /// <param name="gpa">Where the range begins; only what lies in the same slot is given back.</param>
+    /// <param name="length">In bytes.</param>
+    public ulong Release(ulong gpa, ulong length)
+    {
+        MemorySlot? slot = Find(gpa);
+        return slot is null || slot.ReadOnly ? 0 : Release(slot, gpa - slot.Start, Math.Min(length, slot.End - gpa));
+    }
+
+    /// <summary>The same for a range that begins at an address from <see cref="TryGetRam"/>.</summary>
+    public ulong Release(byte* host, ulong length)
+    {
+        foreach (MemorySlot slot in CollectionsMarshal.AsSpan(_slots))
+        {
+            ulong offset = (ulong)(host - slot.Host);
+            if (offset < slot.Length && !slot.ReadOnly)
+            {
+                return Release(slot, offset, Math.Min(length, slot.Length - offset));
+            }
+        }
+
+        return 0;
+    }
+
+    private ulong Release(MemorySlot slot, ulong offset, ulong length)
+    {
+        ulong first = (offset + PageMask) & ~PageMask;
+        ulong end = (offset + length) & ~PageMask;
+        if (first >= end || !LinuxMemory.Discard(_fd, slot.FileOffset + (long)first, (long)(end - first)))
+        {
+            return 0;
+        }
+
+        // As in NoteWritten.
+        Interlocked.MemoryBarrier();
+        NoteWrite(slot, slot.Start + first, end - first);
+        return end - first;
     }
 
     private void NoteWrite(MemorySlot slot, ulong gpa, ulong length)

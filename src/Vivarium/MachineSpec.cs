@@ -13,6 +13,8 @@ public sealed record MachineSpec
     /// <summary>Thirty days: beyond it a time limit is a slip of the pen.</summary>
     public const double LongestTimeoutSeconds = 30 * 86400.0;
 
+    public const int MostCpus = 64;
+
     /// <summary>What one PCI bus has room for besides the other devices.</summary>
     public const int MostDisks = 16;
 
@@ -39,6 +41,9 @@ public sealed record MachineSpec
     /// <summary>One of <see cref="Engine.CpuModel.Names"/>.</summary>
     public string Cpu { get; init; } = CpuModel.Names[0];
 
+    /// <summary>Virtual processors, 1 to <see cref="MostCpus"/>.</summary>
+    public int Cpus { get; init; } = 1;
+
     /// <summary>Disks in the order in which the guest finds those of a bus (vda, vdb, ...; sda, sdb, ...).</summary>
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
 
@@ -53,17 +58,32 @@ public sealed record MachineSpec
     /// </summary>
     public IReadOnlyList<string> Ports { get; init; } = [];
 
+    /// <summary>
+    /// Give the guest a memory balloon, through which what it does not use goes back to the host by itself; see
+    /// <see cref="VirtualMachine.SetBalloonTarget"/>. A classic PC (<see cref="Virtualization.Full"/>) has none.
+    /// </summary>
+    public bool Balloon { get; init; } = true;
+
+    /// <summary>Sockets between guest and host without a network; null for none.</summary>
+    public VsockSpec? Vsock { get; init; }
+
+    /// <summary>What hardware the guest finds besides the devices that are named here one by one.</summary>
+    public Virtualization Virtualization { get; init; } = Virtualization.Para;
+
     public VirtioSpec Virtio { get; init; } = new();
 
     public EngineKind Engine { get; init; } = EngineKind.Auto;
 
     public RebootPolicy OnReboot { get; init; } = RebootPolicy.Restart;
 
+    /// <summary>Measure where the processors' time goes (<see cref="MachineStatistics.Time"/>), which slows them down a little.</summary>
+    public bool MeasureTimes { get; init; }
+
     /// <summary>Wall-clock limit for the whole run, or null.</summary>
     public TimeSpan? Timeout { get; init; }
 
     /// <summary>How a disk of this machine is connected.</summary>
-    internal static DiskBus BusOf(DiskSpec disk) => disk.Bus ?? DiskBus.Virtio;
+    internal DiskBus BusOf(DiskSpec disk) => disk.Bus ?? (Virtualization == Virtualization.Full ? DiskBus.Ide : DiskBus.Virtio);
 
     /// <summary>Checks everything but the boot files, which <see cref="VirtualMachine.Create"/> opens and checks.</summary>
     /// <exception cref="InvalidInputException">Something is wrong; the message says what.</exception>
@@ -92,6 +112,11 @@ public sealed record MachineSpec
         if (!CpuModel.Names.Contains(Cpu))
         {
             throw new InvalidInputException($"unknown CPU model '{Cpu}'; known are {string.Join(", ", CpuModel.Names)}");
+        }
+
+        if (Cpus is < 1 or > MostCpus)
+        {
+            throw new InvalidInputException($"a machine has 1 to {MostCpus} processors, and {Cpus} are asked for; write for example --cpus 2");
         }
 
         if (CommandLine.AsSpan().ContainsAnyInRange('\0', '\u001f'))
@@ -142,6 +167,8 @@ public sealed record MachineSpec
                 throw new InvalidInputException($"there are two ports named '{port}'; give each a name of its own");
             }
         }
+
+        Vsock?.Validate();
 
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))
         {

@@ -14,11 +14,11 @@ public sealed class MachineStatistics
     {
     }
 
-    internal MachineStatistics(string engine, int resets, VcpuStatistics vcpu, PortBus ports, MmioBus mmio)
+    internal MachineStatistics(string engine, int resets, IReadOnlyList<VcpuStatistics> vcpus, PortBus ports, MmioBus mmio)
     {
         Engine = engine;
         Resets = resets;
-        Vcpu = vcpu;
+        Vcpus = vcpus;
         _ports = ports;
         _mmio = mmio;
     }
@@ -29,7 +29,8 @@ public sealed class MachineStatistics
     /// <summary>How often the guest has reset the machine.</summary>
     public int Resets { get; }
 
-    public VcpuStatistics Vcpu { get; } = new();
+    /// <summary>Counters of each processor.</summary>
+    public IReadOnlyList<VcpuStatistics> Vcpus { get; } = [];
 
     /// <summary>Accesses to ports at which there is no device.</summary>
     public long UnclaimedPortAccesses => _ports?.UnclaimedAccesses ?? 0;
@@ -37,27 +38,37 @@ public sealed class MachineStatistics
     /// <summary>Accesses to physical addresses at which there is neither memory nor a device.</summary>
     public long UnclaimedMmioAccesses => _mmio?.UnclaimedAccesses ?? 0;
 
+    /// <summary>How often the guest's processors had to wait for the monitor for that reason, together.</summary>
+    public long Exits(ExitCause cause) => Vcpus.Sum(vcpu => vcpu.Exits(cause));
+
+    /// <summary>The processors' time for it, together; zero unless <see cref="MachineSpec.MeasureTimes"/> is set.</summary>
+    public TimeSpan Time(VcpuActivity activity) =>
+        Vcpus.Aggregate(TimeSpan.Zero, (sum, vcpu) => sum + (vcpu.Times?.Of(activity) ?? TimeSpan.Zero));
+
     public override string ToString() => string.Join('\n',
     [
         $"engine                   {Engine}",
         Row("resets", Resets),
-        Row("blocks translated", Vcpu.BlocksTranslated),
-        Row("instructions translated", Vcpu.InstructionsTranslated),
-        Row("code bytes", Vcpu.CodeBytes),
-        Row("blocks invalidated", Vcpu.BlocksInvalidated),
-        Row("dispatcher entries", Vcpu.DispatcherEntries),
-        Row("TLB misses", Vcpu.TlbMisses),
-        Row("TLB flushes", Vcpu.TlbFlushes),
-        Row("page faults", Vcpu.PageFaults),
-        Row("exceptions", Vcpu.Exceptions),
-        Row("interrupts", Vcpu.Interrupts),
-        Row("privileged instructions", Vcpu.PrivilegedInstructions),
-        Row("port accesses", Vcpu.PortAccesses),
+        Row("blocks translated", cpu => cpu.BlocksTranslated),
+        Row("instructions translated", cpu => cpu.InstructionsTranslated),
+        Row("code bytes", cpu => cpu.CodeBytes),
+        Row("blocks invalidated", cpu => cpu.BlocksInvalidated),
+        Row("dispatcher entries", cpu => cpu.DispatcherEntries),
+        Row("TLB misses", cpu => cpu.TlbMisses),
+        Row("TLB flushes", cpu => cpu.TlbFlushes),
+        Row("page faults", cpu => cpu.PageFaults),
+        Row("exceptions", cpu => cpu.Exceptions),
+        Row("interrupts", cpu => cpu.Interrupts),
+        Row("privileged instructions", cpu => cpu.PrivilegedInstructions),
+        Row("port accesses", cpu => cpu.PortAccesses),
         Row("  with no device", UnclaimedPortAccesses),
-        Row("MMIO accesses", Vcpu.MmioAccesses),
+        Row("MMIO accesses", cpu => cpu.MmioAccesses),
         Row("  with no device", UnclaimedMmioAccesses),
-        Row("halts", Vcpu.Halts),
+        Row("halts", cpu => cpu.Halts),
     ]);
 
     private static string Row(string name, long count) => string.Create(CultureInfo.InvariantCulture, $"{name,-24} {count:N0}");
+
+    /// <summary>The sum over all processors.</summary>
+    private string Row(string name, Func<VcpuStatistics, long> count) => Row(name, Vcpus.Sum(count));
 }

@@ -93,13 +93,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     {
         ArgumentNullException.ThrowIfNull(spec);
         spec.Validate();
-        var layout = new PlatformLayout
-        {
-            MemorySize = spec.Memory,
-            SerialPorts = [PlatformLayout.PcSerialPorts[0]],
-            Gpe0Block = AcpiPm.GpeBase,
-            SleepTypeS5 = AcpiPm.SleepTypeS5,
-        };
+        PlatformLayout layout = LayOut(spec);
         BootPlan? plan = null;
         try
         {
@@ -110,7 +104,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             }
 
             plan.Check(layout);
-            return new VirtualMachine(spec, layout, plan, EngineFactory.CreateModel(spec.Cpu));
+            return new VirtualMachine(spec, layout, plan, EngineFactory.CreateModel(spec.Cpu, spec.Cpus, showHypervisor: spec.Virtualization == Virtualization.Para));
         }
         catch (Exception e)
         {
@@ -190,6 +184,54 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <summary>What the machine's lists of allowed destinations have let out and refused, one for each card that has such a list.</summary>
     public IReadOnlyList<EgressCounters> Egress => [.. _parts.Networks.Select(network => network.Egress).OfType<EgressCounters>()];
 
+    /// <summary>
+    /// Asks the guest for this much of its memory, in bytes, which goes back to the host; 0 lets it have all again. It takes its
+    /// time, and may give less: <see cref="ReadBalloonAsync"/> tells how much. The target holds across resets.
+    /// </summary>
+    /// <exception cref="InvalidInputException">There is no balloon, or not so much memory.</exception>
+    public void SetBalloonTarget(ulong bytes)
+    {
+        if (bytes > _spec.Memory)
+        {
+            throw new InvalidInputException($"the balloon cannot take {ByteSize.Format(bytes)} of a machine that has {ByteSize.Format(_spec.Memory)} of memory");
+        }
+
+        lock (_lock)
+        {
+            VirtioBalloon? balloon = FindBalloon();
+            _parts.BalloonTarget = bytes;
+            if (balloon is not null)
+            {
+                balloon.Target = bytes;
+            }
+        }
+    }
+
+    /// <summary>
+    /// The state of the machine's memory. The guest is asked for its figures, and waited for no longer than
+    /// <paramref name="patience"/>: then they are those that it gave last.
+    /// </summary>
+    /// <exception cref="InvalidInputException">The machine has no balloon.</exception>
+    /// <exception cref="VivariumException">The machine has ended, or is just being reset.</exception>
+    public Task<BalloonStatistics> ReadBalloonAsync(TimeSpan patience)
+    {
+        VirtioBalloon? balloon = LockedBalloon();
+        BalloonGuestStatistics? before = balloon?.Statistics;
+        return AskBalloonAsync(balloon, balloon => balloon.RequestStatistics(), balloon => !ReferenceEquals(before, balloon.Statistics), patience);
+    }
+
+    /// <summary>
+    /// Asks the guest once for all its free pages (free page hinting), which go back to the host, and waits until it has given
+    /// them, but no longer than <paramref name="patience"/>.
+    /// </summary>
+    /// <exception cref="InvalidInputException">The machine has no balloon.</exception>
+    /// <exception cref="VivariumException">The machine has ended, or is just being reset, or has no driver that can do it.</exception>
+    public Task<BalloonStatistics> CollectFreePagesAsync(TimeSpan patience) => AskBalloonAsync(
+        LockedBalloon(),
+        balloon => balloon.RequestHints() ? true : throw new VivariumException("no driver in the guest can tell its free pages; is it still booting?"),
+        balloon => !balloon.IsHinting,
+        patience);
+
     public async ValueTask DisposeAsync()
     {
         lock (_lock)
@@ -214,6 +256,52 @@ public sealed class VirtualMachine : IAsyncDisposable
         _debugOutput.Close(s_outputPatience);
         _plan.Initrd?.Dispose();
         _plan.Kernel.Dispose();
+    }
+
+    private VirtioBalloon? LockedBalloon()
+    {
+        lock (_lock)
+        {
+            return FindBalloon();
+        }
+    }
+
+    /// <summary>Null while the machine is between two power cycles; lock held.</summary>
+    private VirtioBalloon? FindBalloon() => _parts.HasBalloon
+        ? _disposed ? null : _cycle?.Balloon
+        : throw new InvalidInputException("this machine has no memory balloon; run it without --balloon off to have one");
+
+    private async Task<BalloonStatistics> AskBalloonAsync(VirtioBalloon? balloon, Func<VirtioBalloon, bool> ask, Func<VirtioBalloon, bool> isAnswered, TimeSpan patience)
+    {
+        if (balloon is not null)
+        {
+            var answered = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            void Look()
+            {
+                if (isAnswered(balloon))
+                {
+                    _ = answered.TrySetResult();
+                }
+            }
+
+            balloon.Changed += Look;
+            try
+            {
+                if (ask(balloon))
+                {
+                    _ = await Task.WhenAny(answered.Task, Task.Delay(patience)).ConfigureAwait(false);
+                }
+            }
+            finally
+            {
+                balloon.Changed -= Look;
+            }
+        }
+
+        lock (_lock)
+        {
+            return (_disposed ? null : _cycle?.DescribeBalloon()) ?? throw new VivariumException("the machine has ended or is just being reset");
+        }
     }
 
     private void RunCycles()
@@ -275,6 +363,26 @@ public sealed class VirtualMachine : IAsyncDisposable
         // A vCPU that waits for a reader of its output is let go.
         Console.ReleaseWriters();
         _parts.ReleaseWriters();
+    }
+
+    /// <summary>
+    /// What the board is to have and the tables are to tell. A guest that knows that it is virtual needs no keyboard
+    /// controller, and no HPET beside its paravirtual clock; why the rest of the old devices stays is in docs/compare.md.
+    /// </summary>
+    private static PlatformLayout LayOut(MachineSpec spec)
+    {
+        bool classic = spec.Virtualization == Virtualization.Full;
+        return new PlatformLayout
+        {
+            MemorySize = spec.Memory,
+            CpuCount = spec.Cpus,
+            Identity = classic ? PlatformIdentity.ClassicPc : PlatformIdentity.Vivarium,
+            SerialPorts = [PlatformLayout.PcSerialPorts[0]],
+            Gpe0Block = AcpiPm.GpeBase,
+            SleepTypeS5 = AcpiPm.SleepTypeS5,
+            HasHpet = classic,
+            HasKeyboardController = classic,
+        };
     }
 
     private PowerCycle StartCycle() => new(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte);

@@ -63,12 +63,12 @@ public sealed class OptionTests
     [Fact]
     public void A_network_is_there_when_something_could_use_it()
     {
-        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse(null, [], []).OrDefault(hasDisk: false));
-        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], []).OrDefault(hasDisk: true));
-        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, ["2222:22"], []).OrDefault(hasDisk: false));
-        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], ["example.org"]).OrDefault(hasDisk: false));
-        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse("none", [], []).OrDefault(hasDisk: true));
-        Assert.Equal(new NetworkOption.Tap("tap0"), NetworkOptions.Parse("tap:tap0", [], []).OrDefault(hasDisk: true));
+        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse(null, [], []).OrDefault(hasDisk: false, Virtualization.Para));
+        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], []).OrDefault(hasDisk: true, Virtualization.Para));
+        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, ["2222:22"], []).OrDefault(hasDisk: false, Virtualization.Para));
+        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], ["example.org"]).OrDefault(hasDisk: false, Virtualization.Para));
+        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse("none", [], []).OrDefault(hasDisk: true, Virtualization.Para));
+        Assert.Equal(new NetworkOption.Tap("tap0"), NetworkOptions.Parse("tap:tap0", [], []).OrDefault(hasDisk: true, Virtualization.Para));
     }
 
     [Theory]

@@ -44,23 +44,33 @@ internal sealed class Board : ILocalApicEvents
 
     void ILocalApicEvents.NmiRequested() => Nmis++;
 
-    void ILocalApicEvents.InitRequested() => Inits++;
+    void ILocalApicEvents.InitRequested()
+    {
+        Inits++;
+        Apic.Initialize();
+    }
 
     void ILocalApicEvents.StartupRequested(byte vector) => Startups.Add(vector);
+
+    /// <summary>The earliest deadline of the board and all processors.</summary>
+    public long NextDeadline => Others.Aggregate(Math.Min(Clock.Deadlines.NextDeadline, Apic.Deadlines.NextDeadline), (least, apic) => Math.Min(least, apic.Deadlines.NextDeadline));
 
     /// <summary>Lets time pass in one step, then runs what is due.</summary>
     public void Pass(long nanoseconds)
     {
         Time.Nanoseconds += nanoseconds;
-        Clock.RunDue();
+        Clock.Deadlines.RunDue();
+        Apic.Deadlines.RunDue();
+        foreach (var other in Others)
+            other.Deadlines.RunDue();
     }
 
     /// <summary>Lets time pass from deadline to deadline, as a punctual timer thread would.</summary>
     public void Run(long nanoseconds)
     {
         var end = Clock.Nanoseconds + nanoseconds;
-        while (Clock.NextDeadline <= end)
-            Pass(Math.Max(0, Clock.NextDeadline - Clock.Nanoseconds));
+        while (NextDeadline <= end)
+            Pass(Math.Max(0, NextDeadline - Clock.Nanoseconds));
         Pass(end - Clock.Nanoseconds);
     }
 

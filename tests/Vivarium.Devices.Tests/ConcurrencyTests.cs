@@ -46,6 +46,7 @@ public class ConcurrencyTests
             ports.Write(0x3F9, 1, 0x01);
             for (var i = 0; clock.Nanoseconds < deadline; i++)
             {
+                apic.Deadlines.RunDue();
                 if (apic.AcknowledgeInterrupt() >= 0)
                 {
                     while ((ports.Read(0x3FD, 1) & 1) != 0)
@@ -76,7 +77,7 @@ public class ConcurrencyTests
         void Timers()
         {
             while (clock.Nanoseconds < deadline)
-                clock.RunDue();
+                clock.Deadlines.RunDue();
         }
 
         var cancel = TestContext.Current.CancellationToken;

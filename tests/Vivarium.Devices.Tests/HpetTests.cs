@@ -136,7 +136,7 @@ public class HpetTests
         Write(TimerConfiguration(0), 0x4C);
         Write(Comparator(0), 1, 8);
         _board.Pass(Board.Second);
-        Assert.True(_board.Clock.NextDeadline >= Board.Second + 10 * Board.Microsecond);
+        Assert.True(_board.Clock.Deadlines.NextDeadline >= Board.Second + 10 * Board.Microsecond);
     }
 
     [Fact]

@@ -84,7 +84,7 @@ public class LocalApicTests
         Assert.Equal(1, _board.Requests);
         _board.Interrupts.CreateIsaLine(1).Raise();
         Assert.Equal(0x21, _board.Apic.AcknowledgeInterrupt());
-        Assert.Equal(2, _board.Requests);
+        Assert.Equal(3, _board.Requests);
         Assert.Equal(0x40, _board.Apic.AcknowledgeInterrupt());
     }
 
@@ -148,7 +148,7 @@ public class LocalApicTests
         _board.WriteApic(InitialCount, 0);
         _board.Run(10 * Board.Millisecond);
         Assert.False(_board.Apic.HasInterrupt);
-        Assert.Equal(MachineClock.Never, _board.Clock.NextDeadline);
+        Assert.Equal(MachineClock.Never, _board.NextDeadline);
     }
 
     [Fact]
@@ -158,7 +158,7 @@ public class LocalApicTests
         _board.WriteApic(Divide, DivideBy1);
         _board.WriteApic(LvtTimer, Masked | 0xEC);
         _board.WriteApic(InitialCount, 0xFFFF_FFFF);
-        Assert.Equal(MachineClock.Never, _board.Clock.NextDeadline);
+        Assert.Equal(MachineClock.Never, _board.NextDeadline);
         _board.Pass(Board.Second);
         Assert.Equal(0xFFFF_FFFF - 1_000_000_000, _board.ReadApic(CurrentCount));
     }
@@ -172,7 +172,7 @@ public class LocalApicTests
         _board.WriteApic(InitialCount, 1);
         _board.Pass(1);
         Assert.True(_board.Apic.HasInterrupt);
-        Assert.True(_board.Clock.NextDeadline >= 10 * Board.Microsecond);
+        Assert.True(_board.NextDeadline >= 10 * Board.Microsecond);
     }
 
     [Fact]

@@ -27,17 +27,17 @@ public class MachineClockTests
     {
         var board = new Board();
         var fired = new List<int>();
-        var timers = Enumerable.Range(0, 40).Select(i => board.Clock.CreateTimer(() => fired.Add(i))).ToArray();
+        var timers = Enumerable.Range(0, 40).Select(i => board.Clock.Deadlines.CreateTimer(() => fired.Add(i))).ToArray();
         for (var i = 0; i < timers.Length; i++)
             timers[i].Arm(1000 - 10 * i);
         timers[20].Cancel();
         timers[39].Arm(5000);
-        Assert.Equal(1000 - 380, board.Clock.NextDeadline);
+        Assert.Equal(1000 - 380, board.Clock.Deadlines.NextDeadline);
         board.Pass(1000);
         Assert.Equal(Enumerable.Range(0, 39).Reverse().Where(i => i != 20), fired);
         board.Pass(10000);
         Assert.Equal(39, fired[^1]);
-        Assert.Equal(MachineClock.Never, board.Clock.NextDeadline);
+        Assert.Equal(MachineClock.Never, board.Clock.Deadlines.NextDeadline);
     }
 
     [Fact]
@@ -45,7 +45,7 @@ public class MachineClockTests
         Gen.Select(Gen.Int[0, 9], Gen.Long[0, 100], Gen.Bool).Array[0, 60].Sample(steps =>
         {
             var clock = new MachineClock(new ManualTime());
-            var timers = Enumerable.Range(0, 10).Select(_ => clock.CreateTimer(() => { })).ToArray();
+            var timers = Enumerable.Range(0, 10).Select(_ => clock.Deadlines.CreateTimer(() => { })).ToArray();
             var model = new Dictionary<int, long>();
             foreach (var (index, deadline, arm) in steps)
             {
@@ -60,7 +60,7 @@ public class MachineClockTests
                     model.Remove(index);
                 }
 
-                Assert.Equal(model.Count == 0 ? MachineClock.Never : model.Values.Min(), clock.NextDeadline);
+                Assert.Equal(model.Count == 0 ? MachineClock.Never : model.Values.Min(), clock.Deadlines.NextDeadline);
             }
         });
 
@@ -69,8 +69,8 @@ public class MachineClockTests
     {
         var board = new Board();
         var moved = 0;
-        board.Clock.DeadlineMoved = () => moved++;
-        ClockTimer first = board.Clock.CreateTimer(() => { }), second = board.Clock.CreateTimer(() => { });
+        board.Clock.Deadlines.DeadlineMoved = () => moved++;
+        ClockTimer first = board.Clock.Deadlines.CreateTimer(() => { }), second = board.Clock.Deadlines.CreateTimer(() => { });
         first.Arm(100);
         second.Arm(200);
         Assert.Equal(1, moved);
@@ -84,10 +84,10 @@ public class MachineClockTests
         var board = new Board();
         board.Clock.TscFrequency = 2_300_000_000;
         board.Clock.TscReader = () => (ulong)board.Time.Nanoseconds * 23 / 10 + 1_000_000;
-        Assert.Equal(1000, board.Clock.NanosecondsAtTsc(1_000_000 + 2300));
-        Assert.Equal(1, board.Clock.NanosecondsAtTsc(1_000_001));
-        Assert.Equal(0, board.Clock.NanosecondsAtTsc(999_999));
-        Assert.True(board.Clock.NanosecondsAtTsc(ulong.MaxValue / 2) > 0);
+        Assert.Equal(1000, board.Clock.NanosecondsAtTsc(1_000_000 + 2300, board.Clock.Tsc));
+        Assert.Equal(1, board.Clock.NanosecondsAtTsc(1_000_001, board.Clock.Tsc));
+        Assert.Equal(0, board.Clock.NanosecondsAtTsc(999_999, board.Clock.Tsc));
+        Assert.True(board.Clock.NanosecondsAtTsc(ulong.MaxValue / 2, board.Clock.Tsc) > 0);
     }
 
     [Fact]

@@ -144,9 +144,9 @@ public class Pit8254Tests
         Program(0, 0x34, 11932);
         _board.Out(0x40, 1193 & 0xFF);
         _board.Out(0x40, 1193 >> 8);
-        Assert.InRange(_board.Clock.NextDeadline, 9_999_000, 10_001_000);
+        Assert.InRange(_board.Clock.Deadlines.NextDeadline, 9_999_000, 10_001_000);
         _board.Run(10_100 * Board.Microsecond);
-        Assert.InRange(_board.Clock.NextDeadline, 10_999_000, 11_001_000);
+        Assert.InRange(_board.Clock.Deadlines.NextDeadline, 10_999_000, 11_001_000);
     }
 
     [Fact]

@@ -129,7 +129,7 @@ public class RtcTests
 
         Assert.InRange(interrupts, 255, 257);
         Write(0x0B, 0x02);
-        Assert.Equal(MachineClock.Never, _board.Clock.NextDeadline);
+        Assert.Equal(MachineClock.Never, _board.Clock.Deadlines.NextDeadline);
     }
 
     [Fact]

@@ -39,12 +39,15 @@ internal sealed unsafe class Processor : IDisposable
     public const ulong IstStack = 0xC008;
     public const ulong Program = 0x10000;
 
+    private readonly SoftwareEngine _engine;
+
     public Processor(string model = "x86-64-v2")
     {
         Memory = new GuestMemory(RamSize + 0x1000);
         Memory.AddSlot(0, RamSize);
         Memory.AddSlot(RomGpa, 0x1000, readOnly: true);
-        Cpu = new SoftwareVcpu(0, Memory, CpuModel.Create(model), Bus);
+        _engine = new SoftwareEngine(Memory, CpuModel.Create(model));
+        Cpu = _engine.Create(0, Bus);
         SetDescriptor(Code32, 0x00CF_9B00_0000_FFFF);
         SetDescriptor(Data32, 0x00CF_9300_0000_FFFF);
         SetDescriptor(Code64, 0x00AF_9B00_0000_FFFF);
@@ -189,6 +192,7 @@ internal sealed unsafe class Processor : IDisposable
     public void Dispose()
     {
         Cpu.Dispose();
+        _engine.Dispose();
         Memory.Dispose();
     }
 

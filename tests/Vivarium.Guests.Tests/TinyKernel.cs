@@ -25,8 +25,8 @@ internal static class TinyKernel
     /// <summary>mov al, value; out 0xF4, al; then halts.</summary>
     public static byte[] DebugExit(byte value) => Build(0xB0, value, 0xE6, 0xF4, 0xFA, 0xF4, 0xEB, 0xFD);
 
-    /// <summary>mov al, 0xFE; out 0x64, al: the keyboard controller pulses the reset line.</summary>
-    public static byte[] Reset => Build(0xB0, 0xFE, 0xE6, 0x64, 0xFA, 0xF4, 0xEB, 0xFD);
+    /// <summary>mov dx, 0xCF9; mov al, 6; out dx, al: the chipset's reset control register, then halts.</summary>
+    public static byte[] Reset => Build(0x66, 0xBA, 0xF9, 0x0C, 0xB0, 0x06, 0xEE, 0xFA, 0xF4, 0xEB, 0xFD);
 
     /// <summary>Writes a word to a 16-bit port (mov dx; mov ax; out dx, ax), then halts.</summary>
     public static byte[] OutWord(ushort port, ushort value) => Build(

@@ -24,9 +24,11 @@ internal static class ShellInitramfs
         read -r consoles </sys/class/tty/console/active
         tty=/dev/${consoles##* }
         [ -c "$tty" ] || tty=/dev/console
+        processors=$(nproc)
+        [ "$processors" = 1 ] && processors='one processor' || processors="$processors processors"
         {
             echo
-            echo "Welcome to Vivarium: Linux $(uname -r) on one processor. Leave with poweroff, or Ctrl-A x."
+            echo "Welcome to Vivarium: Linux $(uname -r) on $processors. Leave with poweroff, or Ctrl-A x."
             echo
         } >"$tty"
         # A background job of this shell would ignore SIGINT for good. The outer setsid makes the inner one fork, so

@@ -1,4 +1,3 @@
-using System.Text;
 using Vivarium.Storage;
 
 namespace Vivarium.Cli.Verbs;
@@ -11,7 +10,7 @@ internal static class DiskOption
     /// <exception cref="InvalidInputException">The text is no disk; the message says why.</exception>
     public static DiskSpec Parse(string text)
     {
-        List<string> parts = Split(text);
+        List<string> parts = OptionParts.Split(text);
         if (parts[0].Length == 0)
         {
             throw new InvalidInputException($"'{text}' names no file; {Form}");
@@ -45,31 +44,5 @@ internal static class DiskOption
         }
 
         return disk;
-    }
-
-    private static List<string> Split(string text)
-    {
-        var parts = new List<string>();
-        var part = new StringBuilder();
-        for (int i = 0; i < text.Length; i++)
-        {
-            if (text[i] != ',')
-            {
-                part.Append(text[i]);
-            }
-            else if (i + 1 < text.Length && text[i + 1] == ',')
-            {
-                part.Append(',');
-                i++;
-            }
-            else
-            {
-                parts.Add(part.ToString());
-                _ = part.Clear();
-            }
-        }
-
-        parts.Add(part.ToString());
-        return parts;
     }
 }

@@ -28,15 +28,23 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             CommandLine = options.Append ?? "",
             Memory = options.Memory ?? MachineSpec.DefaultMemory,
             Cpu = options.Cpu,
+            Cpus = options.Cpus,
+            Virtualization = options.Virtualization,
             Engine = options.Engine,
             OnReboot = options.NoReboot ? RebootPolicy.End : RebootPolicy.Restart,
             Timeout = options.Timeout,
             Virtio = options.Virtio,
             VirtioConsole = options.VirtioConsole,
+            Vsock = options.Vsock,
             Ports = [.. options.Ports.Select(port => port.Name)],
             Disks = [.. options.Disks.Select(disk => options.Ephemeral && !disk.ReadOnly ? disk with { Overlay = true } : disk)],
         };
         spec.Validate();
+        if (options.Virtualization == Virtualization.Full)
+        {
+            options.Network.RequireBus();
+        }
+
         return spec;
     }
 
@@ -54,7 +62,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Memory = options.Memory ?? (boot.Disk is null ? MachineSpec.DefaultMemory : DiskGuestMemory),
             Disks = boot.Disk is null ? draft.Disks : [new DiskSpec { Path = boot.Disk, Format = ImageFormat.Raw, Overlay = !options.Persist }, .. draft.Disks],
         };
-        NetworkOption network = options.Network.OrDefault(spec.Disks.Count != 0);
+        NetworkOption network = options.Network.OrDefault(hasDisk: spec.Disks.Count != 0, options.Virtualization);
         if (network is NetworkOption.None)
         {
             spec.Validate();

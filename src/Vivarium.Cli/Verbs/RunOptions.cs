@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Numerics;
 using Vivarium.Engine;
 
 namespace Vivarium.Cli.Verbs;
@@ -17,6 +18,8 @@ internal sealed record RunOptions
     public ulong? Memory { get; init; }
 
     public required string Cpu { get; init; }
+    public int Cpus { get; init; } = 1;
+    public Virtualization Virtualization { get; init; }
     public required EngineKind Engine { get; init; }
     public required SerialTarget Serial { get; init; }
     public bool NoReboot { get; init; }
@@ -38,6 +41,7 @@ internal sealed record RunOptions
 
     public NetworkOptions Network { get; init; } = NetworkOptions.Unsaid;
     public VirtioSpec Virtio { get; init; } = new();
+    public VsockSpec? Vsock { get; init; }
 
     public bool VirtioConsole { get; init; }
     public IReadOnlyList<PortOption> Ports { get; init; } = [];
@@ -56,6 +60,19 @@ internal sealed record RunOptions
     public static string ParseCpu(string text) => CpuModel.Names.Contains(text)
         ? text
         : throw new InvalidInputException($"unknown CPU model '{text}'; known are {string.Join(", ", CpuModel.Names)}");
+
+    public static int ParseCpus(string text) => BigInteger.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out BigInteger count)
+        ? count >= 1 && count <= MachineSpec.MostCpus
+            ? (int)count
+            : throw new InvalidInputException($"a machine has 1 to {MachineSpec.MostCpus} processors, and not {text}; write for example --cpus 2")
+        : throw new InvalidInputException($"'{text}' is not a number of processors; write for example --cpus 2");
+
+    public static Virtualization ParseVirtualization(string text) => text switch
+    {
+        "para" => Virtualization.Para,
+        "full" => Virtualization.Full,
+        _ => throw new InvalidInputException($"'{text}' is no style of virtualization; known are para, full"),
+    };
 
     public static EngineKind ParseEngine(string text) => text switch
     {

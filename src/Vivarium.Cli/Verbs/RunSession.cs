@@ -155,6 +155,7 @@ internal sealed class RunSession
         _record = plan.Describe(_record, [.. plan.AnyPort.Select(machine.ForwardPort)], _folder);
         var running = new RunningMachine(machine, line, console, _record);
         await using var control = new ControlServer(_folder.Socket, running);
+        SayWhatIsMissing();
         SayHowToLogIn(boot);
         try
         {
@@ -225,6 +226,14 @@ internal sealed class RunSession
         RememberEnd(end);
         running.End(end);
         return end.Status;
+    }
+
+    private void SayWhatIsMissing()
+    {
+        if (_spec is { Virtualization: Virtualization.Full, Networks: [], Disks: not [] } && _options.Network.Network is null)
+        {
+            Notices.Say("--virt full has no classic network card yet, so the guest has no network; --net user,bus=virtio mixes in a virtio card");
+        }
     }
 
     private void SayHowToLogIn(BootSet? boot)

@@ -18,6 +18,8 @@ internal static class RunVerb
         var append = Text("--append", "TEXT", "Kernel command line (after a named guest's own)");
         var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G (512M; debian has 1G)");
         var cpu = Text("--cpu", "MODEL", "Processor that the guest sees: " + string.Join(", ", Engine.CpuModel.Names), Engine.CpuModel.Names[0]);
+        var cpus = Text("--cpus", "N", $"How many processors the guest has, 1 to {MachineSpec.MostCpus}", "1");
+        var virt = Text("--virt", "STYLE", "The machine's hardware: para (virtio, paravirtual clock and calls), or full (a classic PC, no sign of a hypervisor)", "para");
         var engine = Text("--engine", "NAME", "What executes the guest: auto, software", "auto");
         var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none");
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
@@ -31,18 +33,19 @@ internal static class RunVerb
         var ephemeral = new Option<bool>("--ephemeral") { Description = "Throw away what the guest writes to any disk" };
         var persist = new Option<bool>("--persist") { Description = "Keep what a named guest writes: it gets a root disk of its own, used again next time" };
         var rebuild = new Option<bool>("--rebuild") { Description = "Make a named guest's files again from Debian's packages" };
-        var net = Text("--net", "KIND", "Network: user (NAT, no privileges; the default with a disk), tap:IFACE, none");
+        var net = Text("--net", "KIND", "Network: user (NAT, no privileges; the default with a disk), tap:IFACE, none; a --virt full machine needs ,bus=virtio behind it");
         var publish = Repeated("--publish", "PORTS", "Lead a port of this host into the guest: [ADDR:]2222:22[/udp]", "-p");
         var allow = Repeated("--net-allow", "WHERE", "Let the guest reach only this: HOST, *.HOST or CIDR, with :PORT if wanted");
         var virtio = Text("--virtio", "HOW", "How disks and network are attached: pci or mmio, and the rings: ,split or ,packed", "pci");
 
         var console = Text("--console", "DEVICE", "The guest's console: serial, or virtio (hvc0), which is faster", "serial");
         var port = Repeated("--port", "NAME=SOCKET", "Lead a Unix socket of this host to /dev/virtio-ports/NAME in the guest");
+        var vsock = Text("--vsock", "PATH[,cid=N]", "Sockets between host and guest: connect to PATH and write 'CONNECT port'; the guest's port N of the host is PATH_N");
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, memory, cpu, engine, serial, noReboot, timeout, stats, name, background, json,
-            disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port,
+            guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, serial, noReboot, timeout, stats, name, background, json,
+            disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
@@ -52,6 +55,8 @@ internal static class RunVerb
             Append = parsed.GetValue(append),
             Memory = parsed.GetValue(memory) is { } size ? RunOptions.ParseMemory(size) : null,
             Cpu = RunOptions.ParseCpu(parsed.GetValue(cpu)!),
+            Cpus = RunOptions.ParseCpus(parsed.GetValue(cpus)!),
+            Virtualization = RunOptions.ParseVirtualization(parsed.GetValue(virt)!),
             Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
             Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background)),
             NoReboot = parsed.GetValue(noReboot),
@@ -68,6 +73,7 @@ internal static class RunVerb
             Virtio = VirtioOption.Parse(parsed.GetValue(virtio)!),
             VirtioConsole = RunOptions.ParseConsole(parsed.GetValue(console)!),
             Ports = [.. (parsed.GetValue(port) ?? []).Select(PortOption.Parse)],
+            Vsock = parsed.GetValue(vsock) is { } socket ? VsockOption.Parse(socket) : null,
         }));
         return command;
     }

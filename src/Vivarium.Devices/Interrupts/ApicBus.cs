@@ -2,7 +2,7 @@ namespace Vivarium.Devices;
 
 /// <summary>
 /// What connects local APICs and I/O APICs: carries interrupt messages to the local APICs that they name, end-of-interrupt
-/// messages back, and the 8259's output to everyone's LINT0. All with the machine's one interrupt lock held.
+/// messages back, and the 8259's output to everyone's LINT0. Carrying a message takes no lock.
 /// </summary>
 public sealed class ApicBus
 {
@@ -18,11 +18,15 @@ public sealed class ApicBus
     private const uint MessageLevelTriggered = 1 << 15;
 
     private LocalApic[] _locals = [];
+
+    /// <summary>The same by APIC ID.</summary>
+    private LocalApic?[] _byId = [];
     private IoApic[] _ioApics = [];
     private int _arbitration;
 
     internal ApicBus(Lock interruptLock) => Lock = interruptLock;
 
+    /// <summary>The lock of the 8259 and the I/O APICs.</summary>
     internal Lock Lock { get; }
 
     internal Pic8259? Pic { get; set; }
@@ -36,18 +40,14 @@ public sealed class ApicBus
             (address & MessageLogical) != 0,
             Widen((byte)(address >> MessageDestinationShift)),
             (data & MessageLevelTriggered) != 0);
-        lock (Lock)
-            Deliver(message);
+        Deliver(message);
     }
 
     /// <summary>A non-maskable interrupt on everyone's LINT1 pin, as from a front-panel button.</summary>
     public void SignalNmi()
     {
-        lock (Lock)
-        {
-            foreach (var local in _locals)
-                local.SignalLint1();
-        }
+        foreach (var local in _locals)
+            local.SignalLint1();
     }
 
     internal static uint Widen(byte destination) => destination == Broadcast8 ? Broadcast : destination;
@@ -55,7 +55,14 @@ public sealed class ApicBus
     internal void Add(LocalApic local)
     {
         lock (Lock)
+        {
+            if (local.Id >= _byId.Length)
+                Array.Resize(ref _byId, (int)local.Id + 1);
+            if (_byId[local.Id] is not null)
+                throw new InvalidOperationException($"There are two processors with APIC ID {local.Id}.");
+            _byId[local.Id] = local;
             _locals = [.. _locals, local];
+        }
     }
 
     internal void Add(IoApic ioApic)
@@ -75,6 +82,8 @@ public sealed class ApicBus
     {
         if (message.Mode == DeliveryMode.LowestPriority)
             return LowestPriority(message) is { } chosen && chosen.Accept(message);
+        if (!message.Logical && message.Destination != Broadcast)
+            return message.Destination < (uint)_byId.Length && _byId[message.Destination] is { } one && one.Accept(message);
 
         var accepted = false;
         foreach (var local in _locals)
@@ -106,9 +115,10 @@ public sealed class ApicBus
     private LocalApic? LowestPriority(in ApicMessage message)
     {
         LocalApic? best = null;
+        var first = _arbitration + 1;
         for (var i = 0; i < _locals.Length; i++)
         {
-            var local = _locals[(_arbitration + 1 + i) % _locals.Length];
+            var local = _locals[(first + i) % _locals.Length];
             if (local.IsEnabled && local.IsAddressedBy(message.Destination, message.Logical)
                 && (best is null || local.ProcessorPriority < best.ProcessorPriority))
             {

@@ -1,8 +1,8 @@
 namespace Vivarium.Devices;
 
 /// <summary>
-/// What a local APIC tells its processor. Called on any thread with the interrupt lock held: an implementation may only
-/// set flags and wake threads (<c>IVcpu.RequestInterrupt</c>, <c>RequestNmi</c>, <c>Kick</c>).
+/// What a local APIC tells its processor. Called on any thread, devices' locks and the interrupt lock held or not: an
+/// implementation may only set flags and wake threads (<c>IVcpu.RequestInterrupt</c>, <c>RequestNmi</c>, <c>Kick</c>).
 /// </summary>
 public interface ILocalApicEvents
 {
@@ -11,7 +11,10 @@ public interface ILocalApicEvents
 
     void NmiRequested();
 
-    /// <summary>INIT: the processor goes to its INIT state and waits for a start-up message; the local APIC has reset itself.</summary>
+    /// <summary>
+    /// INIT: the processor's thread is to call <see cref="LocalApic.Initialize"/>, go to the processor's INIT state and wait for a
+    /// start-up message.
+    /// </summary>
     void InitRequested();
 
     /// <summary>SIPI: a processor in wait-for-SIPI starts in real mode at <paramref name="vector"/> * 4096; any other ignores it.</summary>

@@ -5,8 +5,9 @@ namespace Vivarium.Devices;
 /// the MADT has to say so), and the 8259's output goes to LINT0 of every local APIC.
 /// </summary>
 /// <remarks>
-/// Lock order: a device's lock, then <see cref="Lock"/>, then the clock's. The 8259, the I/O APIC and all local APICs
-/// share this one lock, because an interrupt runs through them in both directions (request down, EOI up).
+/// Lock order: a device's lock, then <see cref="Lock"/>, then the clock's and its queues'. The 8259 and the I/O APIC share this
+/// one lock, because an interrupt runs through them in both directions (request down, EOI up). Local APICs have none: what
+/// they are told is atomic, and what they tell (EOI, acknowledge) they tell on their processors' threads, holding nothing.
 /// Restore the clock first, then the devices (which set their lines again), then <see cref="Pic"/>,
 /// <see cref="IoApic"/> and the local APICs: what they have latched is in their own states.
 /// </remarks>

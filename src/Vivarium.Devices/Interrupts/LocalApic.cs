@@ -6,7 +6,12 @@ namespace Vivarium.Devices;
 /// A processor's local APIC in xAPIC and x2APIC mode, with its timer (SDM vol. 3A, chapter 11). Its MMIO page moves with
 /// IA32_APIC_BASE and differs per processor, so it is not on the <see cref="MmioBus"/>: ask <see cref="OwnsMmio"/> first.
 /// </summary>
-/// <remarks>Everything happens under the machine's interrupt lock; <see cref="ILocalApicEvents"/> is called with it held.</remarks>
+/// <remarks>
+/// There is no lock. The registers, <see cref="Deadlines"/> and everything else that is public belong to the processor's
+/// own thread (or to whoever set the machine up, before it runs). Messages come from any thread: they set bits of IRR and
+/// TMR atomically, or go to <see cref="ILocalApicEvents"/>. A sender sets its bit and then looks at the processor's priority; the
+/// processor lowers its priority and then looks for bits; a full fence lies between on both sides, so that one of them sees it.
+/// </remarks>
 public sealed class LocalApic : IMmioDevice
 {
     public const ulong DefaultAddress = 0xFEE0_0000;
@@ -119,17 +124,15 @@ public sealed class LocalApic : IMmioDevice
     private const long EarliestTimerStart = 1L << 39;
 
     private readonly ApicBus _bus;
-    private readonly Lock _lock;
     private readonly MachineClock _clock;
     private readonly ClockTimer _timer;
-    private readonly uint _initialId;
+    private readonly uint _id;
     private readonly uint[] _requests = new uint[8];
     private readonly uint[] _inService = new uint[8];
     private readonly uint[] _triggerMode = new uint[8];
     private readonly uint[] _lvt = new uint[LvtEntries];
 
     private ulong _base;
-    private uint _id;
     private byte _taskPriority;
     private uint _logicalDestination;
     private uint _destinationFormat;
@@ -142,30 +145,33 @@ public sealed class LocalApic : IMmioDevice
     private long _timerStart;
     private long _timerDeadline = MachineClock.Never;
     private ulong _tscDeadline;
-    private bool _lint0;
-    private bool _externalRequested;
-    private bool _deliverable;
+    private volatile bool _externalRequested;
 
     /// <param name="id">The APIC ID. The processor with ID 0 is the bootstrap processor.</param>
     public LocalApic(uint id, ApicBus bus, MachineClock clock)
     {
-        _initialId = id;
         _id = id;
         _bus = bus;
-        _lock = bus.Lock;
         _clock = clock;
-        _timer = clock.CreateTimer(OnTimer);
+        Deadlines = new DeadlineQueue(clock);
+        _timer = Deadlines.CreateTimer(OnTimer);
         _base = DefaultAddress | BaseEnable | (id == 0 ? BaseBootstrap : 0);
         ResetRegisters();
         bus.Add(this);
     }
 
-    public uint Id => _initialId;
+    public uint Id => _id;
 
     public ILocalApicEvents? Events { get; set; }
 
+    /// <summary>The timer's deadline: the processor's thread waits for it.</summary>
+    public DeadlineQueue Deadlines { get; }
+
+    /// <summary>Reads this processor's TSC; set before the machine starts. Without it, it is the clock's.</summary>
+    public Func<ulong>? TscReader { get; set; }
+
     /// <summary>True when <see cref="AcknowledgeInterrupt"/> has a vector to give.</summary>
-    public bool HasInterrupt => Volatile.Read(ref _deliverable);
+    public bool HasInterrupt => HasExternalInterrupt() || HighestDeliverable() >= 0;
 
     /// <summary>CR8: bits 7:4 of the task-priority register.</summary>
     public byte TaskPriority
@@ -173,11 +179,8 @@ public sealed class LocalApic : IMmioDevice
         get => (byte)(Volatile.Read(ref _taskPriority) >> 4);
         set
         {
-            lock (_lock)
-            {
-                _taskPriority = (byte)(value << 4);
-                Update();
-            }
+            Volatile.Write(ref _taskPriority, (byte)(value << 4));
+            TellIfDeliverable();
         }
     }
 
@@ -185,7 +188,7 @@ public sealed class LocalApic : IMmioDevice
     public ulong MmioBase => Volatile.Read(ref _base) & BaseAddressMask;
 
     /// <summary>Software-enabled: accepts ordinary interrupts.</summary>
-    internal bool IsEnabled => IsHardwareEnabled && (_spuriousVector & SpuriousEnable) != 0;
+    internal bool IsEnabled => IsHardwareEnabled && (Volatile.Read(ref _spuriousVector) & SpuriousEnable) != 0;
 
     /// <summary>The processor-priority register (SDM vol. 3A, 11.8.3.1).</summary>
     internal byte ProcessorPriority
@@ -194,13 +197,16 @@ public sealed class LocalApic : IMmioDevice
         {
             var inService = Highest(_inService);
             var serviceClass = inService < 0 ? 0 : inService & 0xF0;
-            return (_taskPriority & 0xF0) >= serviceClass ? _taskPriority : (byte)serviceClass;
+            var taskPriority = Volatile.Read(ref _taskPriority);
+            return (taskPriority & 0xF0) >= serviceClass ? taskPriority : (byte)serviceClass;
         }
     }
 
-    private bool IsHardwareEnabled => (_base & BaseEnable) != 0;
+    private bool IsHardwareEnabled => (Volatile.Read(ref _base) & BaseEnable) != 0;
 
-    private bool IsX2Apic => (_base & BaseX2Apic) != 0;
+    private bool IsX2Apic => (Volatile.Read(ref _base) & BaseX2Apic) != 0;
+
+    private ulong Tsc => TscReader is { } read ? read() : _clock.Tsc;
 
     private uint TimerMode => (_lvt[Timer] >> TimerModeShift) & 3;
 
@@ -220,128 +226,116 @@ public sealed class LocalApic : IMmioDevice
     /// </summary>
     public void EnterVirtualWireMode()
     {
-        lock (_lock)
-        {
-            _spuriousVector = SpuriousEnable | 0x0F;
-            _lvt[Lint0] = (uint)DeliveryMode.ExtInt << LvtModeShift;
-            _lvt[Lint1] = (uint)DeliveryMode.Nmi << LvtModeShift;
-            Update();
-        }
+        _spuriousVector = SpuriousEnable | 0x0F;
+        _lvt[Lint0] = (uint)DeliveryMode.ExtInt << LvtModeShift;
+        _lvt[Lint1] = (uint)DeliveryMode.Nmi << LvtModeShift;
+        TellIfDeliverable();
     }
+
+    /// <summary>
+    /// What INIT makes of the registers; the APIC ID and IA32_APIC_BASE stay (SDM vol. 3A, 11.4.7.1). The processor's thread calls
+    /// it when it has been told of an INIT.
+    /// </summary>
+    public void Initialize() => ResetRegisters();
 
     /// <summary>The vector that the processor takes now, which is in service afterwards; -1 if there is none.</summary>
     public int AcknowledgeInterrupt()
     {
-        lock (_lock)
+        var vector = -1;
+        if (HasExternalInterrupt())
         {
-            var vector = -1;
-            if (HasExternalInterrupt())
-            {
-                _externalRequested = false;
-                vector = _bus.Pic!.Acknowledge();
-            }
-            else
-            {
-                var request = HighestDeliverable();
-                if (request >= 0)
-                {
-                    Clear(_requests, request);
-                    Set(_inService, request);
-                    vector = request;
-                }
-            }
-
-            // Whatever is still there is told anew: the processor has forgotten the request that brought it here.
-            _deliverable = false;
-            Update();
-            return vector;
+            var asked = _externalRequested;
+            _externalRequested = false;
+            vector = _bus.Pic!.Acknowledge(evenIfGone: asked);
         }
+
+        if (vector < 0)
+        {
+            vector = HighestDeliverable();
+            if (vector >= 0)
+            {
+                Set(_inService, vector);
+                ClearShared(_requests, vector);
+            }
+        }
+
+        // Whatever is still there is told anew: the processor may have forgotten the request that brought it here.
+        if (vector >= 0)
+            TellIfDeliverable();
+        return vector;
     }
 
     public ulong ReadMmio(ulong offset, int size)
     {
-        lock (_lock)
-        {
-            var register = (Register)(offset & ~0xFUL);
-            var value = register is Register.InterruptCommandHigh
-                ? (uint)(_command >> CommandDestinationShift)
-                : ReadRegister(register);
-            var shift = (int)(offset & 0xF) * 8;
-            return shift >= 32 ? 0 : value >> shift;
-        }
+        var register = (Register)(offset & ~0xFUL);
+        var value = register is Register.InterruptCommandHigh
+            ? (uint)(_command >> CommandDestinationShift)
+            : ReadRegister(register);
+        var shift = (int)(offset & 0xF) * 8;
+        return shift >= 32 ? 0 : value >> shift;
     }
 
     public void WriteMmio(ulong offset, int size, ulong value)
     {
         // Registers are written whole (SDM vol. 3A, 11.4.1); anything else has no defined effect.
-        if ((offset & 0xF) != 0 || size < 4)
-            return;
-        lock (_lock)
-        {
+        if ((offset & 0xF) == 0 && size >= 4)
             WriteMmioRegister((Register)offset, (uint)value);
-            Update();
-        }
     }
 
     /// <summary>RDMSR of IA32_APIC_BASE, IA32_TSC_DEADLINE and 0x800-0x8FF. False: #GP.</summary>
     public bool ReadMsr(uint index, out ulong value)
     {
-        lock (_lock)
+        switch (index)
         {
-            switch (index)
-            {
-                case ApicBaseMsr:
-                    value = _base;
-                    return true;
-                case TscDeadlineMsr:
-                    value = TimerMode == TimerTscDeadline ? _tscDeadline : 0;
-                    return true;
-                default:
-                    return ReadX2Apic(index, out value);
-            }
+            case ApicBaseMsr:
+                value = _base;
+                return true;
+            case TscDeadlineMsr:
+                value = TimerMode == TimerTscDeadline ? _tscDeadline : 0;
+                return true;
+            default:
+                return ReadX2Apic(index, out value);
         }
     }
 
     /// <summary>WRMSR of the same. False: #GP.</summary>
     public bool WriteMsr(uint index, ulong value)
     {
-        lock (_lock)
+        switch (index)
         {
-            bool valid;
-            switch (index)
-            {
-                case ApicBaseMsr:
-                    valid = WriteBase(value);
-                    break;
-                case TscDeadlineMsr:
-                    WriteTscDeadline(value);
-                    valid = true;
-                    break;
-                default:
-                    valid = WriteX2Apic(index, value);
-                    break;
-            }
-
-            Update();
-            return valid;
+            case ApicBaseMsr:
+                return WriteBase(value);
+            case TscDeadlineMsr:
+                WriteTscDeadline(value);
+                return true;
+            default:
+                return WriteX2Apic(index, value);
         }
     }
 
-    /// <summary>The 8259's output; called with the interrupt lock held.</summary>
-    internal void SetLint0(bool level)
+    /// <summary>The guest has set its time-stamp counter: the deadline comes sooner or later.</summary>
+    public void TscMoved()
     {
-        var rising = level && !_lint0;
-        _lint0 = level;
-        if (IsHardwareEnabled && (_lvt[Lint0] & LvtMasked) == 0 && (rising || (level && IsLevelLint(Lint0))))
-            SignalLint(Lint0);
-        Update();
+        if (TimerMode == TimerTscDeadline && _tscDeadline != 0)
+            RestartTimer();
     }
 
+    /// <summary>The 8259's output has changed. On any thread.</summary>
+    internal void SetLint0(bool level)
+    {
+        if (!level)
+            return;
+        if (IsHardwareEnabled)
+            SignalUnmasked(Lint0);
+        else if (HasExternalInterrupt())
+            Events?.InterruptRequested();
+    }
+
+    /// <summary>On any thread.</summary>
     internal void SignalLint1()
     {
-        if (IsHardwareEnabled && (_lvt[Lint1] & LvtMasked) == 0)
-            SignalLint(Lint1);
-        Update();
+        if (IsHardwareEnabled)
+            SignalUnmasked(Lint1);
     }
 
     /// <summary>Does a destination name this processor? (SDM vol. 3A, 11.6.2 and 11.12.10)</summary>
@@ -360,14 +354,14 @@ public sealed class LocalApic : IMmioDevice
 
         if (!logical)
             return destination == _id;
-        var mine = _logicalDestination >> XIdShift;
-        if (_destinationFormat >> 28 == FormatFlat)
+        var mine = Volatile.Read(ref _logicalDestination) >> XIdShift;
+        if (Volatile.Read(ref _destinationFormat) >> 28 == FormatFlat)
             return (destination & mine) != 0;
         var cluster = (destination >> 4) & 0xF;
         return (cluster == 0xF || cluster == mine >> 4) && (destination & mine & 0xF) != 0;
     }
 
-    /// <summary>Takes a message; false if it was refused. Called with the interrupt lock held.</summary>
+    /// <summary>Takes a message; false if it was refused. On any thread.</summary>
     internal bool Accept(in ApicMessage message)
     {
         switch (message.Mode)
@@ -379,97 +373,82 @@ public sealed class LocalApic : IMmioDevice
                     RecordError(ErrorReceiveIllegalVector);
                 else
                     Request(message.Vector, message.LevelTriggered);
-                break;
+                return true;
             case DeliveryMode.Nmi:
                 Events?.NmiRequested();
-                break;
+                return true;
             case DeliveryMode.Init:
-                ResetRegisters();
                 Events?.InitRequested();
-                break;
+                return true;
             case DeliveryMode.Startup:
                 Events?.StartupRequested(message.Vector);
-                break;
+                return true;
             case DeliveryMode.ExtInt:
                 _externalRequested = true;
-                break;
+                Events?.InterruptRequested();
+                return true;
             default:
                 return false;
         }
-
-        Update();
-        return true;
     }
 
-    public LocalApicState Save()
+    /// <summary>The state; not while the processor runs.</summary>
+    public LocalApicState Save() => new()
     {
-        lock (_lock)
-        {
-            return new()
-            {
-                ApicBase = _base,
-                Id = _id,
-                TaskPriority = _taskPriority,
-                LogicalDestination = _logicalDestination,
-                DestinationFormat = _destinationFormat,
-                SpuriousVector = _spuriousVector,
-                InService = [.. _inService],
-                TriggerMode = [.. _triggerMode],
-                Requests = [.. _requests],
-                ErrorStatus = _errorStatus,
-                PendingErrors = _pendingErrors,
-                InterruptCommand = _command,
-                LocalVectorTable = [.. _lvt],
-                InitialCount = _initialCount,
-                DivideConfiguration = _divideConfiguration,
-                TimerStart = _timerStart,
-                TimerDeadline = _timerDeadline,
-                TscDeadline = _tscDeadline,
-                Lint0 = _lint0,
-                ExternalRequested = _externalRequested,
-            };
-        }
-    }
+        ApicBase = _base,
+        Id = _id,
+        TaskPriority = _taskPriority,
+        LogicalDestination = _logicalDestination,
+        DestinationFormat = _destinationFormat,
+        SpuriousVector = _spuriousVector,
+        InService = [.. _inService],
+        TriggerMode = [.. _triggerMode],
+        Requests = [.. _requests],
+        ErrorStatus = _errorStatus,
+        PendingErrors = _pendingErrors,
+        InterruptCommand = _command,
+        LocalVectorTable = [.. _lvt],
+        InitialCount = _initialCount,
+        DivideConfiguration = _divideConfiguration,
+        TimerStart = _timerStart,
+        TimerDeadline = _timerDeadline,
+        TscDeadline = _tscDeadline,
+        ExternalRequested = _externalRequested,
+    };
 
     /// <summary>Takes a saved state and arms the timer; the clock is restored before.</summary>
     public void Restore(LocalApicState state)
     {
         StateFormat.Require(
-            state.Version == LocalApicState.CurrentVersion
+            state.Version == LocalApicState.CurrentVersion && state.Id == _id
             && state.InService is { Length: 8 } && state.TriggerMode is { Length: 8 } && state.Requests is { Length: 8 }
             && state.LocalVectorTable is { Length: LvtEntries }
             && state.TimerStart >= -EarliestTimerStart && state.TimerStart <= _clock.Nanoseconds && state.TimerDeadline >= 0,
             "local APIC");
-        lock (_lock)
-        {
-            _base = state.ApicBase & (BaseAddressMask | BaseBootstrap | BaseX2Apic | BaseEnable);
-            _id = state.Id;
-            _taskPriority = state.TaskPriority;
-            _logicalDestination = state.LogicalDestination;
-            _destinationFormat = state.DestinationFormat | FormatFixedBits;
-            _spuriousVector = state.SpuriousVector & SpuriousWritable;
-            state.InService.CopyTo(_inService, 0);
-            state.TriggerMode.CopyTo(_triggerMode, 0);
-            state.Requests.CopyTo(_requests, 0);
-            _errorStatus = state.ErrorStatus;
-            _pendingErrors = state.PendingErrors;
-            _command = state.InterruptCommand;
-            for (var entry = 0; entry < LvtEntries; entry++)
-                _lvt[entry] = state.LocalVectorTable[entry] & (WritableLvt(entry) | LvtRemoteIrr);
-            _initialCount = state.InitialCount;
-            _divideConfiguration = state.DivideConfiguration & DivideWritable;
-            _timerStart = state.TimerStart;
-            _timerDeadline = state.TimerDeadline;
-            _tscDeadline = state.TscDeadline;
-            _lint0 = state.Lint0;
-            _externalRequested = state.ExternalRequested;
-            if (_initialCount == 0 && TimerMode != TimerTscDeadline)
-                _timerDeadline = MachineClock.Never;
-            _timer.Cancel();
-            ArmTimer();
-            _deliverable = false;
-            Update();
-        }
+        _base = state.ApicBase & (BaseAddressMask | BaseBootstrap | BaseX2Apic | BaseEnable);
+        _taskPriority = state.TaskPriority;
+        _logicalDestination = state.LogicalDestination;
+        _destinationFormat = state.DestinationFormat | FormatFixedBits;
+        _spuriousVector = state.SpuriousVector & SpuriousWritable;
+        state.InService.CopyTo(_inService, 0);
+        state.TriggerMode.CopyTo(_triggerMode, 0);
+        state.Requests.CopyTo(_requests, 0);
+        _errorStatus = state.ErrorStatus;
+        _pendingErrors = state.PendingErrors;
+        _command = state.InterruptCommand;
+        for (var entry = 0; entry < LvtEntries; entry++)
+            _lvt[entry] = state.LocalVectorTable[entry] & (WritableLvt(entry) | LvtRemoteIrr);
+        _initialCount = state.InitialCount;
+        _divideConfiguration = state.DivideConfiguration & DivideWritable;
+        _timerStart = state.TimerStart;
+        _timerDeadline = state.TimerDeadline;
+        _tscDeadline = state.TscDeadline;
+        _externalRequested = state.ExternalRequested;
+        if (_initialCount == 0 && TimerMode != TimerTscDeadline)
+            _timerDeadline = MachineClock.Never;
+        _timer.Cancel();
+        ArmTimer();
+        TellIfDeliverable();
     }
 
     /// <summary>The values after power-up or INIT; the APIC ID and IA32_APIC_BASE stay (SDM vol. 3A, 11.4.7).</summary>
@@ -494,14 +473,11 @@ public sealed class LocalApic : IMmioDevice
         StopTimer();
     }
 
-    /// <summary>Finds out whether the processor has something to take, and tells it when that is new.</summary>
-    private void Update()
+    /// <summary>Tells the processor to ask, after a change of its own by which a waiting request may have become deliverable.</summary>
+    private void TellIfDeliverable()
     {
-        var deliverable = HasExternalInterrupt() || HighestDeliverable() >= 0;
-        if (deliverable == _deliverable)
-            return;
-        Volatile.Write(ref _deliverable, deliverable);
-        if (deliverable)
+        Interlocked.MemoryBarrier();
+        if (HasInterrupt)
             Events?.InterruptRequested();
     }
 
@@ -516,7 +492,8 @@ public sealed class LocalApic : IMmioDevice
             return false;
         if (!IsHardwareEnabled)
             return (_base & BaseBootstrap) != 0;
-        return (_lvt[Lint0] & LvtMasked) == 0 && LvtMode(Lint0) == DeliveryMode.ExtInt;
+        var lint0 = Volatile.Read(ref _lvt[Lint0]);
+        return (lint0 & LvtMasked) == 0 && LvtMode(lint0) == DeliveryMode.ExtInt;
     }
 
     private int HighestDeliverable()
@@ -525,32 +502,37 @@ public sealed class LocalApic : IMmioDevice
         return request >= 0 && (request & 0xF0) > (ProcessorPriority & 0xF0) && IsEnabled ? request : -1;
     }
 
+    /// <summary>Sets a request. On any thread.</summary>
     private void Request(byte vector, bool levelTriggered)
     {
-        Set(_requests, vector);
         if (levelTriggered)
-            Set(_triggerMode, vector);
-        else
-            Clear(_triggerMode, vector);
+            SetShared(_triggerMode, vector);
+        else if (Test(_triggerMode, vector))
+            ClearShared(_triggerMode, vector);
+        SetShared(_requests, vector);
+        if ((vector & 0xF0) > (ProcessorPriority & 0xF0))
+            Events?.InterruptRequested();
     }
 
-    private DeliveryMode LvtMode(int entry) => (DeliveryMode)((_lvt[entry] >> LvtModeShift) & 7);
+    private static DeliveryMode LvtMode(uint entry) => (DeliveryMode)((entry >> LvtModeShift) & 7);
 
-    private bool IsLevelLint(int entry) => (_lvt[entry] & LvtLevelTriggered) != 0 && LvtMode(entry) == DeliveryMode.Fixed;
+    private static bool IsLevel(uint entry) => (entry & LvtLevelTriggered) != 0 && LvtMode(entry) == DeliveryMode.Fixed;
 
-    private void SignalLint(int entry)
+    /// <summary>LINT0 or LINT1 is asserted. On any thread.</summary>
+    private void SignalUnmasked(int lint)
     {
-        var level = IsLevelLint(entry);
-        if (level)
-        {
-            if ((_lvt[entry] & LvtRemoteIrr) != 0)
-                return;
-            _lvt[entry] |= LvtRemoteIrr;
-        }
+        var entry = Volatile.Read(ref _lvt[lint]);
+        if ((entry & LvtMasked) != 0)
+            return;
+        var level = IsLevel(entry);
+        if (level && (Interlocked.Or(ref _lvt[lint], LvtRemoteIrr) & LvtRemoteIrr) != 0)
+            return;
 
         // ExtINT is a level that HasExternalInterrupt looks at.
-        if (LvtMode(entry) != DeliveryMode.ExtInt)
-            Accept(new ApicMessage((byte)_lvt[entry], LvtMode(entry), false, _id, level));
+        if (LvtMode(entry) == DeliveryMode.ExtInt)
+            Events?.InterruptRequested();
+        else
+            Accept(new ApicMessage((byte)entry, LvtMode(entry), false, _id, level));
     }
 
     private void EndOfInterrupt()
@@ -559,24 +541,28 @@ public sealed class LocalApic : IMmioDevice
         if (vector < 0)
             return;
         Clear(_inService, vector);
-        if (!Test(_triggerMode, vector))
-            return;
-        if ((_lvt[Lint0] & LvtRemoteIrr) != 0 && (byte)_lvt[Lint0] == vector)
+        if (Test(_triggerMode, vector))
         {
-            _lvt[Lint0] &= ~LvtRemoteIrr;
-            if (_lint0 && (_lvt[Lint0] & LvtMasked) == 0)
-                SignalLint(Lint0);
+            var lint0 = _lvt[Lint0];
+            if ((lint0 & LvtRemoteIrr) != 0 && (byte)lint0 == vector)
+            {
+                Interlocked.And(ref _lvt[Lint0], ~LvtRemoteIrr);
+                if (_bus.Pic is { Output: true })
+                    SignalUnmasked(Lint0);
+            }
+
+            _bus.EndOfInterrupt((byte)vector);
         }
 
-        _bus.EndOfInterrupt((byte)vector);
+        TellIfDeliverable();
     }
 
     private void RecordError(uint error)
     {
-        _pendingErrors |= error;
-        var vector = _lvt[Error] & VectorMask;
-        if ((_lvt[Error] & LvtMasked) == 0 && vector >= LowestUsableVector && IsEnabled)
-            Request((byte)vector, false);
+        Interlocked.Or(ref _pendingErrors, error);
+        var entry = Volatile.Read(ref _lvt[Error]);
+        if ((entry & LvtMasked) == 0 && (entry & VectorMask) >= LowestUsableVector && IsEnabled)
+            Request((byte)entry, false);
     }
 
     private uint ReadRegister(Register register)
@@ -629,7 +615,7 @@ public sealed class LocalApic : IMmioDevice
         switch (register)
         {
             case Register.Id:
-                _id = value >> XIdShift;
+                // Read-only, as on all processors with x2APIC: CPUID and the ACPI tables tell of the ID too.
                 break;
             case Register.LogicalDestination:
                 _logicalDestination = value & 0xFF00_0000;
@@ -661,6 +647,7 @@ public sealed class LocalApic : IMmioDevice
         {
             case Register.TaskPriority:
                 _taskPriority = (byte)value;
+                TellIfDeliverable();
                 return true;
             case Register.Eoi:
                 EndOfInterrupt();
@@ -669,8 +656,7 @@ public sealed class LocalApic : IMmioDevice
                 WriteSpuriousVector(value);
                 return true;
             case Register.ErrorStatus:
-                _errorStatus = _pendingErrors;
-                _pendingErrors = 0;
+                _errorStatus = Interlocked.Exchange(ref _pendingErrors, 0);
                 return true;
             case Register.InitialCount:
                 WriteInitialCount(value);
@@ -691,9 +677,13 @@ public sealed class LocalApic : IMmioDevice
     {
         _spuriousVector = value & SpuriousWritable;
         if ((value & SpuriousEnable) != 0)
+        {
+            TellIfDeliverable();
             return;
+        }
+
         for (var entry = 0; entry < LvtEntries; entry++)
-            _lvt[entry] |= LvtMasked;
+            Interlocked.Or(ref _lvt[entry], LvtMasked);
         _timer.Cancel();
     }
 
@@ -723,7 +713,12 @@ public sealed class LocalApic : IMmioDevice
         value &= WritableLvt(entry);
         if ((_spuriousVector & SpuriousEnable) == 0)
             value |= LvtMasked;
-        _lvt[entry] = value | (_lvt[entry] & LvtRemoteIrr);
+        uint before;
+        do
+        {
+            before = Volatile.Read(ref _lvt[entry]);
+        }
+        while (Interlocked.CompareExchange(ref _lvt[entry], value | (before & LvtRemoteIrr), before) != before);
         if (entry == Timer)
         {
             var mode = TimerMode;
@@ -737,9 +732,9 @@ public sealed class LocalApic : IMmioDevice
 
             RestartTimer();
         }
-        else if (entry == Lint0 && _lint0 && (value & LvtMasked) == 0 && IsLevelLint(Lint0))
+        else if (entry == Lint0 && _bus.Pic is { Output: true } && (IsLevel(value) || LvtMode(value) == DeliveryMode.ExtInt))
         {
-            SignalLint(Lint0);
+            SignalUnmasked(Lint0);
         }
     }
 
@@ -803,14 +798,13 @@ public sealed class LocalApic : IMmioDevice
         if (after == 0 && before != 0)
         {
             ResetRegisters();
-            _id = _initialId;
         }
         else if (after == (BaseEnable | BaseX2Apic) && before == BaseEnable)
         {
-            _id = _initialId;
             _logicalDestination = X2LogicalId(_id);
         }
 
+        TellIfDeliverable();
         return true;
     }
 
@@ -931,7 +925,7 @@ public sealed class LocalApic : IMmioDevice
         if (TimerMode == TimerTscDeadline)
         {
             if (_tscDeadline != 0)
-                _timerDeadline = _clock.NanosecondsAtTsc(_tscDeadline);
+                _timerDeadline = _clock.NanosecondsAtTsc(_tscDeadline, Tsc);
         }
         else if (_initialCount != 0)
         {
@@ -955,48 +949,45 @@ public sealed class LocalApic : IMmioDevice
 
     private void OnTimer()
     {
-        lock (_lock)
+        var now = _clock.Nanoseconds;
+        if (now < _timerDeadline || (_lvt[Timer] & LvtMasked) != 0)
+            return;
+        if (TimerMode == TimerTscDeadline)
         {
-            var now = _clock.Nanoseconds;
-            if (now < _timerDeadline || (_lvt[Timer] & LvtMasked) != 0)
+            if (_tscDeadline == 0)
                 return;
-            if (TimerMode == TimerTscDeadline)
-            {
-                if (_tscDeadline == 0)
-                    return;
 
-                // The TSC is the truth; the conversion to guest time may have been off by a little.
-                if (unchecked((long)(_tscDeadline - _clock.Tsc)) > 0)
-                {
-                    _timerDeadline = Math.Max(_clock.NanosecondsAtTsc(_tscDeadline), now + 1);
-                    ArmTimer();
-                    return;
-                }
-
-                _tscDeadline = 0;
-                _timerDeadline = MachineClock.Never;
-            }
-            else if (TimerMode == TimerPeriodic)
+            // The TSC is the truth; the conversion to guest time may have been off by a little.
+            var tsc = Tsc;
+            if (unchecked((long)(_tscDeadline - tsc)) > 0)
             {
-                var period = _initialCount * Divider;
-                var next = _timerStart + ((now - _timerStart) / period + 1) * period;
-                _timerDeadline = Math.Max(next, now + ShortestPeriod);
+                _timerDeadline = Math.Max(_clock.NanosecondsAtTsc(_tscDeadline, tsc), now + 1);
                 ArmTimer();
-            }
-            else
-            {
-                _timerDeadline = MachineClock.Never;
+                return;
             }
 
-            var vector = (byte)_lvt[Timer];
-            if (!IsEnabled)
-                return;
-            if (vector < LowestUsableVector)
-                RecordError(ErrorReceiveIllegalVector);
-            else
-                Request(vector, false);
-            Update();
+            _tscDeadline = 0;
+            _timerDeadline = MachineClock.Never;
         }
+        else if (TimerMode == TimerPeriodic)
+        {
+            var period = _initialCount * Divider;
+            var next = _timerStart + ((now - _timerStart) / period + 1) * period;
+            _timerDeadline = Math.Max(next, now + ShortestPeriod);
+            ArmTimer();
+        }
+        else
+        {
+            _timerDeadline = MachineClock.Never;
+        }
+
+        var vector = (byte)_lvt[Timer];
+        if (!IsEnabled)
+            return;
+        if (vector < LowestUsableVector)
+            RecordError(ErrorReceiveIllegalVector);
+        else
+            Request(vector, false);
     }
 
     private static int Highest(uint[] bank)
@@ -1009,6 +1000,10 @@ public sealed class LocalApic : IMmioDevice
 
         return -1;
     }
+
+    private static void SetShared(uint[] bank, int vector) => Interlocked.Or(ref bank[vector >> 5], 1u << vector);
+
+    private static void ClearShared(uint[] bank, int vector) => Interlocked.And(ref bank[vector >> 5], ~(1u << vector));
 
     private static void Set(uint[] bank, int vector) => bank[vector >> 5] |= 1u << vector;
 

@@ -37,6 +37,5 @@ public sealed record LocalApicState
     /// <summary>IA32_TSC_DEADLINE.</summary>
     public ulong TscDeadline { get; init; }
 
-    public bool Lint0 { get; init; }
     public bool ExternalRequested { get; init; }
 }

@@ -105,11 +105,16 @@ public sealed class Pic8259 : IPortDevice
         }
     }
 
-    /// <summary>The processor's interrupt acknowledge: the vector, also a spurious one if the request has gone.</summary>
-    internal byte Acknowledge()
+    /// <summary>
+    /// A processor's interrupt acknowledge: the vector. If the request has gone (perhaps to another processor), -1, or a
+    /// spurious vector if the processor had been told to acknowledge and not just seen the output.
+    /// </summary>
+    internal int Acknowledge(bool evenIfGone)
     {
         lock (_lock)
         {
+            if (!_output && !evenIfGone)
+                return -1;
             var input = _master.HighestRequest();
             byte vector;
             if (input < 0)
@@ -211,7 +216,10 @@ public sealed class Pic8259 : IPortDevice
         var output = _master.HighestRequest() >= 0;
         if (output == _output)
             return;
+
+        // A local APIC that unmasks its LINT0 writes its entry, then looks here; this side does the reverse.
         Volatile.Write(ref _output, output);
+        Interlocked.MemoryBarrier();
         OutputChanged?.Invoke(output);
     }
 

@@ -28,6 +28,7 @@ internal sealed class HostBridge : IPciFunction
     private const ushort CommandFixed = 0x0006;
     private const ushort CommandWritable = 0x0140;
 
+    private readonly Lock _lock = new();
     private readonly byte[] _config = new byte[ConfigSize];
 
     public HostBridge()
@@ -43,21 +44,28 @@ internal sealed class HostBridge : IPciFunction
     public uint ReadConfig(int offset, int size)
     {
         uint value = 0;
-        for (var i = 0; i < size; i++)
-            value |= (uint)_config[offset + i] << (8 * i);
+        lock (_lock)
+        {
+            for (var i = 0; i < size; i++)
+                value |= (uint)_config[offset + i] << (8 * i);
+        }
+
         return value;
     }
 
     public void WriteConfig(int offset, int size, uint value)
     {
-        for (var i = 0; i < size; i++)
+        lock (_lock)
         {
-            var index = offset + i;
-            var bits = (byte)(value >> (8 * i));
-            if (index >= FirstOwnRegister)
-                _config[index] = bits;
-            else if (index is Command or Command + 1)
-                WriteCommand(index, bits);
+            for (var i = 0; i < size; i++)
+            {
+                var index = offset + i;
+                var bits = (byte)(value >> (8 * i));
+                if (index >= FirstOwnRegister)
+                    _config[index] = bits;
+                else if (index is Command or Command + 1)
+                    WriteCommand(index, bits);
+            }
         }
     }
 

@@ -68,7 +68,7 @@ public sealed class AcpiPm : IPortDevice
     {
         _clock = clock;
         _sci = sci;
-        _timer = clock.CreateTimer(OnTimer);
+        _timer = clock.Deadlines.CreateTimer(OnTimer);
     }
 
     /// <summary>The guest has switched itself off (S5). Called on the vCPU's thread without any lock.</summary>

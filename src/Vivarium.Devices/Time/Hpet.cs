@@ -86,7 +86,7 @@ public sealed class Hpet : IMmioDevice
             for (var route = 0; route < Routes; route++)
                 lines[route] = interrupts.CreateIoApicLine(FirstRoute + route);
             var index = i;
-            _timers[i] = new Comparator(legacy, lines, clock.CreateTimer(() => OnTimer(index)));
+            _timers[i] = new Comparator(legacy, lines, clock.Deadlines.CreateTimer(() => OnTimer(index)));
         }
     }
 

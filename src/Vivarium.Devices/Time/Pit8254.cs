@@ -48,7 +48,7 @@ public sealed class Pit8254 : IPortDevice
     {
         _clock = clock;
         _irq0 = irq0;
-        _timer = clock.CreateTimer(OnTimer);
+        _timer = clock.Deadlines.CreateTimer(OnTimer);
         _irq0.Set(_channels[0].Output(0));
     }
 

@@ -86,8 +86,8 @@ public sealed class Rtc : IPortDevice
     {
         _clock = clock;
         _irq8 = irq8;
-        _periodicTimer = clock.CreateTimer(OnPeriodic);
-        _secondTimer = clock.CreateTimer(OnSecond);
+        _periodicTimer = clock.Deadlines.CreateTimer(OnPeriodic);
+        _secondTimer = clock.Deadlines.CreateTimer(OnSecond);
         _cmos[RegisterA] = RegisterADefault;
         _cmos[RegisterB] = Hours24;
         _cmos[Equipment] = EquipmentCoprocessorAndMouse;

@@ -28,6 +28,9 @@ public abstract class VirtioDevice : IDisposable
     private byte _configGeneration;
     private bool _memoryAccess = true;
 
+    /// <summary>Resets under way: several processors may reset at once, and none may set up what another is about to clear.</summary>
+    private int _resets;
+
     /// <param name="type">What the driver looks for.</param>
     /// <param name="features">The device's own feature bits; those of rings and transports are added.</param>
     /// <param name="memory">The RAM that the queues are in.</param>
@@ -108,6 +111,7 @@ public abstract class VirtioDevice : IDisposable
     {
         lock (Lock)
         {
+            _resets++;
             _status = VirtioStatus.None;
             foreach (var queue in _queues)
                 queue.Disable();
@@ -121,6 +125,7 @@ public abstract class VirtioDevice : IDisposable
             Features = 0;
             foreach (var queue in _queues)
                 queue.Reset();
+            _resets--;
         }
     }
 
@@ -136,6 +141,8 @@ public abstract class VirtioDevice : IDisposable
         var started = false;
         lock (Lock)
         {
+            if (_resets != 0)
+                return;
             const VirtioStatus driverBits = VirtioStatus.Acknowledge | VirtioStatus.Driver | VirtioStatus.Failed;
             _status |= value & driverBits;
             if ((value & VirtioStatus.FeaturesOk) != 0 && (_status & VirtioStatus.FeaturesOk) == 0)
@@ -282,14 +289,14 @@ public abstract class VirtioDevice : IDisposable
         var isEnough = false;
         do
         {
-            while (!isEnough && queue.TryPop(out var chain))
+            while (!isEnough && CanServe(queue) && queue.TryPop(out var chain))
             {
                 bytes -= (long)chain.TotalLength;
                 isEnough = --buffers <= 0 || bytes <= 0;
                 Serve(queue, chain);
             }
         }
-        while (queue.EnableNotifications() && !isEnough);
+        while (queue.EnableNotifications() && !isEnough && CanServe(queue));
 
         queue.Signal();
         if (isEnough && queue.EnableNotifications())
@@ -339,6 +346,12 @@ public abstract class VirtioDevice : IDisposable
 
     /// <summary>The driver has notified a queue. Without any lock; possibly on several threads at once, also for one queue.</summary>
     protected virtual void OnNotify(Virtqueue queue) => Drain(queue);
+
+    /// <summary>
+    /// Whether <see cref="Drain"/> may go on: false leaves the buffers where they are until the device drains the queue again.
+    /// Without any lock of this class.
+    /// </summary>
+    protected virtual bool CanServe(Virtqueue queue) => true;
 
     /// <summary>One buffer, which must be pushed now or later. Without any lock; nothing may be thrown.</summary>
     protected virtual void Serve(Virtqueue queue, VirtqueueChain chain) => queue.Push(chain, 0);

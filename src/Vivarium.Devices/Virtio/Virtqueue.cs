@@ -68,6 +68,7 @@ public sealed unsafe class Virtqueue
             {
                 case VirtqueueRing.PopResult.Taken:
                     _held++;
+                    taken.Ring = _ring;
                     chain = taken;
                     return true;
                 case VirtqueueRing.PopResult.Broken:
@@ -85,7 +86,8 @@ public sealed unsafe class Virtqueue
     {
         lock (_device.Lock)
         {
-            _ring?.Unpop(chain);
+            if (chain.Ring == _ring)
+                _ring?.Unpop(chain);
             Recycle(chain);
         }
     }
@@ -100,7 +102,7 @@ public sealed unsafe class Virtqueue
         NoteWritten(chain, written);
         lock (_device.Lock)
         {
-            if (IsUsable)
+            if (IsUsable && chain.Ring == _ring)
                 _ring!.Push(chain, written, publish: true);
             Recycle(chain);
         }
@@ -117,7 +119,7 @@ public sealed unsafe class Virtqueue
         {
             for (var i = 0; i < chains.Length; i++)
             {
-                if (IsUsable)
+                if (IsUsable && chains[i].Ring == _ring)
                     _ring!.Push(chains[i], written[i], publish: i == chains.Length - 1);
                 Recycle(chains[i]);
             }
@@ -279,6 +281,7 @@ public sealed unsafe class Virtqueue
 
     private void Recycle(VirtqueueChain chain)
     {
+        chain.Ring = null;
         _free.Push(chain);
         Volatile.Write(ref _held, _held - 1);
     }

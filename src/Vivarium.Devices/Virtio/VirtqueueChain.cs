@@ -36,6 +36,9 @@ public sealed unsafe class VirtqueueChain
     private IoSegments _readable;
     private IoSegments _writable;
 
+    /// <summary>Where the chain was taken from: another ring, set up meanwhile, does not get it.</summary>
+    internal VirtqueueRing? Ring { get; set; }
+
     /// <summary>The descriptor's index (split) or the buffer's identifier (packed).</summary>
     internal ushort Id { get; set; }
 

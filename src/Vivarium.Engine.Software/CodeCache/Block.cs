@@ -42,6 +42,9 @@ internal sealed unsafe class Block
     /// <summary>Addresses of the jumps' displacements that were linked to this block.</summary>
     public List<nint>? IncomingJumps { get; set; }
 
+    /// <summary>The one instruction of a careful translation is a locked one: the bounce buffer does not make it atomic.</summary>
+    public bool Locked { get; init; }
+
     /// <summary>False once the guest has changed the code.</summary>
     public bool Valid { get; set; } = true;
 

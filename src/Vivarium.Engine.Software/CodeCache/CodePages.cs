@@ -9,23 +9,33 @@ namespace Vivarium.Engine.Software.CodeCache;
 /// </summary>
 internal sealed unsafe class CodePages(GuestMemory memory)
 {
-    private readonly Dictionary<ulong, Page> _pages = [];
+    private readonly Dictionary<ulong, CodePage> _pages = [];
 
     /// <summary>
-    /// To be called before the first byte of a page is read for a translation: whoever writes to the page from now on says
-    /// so. Returns true if the page was not watched before: write translations of it must go.
+    /// To be called before a page's bytes are read for a translation: whoever writes to the page from now on says so, and
+    /// until <see cref="Close"/> all its bytes count as translated.
     /// </summary>
-    public bool Watch(ulong gpa)
+    /// <param name="gpa">Any address in the page.</param>
+    /// <param name="first">The page was not watched before: write tags for it must go.</param>
+    public CodePage Open(ulong gpa, out bool first)
     {
         ulong number = gpa >> GuestMemory.PageShift;
-        if (_pages.ContainsKey(number))
+        first = !_pages.TryGetValue(number, out CodePage? page);
+        if (page is null)
         {
-            return false;
+            page = new CodePage(number);
+            _pages.Add(number, page);
+            SetFlag(number, true);
         }
 
-        _pages.Add(number, new Page());
-        SetFlag(number, true);
-        return true;
+        page.Translators++;
+        return page;
+    }
+
+    public void Close(CodePage page)
+    {
+        page.Translators--;
+        DropIfUnused(page);
     }
 
     /// <summary>Enters a block; its pages are watched.</summary>
@@ -41,7 +51,8 @@ internal sealed unsafe class CodePages(GuestMemory memory)
 
     /// <summary>True if any of the bytes may have been translated (granule precision). The range lies in one page.</summary>
     public bool Overlaps(ulong gpa, int size)
-        => _pages.TryGetValue(gpa >> GuestMemory.PageShift, out Page? page) && (page.Granules & Mask(gpa, size)) != 0;
+        => _pages.TryGetValue(gpa >> GuestMemory.PageShift, out CodePage? page)
+            && (page.Translators != 0 || (page.Granules & Mask(gpa, size)) != 0);
 
     /// <summary>Takes out the blocks made from any of the bytes; null if there are none.</summary>
     public List<Block>? Remove(ulong gpa, int size)
@@ -103,14 +114,14 @@ internal sealed unsafe class CodePages(GuestMemory memory)
 
     private void Add(Block block, ulong gpa, int size)
     {
-        Page page = _pages[gpa >> GuestMemory.PageShift];
+        CodePage page = _pages[gpa >> GuestMemory.PageShift];
         page.Blocks.Add(block);
         page.Granules |= Mask(gpa, size);
     }
 
     private void RemoveInPage(ulong gpa, int size, ref List<Block>? hit)
     {
-        if (!_pages.TryGetValue(gpa >> GuestMemory.PageShift, out Page? page) || (page.Granules & Mask(gpa, size)) == 0)
+        if (!_pages.TryGetValue(gpa >> GuestMemory.PageShift, out CodePage? page) || (page.Granules & Mask(gpa, size)) == 0)
         {
             return;
         }
@@ -126,18 +137,12 @@ internal sealed unsafe class CodePages(GuestMemory memory)
 
     private void Forget(Block block, ulong number)
     {
-        if (!_pages.TryGetValue(number, out Page? page) || !page.Blocks.Remove(block))
+        if (!_pages.TryGetValue(number, out CodePage? page) || !page.Blocks.Remove(block))
         {
             return;
         }
 
-        if (page.Blocks.Count == 0)
-        {
-            _pages.Remove(number);
-            SetFlag(number, false);
-            return;
-        }
-
+        DropIfUnused(page);
         page.Granules = 0;
         foreach (Block other in page.Blocks)
         {
@@ -145,6 +150,16 @@ internal sealed unsafe class CodePages(GuestMemory memory)
             page.Granules |= other.Key.Gpa >> GuestMemory.PageShift == number
                 ? Mask(other.Key.Gpa, first)
                 : Mask(other.SecondPage, other.GuestLength - first);
+        }
+    }
+
+    /// <summary>A page that was thrown away with everything may be closed later: it is not ours any more.</summary>
+    private void DropIfUnused(CodePage page)
+    {
+        if (page.Blocks.Count == 0 && page.Translators == 0 && _pages.GetValueOrDefault(page.Number) == page)
+        {
+            _pages.Remove(page.Number);
+            SetFlag(page.Number, false);
         }
     }
 
@@ -165,13 +180,5 @@ internal sealed unsafe class CodePages(GuestMemory memory)
         {
             SlotFlags.Clear(flags, PageFlags.Code);
         }
-    }
-
-    private sealed class Page
-    {
-        public List<Block> Blocks { get; } = [];
-
-        /// <summary>One bit per 64 bytes.</summary>
-        public ulong Granules { get; set; }
     }
 }

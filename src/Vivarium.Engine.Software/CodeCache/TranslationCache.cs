@@ -6,7 +6,7 @@ using Vivarium.Memory;
 namespace Vivarium.Engine.Software.CodeCache;
 
 /// <summary>
-/// All translations of a machine: finds them by key and by host address, links jumps between them, and throws them
+/// The translations themselves, for one thread at a time: finds them by key and by host address, links jumps between them, and throws them
 /// away when the guest changes the code they were made from. When the region is full everything is thrown away:
 /// simple, and rare.
 /// </summary>
@@ -26,7 +26,7 @@ internal sealed unsafe class TranslationCache : IDisposable
 
     public CodeRegion Region { get; } = new();
 
-    /// <summary>Counts invalidations of any kind: who holds a code address across one must look again.</summary>
+    /// <summary>Counts how often everything was thrown away: who holds a code address across that must look again.</summary>
     public int Generation { get; private set; }
 
     /// <summary>Bytes of translations, thunks not counted.</summary>
@@ -95,7 +95,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     }
 
     /// <summary>Throws away the blocks made from any of the bytes, and returns them: jump caches must forget them too.</summary>
-    public ReadOnlySpan<Block> Invalidate(ulong gpa, int size)
+    public List<Block>? Invalidate(ulong gpa, int size)
     {
         List<Block>? hit = _pages.Remove(gpa, size);
         foreach (Block block in CollectionsMarshal.AsSpan(hit))
@@ -104,7 +104,7 @@ internal sealed unsafe class TranslationCache : IDisposable
             Retire(block);
         }
 
-        return CollectionsMarshal.AsSpan(hit);
+        return hit;
     }
 
     /// <summary>Throws everything away. Not while translated code is active.</summary>
@@ -130,7 +130,6 @@ internal sealed unsafe class TranslationCache : IDisposable
     private void Retire(Block block)
     {
         block.Valid = false;
-        Generation++;
         if (block.IncomingJumps is null)
         {
             return;
@@ -138,16 +137,17 @@ internal sealed unsafe class TranslationCache : IDisposable
 
         foreach (nint jump in block.IncomingJumps)
         {
-            Block? from = FindByAddress((byte*)jump);
-            if (from is { Valid: true } || ReferenceEquals(from, block))
+            // Also those of blocks that are not valid any more: a vCPU may still be in one.
+            if (FindByAddress((byte*)jump) is { } from)
             {
-                Patch((byte*)jump, from!.StubOf((byte*)jump));
+                Patch((byte*)jump, from.StubOf((byte*)jump));
             }
         }
 
         block.IncomingJumps = null;
     }
 
+    /// <summary>Where several vCPUs run, displacements are aligned: whoever executes the jump meanwhile goes to the old target or to the new.</summary>
     private void Patch(byte* displacement, byte* target)
         => Unsafe.WriteUnaligned(ToWritable(displacement), checked((int)(target - (displacement + 4))));
 }

@@ -49,17 +49,28 @@ internal static unsafe class FirstLevelTlb
         }
     }
 
-    /// <summary>The next write to a host page must come to C#.</summary>
-    public static void FlushWrites(NativeTlb* tlb, byte* hostPage)
+    /// <summary>The next write to a host page must come to C#. Returns true if one might have gone without. Callable from any thread.</summary>
+    public static bool FlushWrites(NativeTlb* tlb, byte* hostPage)
     {
+        bool any = false;
         for (int index = 0; index < NativeTlb.Entries; index++)
         {
-            if (tlb->HostPage[index] == (ulong)hostPage)
+            int found = new ReadOnlySpan<ulong>(tlb->HostPage + index, NativeTlb.Entries - index).IndexOf((ulong)hostPage);
+            if (found < 0)
             {
-                tlb->WriteTag[index] = InvalidTag(index);
+                break;
             }
+
+            index += found;
+            any |= tlb->WriteTag[index] != InvalidTag(index);
+            tlb->WriteTag[index] = InvalidTag(index);
         }
+
+        return any;
     }
+
+    /// <summary>Takes back the write tag of an address that was just filled.</summary>
+    public static void FlushWrite(NativeTlb* tlb, ulong linear) => tlb->WriteTag[Index(linear)] = InvalidTag(Index(linear));
 
     /// <summary>The next write to any page must come to C# (the dirty log begins anew).</summary>
     public static void FlushWrites(NativeTlb* tlb)
@@ -76,15 +87,14 @@ internal static unsafe class FirstLevelTlb
         jumps->Entry[2] = 0;
     }
 
-    /// <summary>Forgets one translation.</summary>
+    /// <summary>Forgets one translation. The vCPU may be jumping by this entry: its code address stays.</summary>
     public static void Drop(NativeJumpCache* jumps, AddressSpace space, ulong rip, byte* code)
     {
         int index = NativeJumpCache.IndexOf(rip, space);
         ulong* entry = jumps->Entry + (index * 2);
         if (entry[1] == (ulong)code)
         {
-            entry[0] = index == 1 ? 0 : EmptyJump;
-            entry[1] = 0;
+            Volatile.Write(ref entry[0], index == 1 ? 0 : EmptyJump);
         }
     }
 

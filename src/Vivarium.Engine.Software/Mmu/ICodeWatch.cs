@@ -6,6 +6,6 @@ internal interface ICodeWatch
     /// <summary>True if a write of these bytes changes translated code.</summary>
     bool Overlaps(ulong gpa, int size);
 
-    /// <summary>These bytes are about to be written: forget what was translated from them.</summary>
-    void Invalidate(ulong gpa, int size);
+    /// <summary>These bytes have been written: forget what was translated from them. Returns how many blocks that were.</summary>
+    int Invalidate(ulong gpa, int size);
 }

@@ -28,6 +28,33 @@ internal sealed unsafe partial class SoftwareVcpu
 
     public void StoreSystem(ulong linear, int size, ulong value) => Store(linear, size, value, AddressSpace.Supervisor);
 
+    /// <summary>Sets and clears bits of a byte by a locked access, as an implicit supervisor access (types of descriptors).</summary>
+    internal void ChangeSystem(ulong linear, byte set, byte clear)
+    {
+        CachedPage page = Translate(linear, Access.Write, AddressSpace.Supervisor);
+        if (page.Host == null || page.IsRom)
+        {
+            StoreSystem(linear, 1, (byte)((LoadSystem(linear, 1) | set) & ~(uint)clear));
+            return;
+        }
+
+        ulong offset = linear & GuestMemory.PageMask;
+        ref byte value = ref page.Host[offset];
+        byte old = Volatile.Read(ref value);
+        while (true)
+        {
+            byte seen = Interlocked.CompareExchange(ref value, (byte)((old | set) & ~clear), old);
+            if (seen == old)
+            {
+                break;
+            }
+
+            old = seen;
+        }
+
+        NoteWritten(page, offset, 1);
+    }
+
     /// <summary>Reads or writes a larger operand (FXSAVE, XSAVE, descriptor pairs): all pages are checked before the first byte moves.</summary>
     public void LoadBytes(ulong linear, Span<byte> buffer)
     {
@@ -75,9 +102,10 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             WriteMmio(page.Gpa + offset, size, value);
         }
-        else if (BeginWrite(page, offset, size))
+        else if (!page.IsRom)
         {
             WriteHost(page.Host + offset, size, value);
+            NoteWritten(page, offset, size);
         }
     }
 
@@ -153,21 +181,26 @@ internal sealed unsafe partial class SoftwareVcpu
         return page;
     }
 
-    /// <summary>Notes a write to RAM, before it happens. False: ROM, the write is dropped.</summary>
-    private bool BeginWrite(in CachedPage page, ulong offset, int size)
+    /// <summary>Bytes of RAM have been written.</summary>
+    private void NoteWritten(in CachedPage page, ulong offset, int size)
     {
-        if (page.IsRom)
+        if (!_rendezvous.Alone)
         {
-            return false;
+            // Who translates sets the flag and then reads the bytes.
+            Interlocked.MemoryBarrier();
         }
 
         if (page.IsCode)
         {
-            CodeWatch?.Invalidate(page.Gpa + offset, size);
+            int dropped = CodeWatch.Invalidate(page.Gpa + offset, size);
+            Statistics.BlocksInvalidated += dropped;
+            if (dropped != 0)
+            {
+                Statistics.Count(ExitCause.SelfModifyingCode);
+            }
         }
 
         SlotFlags.Set(page.Flags, PageFlags.Dirty);
-        return true;
     }
 
     private void ReadPart(in CachedPage page, ulong offset, Span<byte> buffer)
@@ -194,9 +227,10 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         if (page.Host != null)
         {
-            if (BeginWrite(page, offset, data.Length))
+            if (!page.IsRom)
             {
                 data.CopyTo(new Span<byte>(page.Host + offset, data.Length));
+                NoteWritten(page, offset, data.Length);
             }
 
             return;
@@ -221,7 +255,7 @@ internal sealed unsafe partial class SoftwareVcpu
         for (int done = 0; done < size;)
         {
             int piece = MmioPiece(gpa + (uint)done, size - done);
-            Statistics.MmioAccesses++;
+            CountMmio(gpa + (uint)done);
             ulong part = Bus.ReadMmio(gpa + (uint)done, piece);
             value |= (piece == 8 ? part : part & ((1ul << (piece * 8)) - 1)) << (done * 8);
             done += piece;
@@ -235,7 +269,7 @@ internal sealed unsafe partial class SoftwareVcpu
         for (int done = 0; done < size;)
         {
             int piece = MmioPiece(gpa + (uint)done, size - done);
-            Statistics.MmioAccesses++;
+            CountMmio(gpa + (uint)done);
             ulong part = value >> (done * 8);
             Bus.WriteMmio(gpa + (uint)done, piece, piece == 8 ? part : part & ((1ul << (piece * 8)) - 1));
             done += piece;

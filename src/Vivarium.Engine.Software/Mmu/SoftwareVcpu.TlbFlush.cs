@@ -1,4 +1,6 @@
+using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Mmu;
+using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software;
 
@@ -93,18 +95,33 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
-    /// <summary>The next write of translated code to the page of <paramref name="gpa"/> comes to the monitor (the page now holds translated code).</summary>
-    internal void ForgetWrites(ulong gpa)
+    /// <summary>
+    /// The next write of translated code to the page of <paramref name="gpa"/> comes to the monitor (the page now holds
+    /// translated code). Returns true if one might have gone without. Callable from any thread.
+    /// </summary>
+    internal bool ForgetWrites(ulong gpa)
     {
         if (Memory.Find(gpa) is not { } slot)
         {
-            return;
+            return false;
         }
 
         byte* host = slot.Host + ((gpa - slot.Start) & ~0xFFFul);
-        FirstLevelTlb.FlushWrites(&S->UserTlb, host);
-        FirstLevelTlb.FlushWrites(&S->SupervisorTlb, host);
-        FirstLevelTlb.FlushWrites(&S->SupervisorAcTlb, host);
+        return FirstLevelTlb.FlushWrites(&S->UserTlb, host)
+            | FirstLevelTlb.FlushWrites(&S->SupervisorTlb, host)
+            | FirstLevelTlb.FlushWrites(&S->SupervisorAcTlb, host);
+    }
+
+    /// <summary>A write to a page with code, but not to the code, may be under way. Callable from any thread.</summary>
+    internal bool MayBeWritingBesideCode(ulong gpa) => Volatile.Read(ref _writingBesideCode) == (gpa | GuestMemory.PageMask);
+
+    /// <summary>Jumps of translated code find the block no more. Callable from any thread that keeps others from <see cref="EnterJump"/>.</summary>
+    internal void DropJumps(Block block)
+    {
+        for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
+        {
+            FirstLevelTlb.Drop(JumpsOf(space), space, block.Key.Rip, block.Code);
+        }
     }
 
     /// <summary>The next write to any page comes to the monitor (the dirty log begins anew).</summary>

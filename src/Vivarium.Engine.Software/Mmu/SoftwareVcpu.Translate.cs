@@ -10,7 +10,10 @@ internal sealed unsafe partial class SoftwareVcpu
     private readonly SecondLevelTlb _tlb = new();
 
     /// <summary>Who is to be told about writes to translated code.</summary>
-    internal ICodeWatch? CodeWatch { get; set; }
+    internal ICodeWatch CodeWatch { get; set; }
+
+    /// <summary>The last byte of the page that <see cref="MayWriteBesideCode"/> was last asked about.</summary>
+    private ulong _writingBesideCode;
 
     /// <summary>The rights of explicit data accesses at the current privilege level.</summary>
     public AddressSpace DataSpace
@@ -74,7 +77,7 @@ internal sealed unsafe partial class SoftwareVcpu
         bool writable = !page.IsRom && !page.IsCode && (page.Rights & PageRights.Dirty) != 0;
         if (access == Access.Write)
         {
-            if (page.IsCode && CodeWatch is { } watch && watch.Overlaps(page.Gpa + offset, size))
+            if (page.IsCode && !MayWriteBesideCode(page.Gpa + offset, size))
             {
                 result.Kind = ResolveKind.Slow;
                 return null;
@@ -95,8 +98,32 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         FirstLevelTlb.Fill(TlbOf(space), linear, page.Host, writable);
+        if (writable && !_rendezvous.Alone)
+        {
+            // Another vCPU flags a page and then takes the write tags away; here the tag comes first and then the look at
+            // the flag. One of the two sees what the other did.
+            Interlocked.MemoryBarrier();
+            if (page.IsCode)
+            {
+                FirstLevelTlb.FlushWrite(TlbOf(space), linear);
+                if (access == Access.Write)
+                {
+                    result.Kind = ResolveKind.Slow;
+                    return null;
+                }
+            }
+        }
+
         result.Kind = ResolveKind.Ok;
         return page.Host + offset;
+    }
+
+    /// <summary>True if the bytes of a page with code were not translated; whoever translates from the page now waits for this vCPU.</summary>
+    private bool MayWriteBesideCode(ulong gpa, int size)
+    {
+        Volatile.Write(ref _writingBesideCode, gpa | GuestMemory.PageMask);
+        Interlocked.MemoryBarrier();
+        return !CodeWatch.Overlaps(gpa, size);
     }
 
     /// <summary>

@@ -2,22 +2,28 @@ using Iced.Intel;
 
 namespace Vivarium.Engine.Software.Privileged;
 
-/// <summary>VMCALL and VMMCALL: either vendor's form reaches the monitor.</summary>
+/// <summary>VMCALL and VMMCALL: either vendor's form reaches the monitor, at any privilege level.</summary>
 internal static unsafe class Hypercalls
 {
+    private const int Rax = 0, Rcx = 1, Rdx = 2, Rbx = 3, Rsi = 6;
+
     public static void Register(delegate*<SoftwareVcpu, in Instruction, void>[] table)
     {
-        table[(int)Mnemonic.Vmcall] = &Request;
-        table[(int)Mnemonic.Vmmcall] = &Request;
+        table[(int)Mnemonic.Vmcall] = &Call;
+        table[(int)Mnemonic.Vmmcall] = &Call;
     }
 
-    private static void Request(SoftwareVcpu cpu, in Instruction insn)
+    private static void Call(SoftwareVcpu cpu, in Instruction insn)
     {
-        if (!cpu.Model.Has(CpuFeature.Hypervisor))
+        int word = cpu.Code64 ? 8 : 4;
+        var call = new Hypercall(
+            cpu.ReadGpr(Rax, word), cpu.ReadGpr(Rbx, word), cpu.ReadGpr(Rcx, word), cpu.ReadGpr(Rdx, word), cpu.ReadGpr(Rsi, word), cpu.Code64, cpu.Cpl);
+        if (!cpu.Model.Has(CpuFeature.Hypervisor) || !cpu.Bus.Hypercall(call, out ulong result))
         {
-            throw GuestException.Undefined();
+            cpu.Raise(Vector.InvalidOpcode);
+            return;
         }
 
-        cpu.HypercallRequested = true;
+        cpu.WriteGpr(Rax, word, result);
     }
 }

@@ -4,6 +4,11 @@ namespace Vivarium.Engine.Software.Privileged;
 internal static class MsrIndex
 {
     public const uint Tsc = 0x10;
+
+    /// <summary>The first numbers of kvmclock's registers, which no processor uses otherwise.</summary>
+    public const uint KvmWallClock = 0x11;
+    public const uint KvmSystemTime = 0x12;
+
     public const uint PlatformId = 0x17;
     public const uint ApicBase = 0x1B;
     public const uint FeatureControl = 0x3A;

@@ -115,10 +115,12 @@ internal static unsafe class Msrs
                 ulong delta = value - cpu.GuestTsc;
                 cpu.S->TscOffset += delta;
                 cpu.TscAdjust += delta;
+                cpu.Bus.TscMoved();
                 return true;
             case TscAdjust:
                 cpu.S->TscOffset += value - cpu.TscAdjust;
                 cpu.TscAdjust = value;
+                cpu.Bus.TscMoved();
                 return true;
             case PredCmd when cpu.Model.IsIntel:
                 // IBPB: a barrier for branch predictors, which are the host's.
@@ -176,6 +178,7 @@ internal static unsafe class Msrs
     public static bool BelongsToBus(uint index)
         => index is ApicBase or TscDeadline
             or (>= X2ApicFirst and <= X2ApicLast)
+            or KvmWallClock or KvmSystemTime
             or (>= ParavirtualFirst and <= ParavirtualLast);
 
     private static bool StoreCanonical(ref ulong field, ulong value)

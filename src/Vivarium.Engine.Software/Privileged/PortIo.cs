@@ -78,12 +78,14 @@ internal static unsafe class PortIo
     private static uint Read(SoftwareVcpu cpu, ushort port, int size)
     {
         cpu.Statistics.PortAccesses++;
+        cpu.Statistics.Count(ExitCause.PortIo);
         return cpu.Bus.ReadPort(port, size);
     }
 
     private static void Write(SoftwareVcpu cpu, ushort port, int size, uint value)
     {
         cpu.Statistics.PortAccesses++;
+        cpu.Statistics.Count(ExitCause.PortIo);
         cpu.Bus.WritePort(port, size, value);
     }
 

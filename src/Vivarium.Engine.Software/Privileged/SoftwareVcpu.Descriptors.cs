@@ -76,7 +76,6 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
-    /// <summary>Sets bits of the type field in memory.</summary>
-    internal void SetType(in Descriptor descriptor, uint bits)
-        => StoreSystem(descriptor.Address + 5, 1, (byte)(descriptor.Value >> 40) | bits);
+    /// <summary>Sets bits of the type field in memory, by a locked access (SDM vol. 3A, 9.1.2.1).</summary>
+    internal void SetType(in Descriptor descriptor, uint bits) => ChangeSystem(descriptor.Address + 5, (byte)bits, 0);
 }

@@ -119,7 +119,7 @@ internal static unsafe class TaskSwitch
         Save(cpu, old, flags, returnAddress);
         if (reason is Reason.Jump or Reason.Return)
         {
-            cpu.StoreSystem(oldTss.Address + 5, 1, (byte)(oldTss.Value >> 40) & ~SystemType.Busy);
+            cpu.ChangeSystem(oldTss.Address + 5, 0, (byte)SystemType.Busy);
         }
 
         ulong newFlags = cpu.LoadSystem(tss.Base + layout.Flags, layout.RegisterSize);

@@ -260,6 +260,24 @@ internal sealed unsafe class Emitter
         return _cursor - 4;
     }
 
+    /// <summary>A no-operation of up to three bytes, so that the displacement of the <see cref="JumpForward"/> that follows is aligned to its size.</summary>
+    public void AlignDisplacement(int condition)
+    {
+        int opcode = condition < 0 ? 1 : 2;
+        switch ((4 - (int)((ulong)Here + (uint)opcode & 3)) & 3)
+        {
+            case 1:
+                Byte(0x90);
+                break;
+            case 2:
+                Bytes([0x66, 0x90]);
+                break;
+            case 3:
+                Bytes([0x0F, 0x1F, 0x00]);
+                break;
+        }
+    }
+
     /// <summary>Makes a <see cref="JumpForward"/> go to the present place.</summary>
     public void Land(byte* displacement) => Unsafe.WriteUnaligned(displacement, (int)(_cursor - (displacement + 4)));
 

@@ -85,6 +85,11 @@ internal sealed unsafe partial class Translator
     /// <summary>JMP (-1) or Jcc to a block in this page: to its own stub until the run loop links it.</summary>
     private void EmitLinkable(int condition, ulong target)
     {
+        if (AlignJumps)
+        {
+            _e.AlignDisplacement(condition);
+        }
+
         byte* jump = _e.JumpForward(condition);
         _cold.Add(new ColdPart(ColdKind.Link, _rip, jump, null, target));
     }

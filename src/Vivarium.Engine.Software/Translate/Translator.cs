@@ -29,6 +29,21 @@ internal readonly unsafe struct CodeSource
 
     /// <summary>GPA of the second page, for an instruction that crosses pages; else <see cref="Block.NoPage"/>.</summary>
     public ulong SecondPage { get; init; }
+
+    /// <summary>With a second page: where the two parts of <see cref="Bytes"/> stand in the host, the second null if it is not memory.</summary>
+    public byte* FirstPart { get; init; }
+    public byte* SecondPart { get; init; }
+    public int FirstLength { get; init; }
+
+    /// <summary>Reads the parts of an instruction that crosses pages again, now that writes to them are seen.</summary>
+    public void Refresh()
+    {
+        if (SecondPage != Block.NoPage && SecondPart != null)
+        {
+            new ReadOnlySpan<byte>(FirstPart, FirstLength).CopyTo(new Span<byte>(Bytes, FirstLength));
+            new ReadOnlySpan<byte>(SecondPart, Length - FirstLength).CopyTo(new Span<byte>(Bytes + FirstLength, Length - FirstLength));
+        }
+    }
 }
 
 /// <summary>
@@ -68,6 +83,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Instructions in the block so far, the present one included.</summary>
     private int _count;
     private bool _ended;
+    private bool _locked;
 
     public Translator(Emitter emitter, TranslationCache cache, Thunks thunks)
     {
@@ -78,7 +94,10 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>Trapped instructions, by the index that their exits carry. Cleared with the cache.</summary>
-    public List<Instruction> Traps { get; } = [];
+    public TrapTable Traps { get; } = new();
+
+    /// <summary>Jumps that are linked while others execute them are aligned, so that they change at once (SDM vol. 3A, 9.1.1).</summary>
+    public bool AlignJumps { get; init; }
 
     /// <summary>What the CPU model makes of each instruction form.</summary>
     public required CpuFeatures Features { get; init; }
@@ -135,6 +154,7 @@ internal sealed unsafe partial class Translator
             length = (int)(_guest.Position - source.Bytes);
             Mark(_rip);
             _nextRip = Truncate(_rip + (ulong)(_guest.Position - start));
+            _locked = instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.Op0Kind == OpKind.Memory);
             EmitInstruction(instruction, start);
             _rip = _nextRip;
         }
@@ -152,6 +172,7 @@ internal sealed unsafe partial class Translator
             CodeLength = (int)(_e.Here - _blockCode),
             GuestLength = length,
             SecondPage = source.SecondPage,
+            Locked = Careful && _locked,
             Map = [.. _map],
             JumpStubs = [.. _stubs],
         };
@@ -562,8 +583,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Returns the index by which the run loop finds the instruction again.</summary>
     private int AddTrap(in Instruction instruction)
     {
-        Traps.Add(instruction);
-        return Traps.Count - 1;
+        return Traps.Add(instruction);
     }
 
     private void Mark(ulong rip)

@@ -23,6 +23,9 @@ internal static class HostCpu
     /// <summary>Leaf 1 EAX: family, model, stepping.</summary>
     public static CpuidResult Signature { get; } = Read(1);
 
+    /// <summary>Leaves 80000002H to 80000004H: the processor's name in 48 characters.</summary>
+    public static uint[] Brand { get; } = ReadBrand();
+
     /// <summary>The host's feature words, in the order of <see cref="CpuidWord"/>.</summary>
     public static uint[] Features { get; } = ReadFeatures();
 
@@ -50,6 +53,19 @@ internal static class HostCpu
     private static CpuidResult Basic(uint leaf, uint subleaf = 0) => leaf <= Leaf0.Eax ? Read(leaf, subleaf) : default;
 
     private static CpuidResult Extended(uint leaf) => leaf <= MaxExtended ? Read(leaf) : default;
+
+    private static uint[] ReadBrand()
+    {
+        const uint first = ExtendedBase + 2, last = ExtendedBase + 4;
+        var words = new List<uint>();
+        for (uint leaf = first; leaf <= last; leaf++)
+        {
+            CpuidResult part = Extended(leaf);
+            words.AddRange([part.Eax, part.Ebx, part.Ecx, part.Edx]);
+        }
+
+        return [.. words];
+    }
 
     private static uint[] ReadFeatures()
     {

@@ -44,12 +44,12 @@ public sealed class AcpiTables
         List<ulong> described = [Add("FACP", Fadt.Build(layout, facs, dsdt)), Add("APIC", Madt.Build(layout))];
         if (layout.HasHpet)
         {
-            described.Add(Add("HPET", HpetTable.Build()));
+            described.Add(Add("HPET", HpetTable.Build(layout.Identity)));
         }
 
-        ulong rsdt = Add("RSDT", RootTable("RSDT"u8, described, wide: false));
-        ulong xsdt = Add("XSDT", RootTable("XSDT"u8, described, wide: true));
-        tables.Add(new AcpiTable("RSD PTR ", RsdpLocation, Rsdp.Build(rsdt, xsdt)));
+        ulong rsdt = Add("RSDT", RootTable("RSDT"u8, layout.Identity, described, wide: false));
+        ulong xsdt = Add("XSDT", RootTable("XSDT"u8, layout.Identity, described, wide: true));
+        tables.Add(new AcpiTable("RSD PTR ", RsdpLocation, Rsdp.Build(layout.Identity, rsdt, xsdt)));
         return new AcpiTables(tables);
     }
 
@@ -62,7 +62,7 @@ public sealed class AcpiTables
     }
 
     /// <summary>RSDT or XSDT: the addresses of the other tables, in 32 or 64 bits (ACPI 5.2.7, 5.2.8).</summary>
-    private static byte[] RootTable(ReadOnlySpan<byte> signature, List<ulong> described, bool wide)
+    private static byte[] RootTable(ReadOnlySpan<byte> signature, PlatformIdentity identity, List<ulong> described, bool wide)
     {
         const byte revision = 1;
         var body = new LittleEndianWriter();
@@ -78,6 +78,6 @@ public sealed class AcpiTables
             }
         }
 
-        return SystemDescriptionTable.Seal(signature, revision, body.Written);
+        return SystemDescriptionTable.Seal(signature, revision, identity, body.Written);
     }
 }

@@ -30,7 +30,7 @@ internal static class Dsdt
                 sb.Device($"VR{index:X2}", device => VirtioMmio(device, index));
             }
         });
-        return SystemDescriptionTable.Seal("DSDT"u8, Revision, aml.ToArray());
+        return SystemDescriptionTable.Seal("DSDT"u8, Revision, layout.Identity, aml.ToArray());
     }
 
     private static void PciHost(AmlBuilder host, PlatformLayout layout)

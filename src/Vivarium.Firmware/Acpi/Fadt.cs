@@ -95,7 +95,7 @@ internal static class Fadt
         default(GenericAddress).Write(body); // X_GPE1_BLK
         default(GenericAddress).Write(body); // SLEEP_CONTROL_REG
         default(GenericAddress).Write(body); // SLEEP_STATUS_REG
-        body.U64(0); // hypervisor vendor identity: a full virtual machine does not show itself
-        return SystemDescriptionTable.Seal("FACP"u8, MajorVersion, body.Written);
+        body.U64(0); // hypervisor vendor identity: CPUID tells it, if anything does
+        return SystemDescriptionTable.Seal("FACP"u8, MajorVersion, layout.Identity, body.Written);
     }
 }

@@ -8,7 +8,7 @@ internal static class HpetTable
     /// <summary>Least ticks between periodic interrupts that lose none.</summary>
     private const ushort MinimumTick = 0x80;
 
-    public static byte[] Build()
+    public static byte[] Build(PlatformIdentity identity)
     {
         var body = new LittleEndianWriter();
         body.U32(PlatformLayout.HpetEventTimerBlockId);
@@ -16,6 +16,6 @@ internal static class HpetTable
         body.U8(0); // sequence number
         body.U16(MinimumTick);
         body.U8(0); // no page protection
-        return SystemDescriptionTable.Seal("HPET"u8, Revision, body.Written);
+        return SystemDescriptionTable.Seal("HPET"u8, Revision, identity, body.Written);
     }
 }

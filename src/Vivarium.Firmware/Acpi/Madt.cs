@@ -50,7 +50,7 @@ internal static class Madt
         body.U8(AllProcessors);
         body.U16(ConformsToBus);
         body.U8(Lint1);
-        return SystemDescriptionTable.Seal("APIC"u8, Revision, body.Written);
+        return SystemDescriptionTable.Seal("APIC"u8, Revision, layout.Identity, body.Written);
     }
 
     private static void Override(LittleEndianWriter body, byte irq, uint gsi, ushort flags)

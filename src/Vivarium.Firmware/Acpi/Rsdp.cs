@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace Vivarium.Firmware.Acpi;
 
 /// <summary>Root system description pointer, revision 2 (ACPI 5.2.5.3). It has a checksum for its ACPI 1.0 part and one for all.</summary>
@@ -9,12 +11,12 @@ internal static class Rsdp
     private const int ChecksumOffset = 8;
     private const int ExtendedChecksumOffset = 32;
 
-    public static byte[] Build(ulong rsdt, ulong xsdt)
+    public static byte[] Build(PlatformIdentity identity, ulong rsdt, ulong xsdt)
     {
         var rsdp = new LittleEndianWriter();
         rsdp.Bytes("RSD PTR "u8);
         rsdp.U8(0); // checksum, below
-        rsdp.Bytes("VIVARM"u8);
+        rsdp.Bytes(Encoding.ASCII.GetBytes(identity.AcpiOemId));
         rsdp.U8(Revision);
         rsdp.U32((uint)rsdt);
         rsdp.U32(Size);

@@ -20,12 +20,9 @@ public static class SmbiosTables
     private const byte SystemInformation = 1;
     private const byte EndOfTable = 127;
 
-    private const string Manufacturer = "Vivarium";
-    private const string Version = "1";
-
-    public static void Write(GuestMemory memory)
+    public static void Write(GuestMemory memory, PlatformIdentity identity)
     {
-        byte[] table = Table();
+        byte[] table = Table(identity);
         memory.Write(EntryPointLocation, EntryPoint((uint)table.Length));
         memory.Write(TableLocation, table);
     }
@@ -49,16 +46,16 @@ public static class SmbiosTables
         return bytes;
     }
 
-    private static byte[] Table()
+    private static byte[] Table(PlatformIdentity identity)
     {
         var table = new LittleEndianWriter();
-        Structure(table, FirmwareInformation, 0, Firmware(), Manufacturer, Version, "01/01/2026");
-        Structure(table, SystemInformation, 1, System(), Manufacturer, "Virtual Machine", Version);
+        Structure(table, FirmwareInformation, 0, Firmware(identity), identity.Manufacturer, identity.Version, "01/01/2026");
+        Structure(table, SystemInformation, 1, System(), identity.Manufacturer, identity.Product, identity.Version);
         Structure(table, EndOfTable, 2, []);
         return table.ToArray();
     }
 
-    private static byte[] Firmware()
+    private static byte[] Firmware(PlatformIdentity identity)
     {
         const ulong characteristicsNotSupported = 1 << 3;
         const byte acpiSupported = 1 << 0;
@@ -72,7 +69,7 @@ public static class SmbiosTables
         body.U8(1); // ROM size: 128 KiB
         body.U64(characteristicsNotSupported);
         body.U8(acpiSupported);
-        body.U8(virtualMachine);
+        body.U8(identity.SaysVirtual ? virtualMachine : (byte)0);
         body.U8(0); // release, major
         body.U8(1); // release, minor
         body.U8(notApplicable); // embedded controller, major

@@ -1,3 +1,4 @@
+using Vivarium.Devices;
 using Vivarium.Disks;
 using Vivarium.Networks;
 
@@ -11,11 +12,15 @@ internal sealed class MachineParts : IDisposable
 
     private MachineParts(MachineSpec spec, Action<string> warn)
     {
+        Virtualization = spec.Virtualization;
         Virtio = spec.Virtio;
+        HasBalloon = spec.Balloon && spec.Virtualization == Virtualization.Para;
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
         Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
         Warn = warn;
     }
+
+    public Virtualization Virtualization { get; }
 
     public VirtioSpec Virtio { get; }
 
@@ -29,15 +34,26 @@ internal sealed class MachineParts : IDisposable
     /// <summary>The far ends of the virtio console ports, by name.</summary>
     public IReadOnlyDictionary<string, MachineConsole> Ports { get; }
 
+    /// <summary>The guest's context identifier and the host's end of its sockets; null without a socket device.</summary>
+    public (uint Cid, VsockSockets Sockets)? Vsock { get; private set; }
+
     /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
-    public int VirtioDevices => _disks.Count(disk => disk.Bus == DiskBus.Virtio) + _networks.Count + (HasConsoleDevice ? 1 : 0) + 1;
+    public int VirtioDevices => _disks.Count(disk => disk.Bus == DiskBus.Virtio) + _networks.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
+
+    public bool HasBalloon { get; }
+
+    /// <summary>What the balloon of each power cycle is to take, in bytes.</summary>
+    public ulong BalloonTarget { get; set; }
+
+    /// <summary>Nobody names it, so a classic PC has none.</summary>
+    public bool HasEntropyDevice => Virtualization == Virtualization.Para;
 
     public bool HasConsoleDevice => VirtioConsole is not null || Ports.Count != 0;
 
     /// <summary>Takes a sentence for the user about something that went wrong while the machine goes on.</summary>
     public Action<string> Warn { get; }
 
-    /// <exception cref="InvalidInputException">A disk or network cannot be had; the message says why.</exception>
+    /// <exception cref="InvalidInputException">A disk, network or socket cannot be had; the message says why.</exception>
     public static MachineParts Open(MachineSpec spec, Action<string> warn)
     {
         var parts = new MachineParts(spec, warn);
@@ -45,7 +61,7 @@ internal sealed class MachineParts : IDisposable
         {
             foreach (DiskSpec disk in spec.Disks)
             {
-                parts._disks.Add(MachineDisk.Open(disk, MachineSpec.BusOf(disk)));
+                parts._disks.Add(MachineDisk.Open(disk, spec.BusOf(disk)));
             }
 
             foreach (NetworkSpec network in spec.Networks)
@@ -54,6 +70,11 @@ internal sealed class MachineParts : IDisposable
                 {
                     parts._networks.Add(opened);
                 }
+            }
+
+            if (spec.Vsock is { } vsock)
+            {
+                parts.Vsock = (vsock.Cid, OpenVsock(vsock.Path));
             }
 
             return parts;
@@ -88,6 +109,7 @@ internal sealed class MachineParts : IDisposable
     public void Dispose()
     {
         CloseConsoles();
+        Vsock?.Sockets.Dispose();
         foreach (MachineNetwork network in _networks)
         {
             network.Dispose();
@@ -105,6 +127,18 @@ internal sealed class MachineParts : IDisposable
             }
 
             disk.Dispose();
+        }
+    }
+
+    private static VsockSockets OpenVsock(string path)
+    {
+        try
+        {
+            return VsockSockets.Open(path);
+        }
+        catch (IOException e)
+        {
+            throw new InvalidInputException(e.Message, e);
         }
     }
 }

@@ -21,8 +21,8 @@ internal sealed class Pc : IDisposable
         Memory = CreateMemory(layout);
         Clock = new MachineClock();
         Interrupts = new InterruptRouter();
-        LocalApic = new LocalApic(0, Interrupts.Apics, Clock);
-        Bus = new PcBus(Ports, Mmio, LocalApic, end);
+        LocalApics = [.. Enumerable.Range(0, layout.CpuCount).Select(id => new LocalApic((uint)id, Interrupts.Apics, Clock))];
+        Buses = [.. LocalApics.Select(apic => new PcBus(Ports, Mmio, apic, end))];
 
         InterruptLine irq0 = Interrupts.CreateIsaLine(0);
         InterruptLine irq8 = Interrupts.CreateIsaLine(Rtc.Irq);
@@ -39,12 +39,21 @@ internal sealed class Pc : IDisposable
 
         PowerManagement = new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) };
         PowerManagement.Map(Ports);
-        new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
-        new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+        if (layout.HasKeyboardController)
+        {
+            new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
+            new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+        }
+
         var pciHost = new PciHost(new ResetControl { ResetRequested = Reset });
         pciHost.Map(Ports);
-        new DebugConsole(debugOutput).Map(Ports);
-        new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
+        if (parts.Virtualization == Virtualization.Para)
+        {
+            // A guest can find them.
+            new DebugConsole(debugOutput).Map(Ports);
+            new DebugExit { ExitRequested = value => end(new CycleEnd(CycleEndKind.DebugExit, Value: value)) }.Map(Ports);
+        }
+
         new PostCode().Map(Ports);
 
         var com1 = new Uart16550(Interrupts.CreateIsaLine(Uart16550.Com1Irq), console.Backend);
@@ -53,7 +62,7 @@ internal sealed class Pc : IDisposable
         var pci = new PciBus(pciHost, Mmio, Ports, Interrupts);
         _ide = PlugInIde(parts, pci);
         PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
-        LocalApic.EnterVirtualWireMode();
+        LocalApics[0].EnterVirtualWireMode();
     }
 
     public GuestMemory Memory { get; }
@@ -62,16 +71,20 @@ internal sealed class Pc : IDisposable
 
     public InterruptRouter Interrupts { get; }
 
-    public LocalApic LocalApic { get; }
+    /// <summary>One for each processor.</summary>
+    public IReadOnlyList<LocalApic> LocalApics { get; }
 
     public AcpiPm PowerManagement { get; }
+
+    /// <summary>Null if the machine is to have none.</summary>
+    public VirtioBalloon? Balloon { get; private set; }
 
     public PortBus Ports { get; } = new();
 
     public MmioBus Mmio { get; } = new();
 
-    /// <summary>What the processor sees of all this.</summary>
-    public IVcpuBus Bus { get; }
+    /// <summary>What each processor sees of all this.</summary>
+    public IReadOnlyList<IVcpuBus> Buses { get; }
 
     public void Dispose()
     {
@@ -85,12 +98,12 @@ internal sealed class Pc : IDisposable
         Memory.Dispose();
     }
 
-    /// <summary>The IDE controller, where there is something on it.</summary>
+    /// <summary>The IDE controller: a classic PC has it in any case, others if there is a disk for it.</summary>
     private PiixIde? PlugInIde(MachineParts parts, PciBus pci)
     {
         AtaDisk[] disks = [.. parts.Disks.Where(disk => disk.Bus == DiskBus.Ide).Select((disk, index) =>
             new AtaDisk(Memory, disk.Backend, disk.Spec.Serial ?? $"HD{index + 1:D8}") { Failed = problem => parts.Warn($"disk '{disk.Spec.Path}': {problem}") })];
-        if (disks.Length == 0)
+        if (disks.Length == 0 && parts.Virtualization == Virtualization.Para)
         {
             return null;
         }
@@ -114,7 +127,7 @@ internal sealed class Pc : IDisposable
         foreach (MachineDisk disk in parts.Disks.Where(disk => disk.Bus == DiskBus.Virtio))
         {
             string what = $"disk '{disk.Spec.Path}'";
-            Attach(new VirtioBlock(Memory, disk.Backend, disk.Serial) { Failed = problem => parts.Warn($"{what}: {problem}") }, "virtio-blk", what);
+            Attach(new VirtioBlock(Memory, disk.Backend, disk.Serial, Math.Min(LocalApics.Count, VirtioBlock.MaxQueues)) { Failed = problem => parts.Warn($"{what}: {problem}") }, "virtio-blk", what);
         }
 
         Span<byte> mac = stackalloc byte[VirtioNet.MacLength];
@@ -129,7 +142,21 @@ internal sealed class Pc : IDisposable
             Attach(new VirtioConsole(Memory, [.. ConsolePorts(parts)]), "virtio-console", "virtio console");
         }
 
-        Attach(new VirtioRng(Memory), "virtio-rng", "entropy device");
+        if (parts.Vsock is { } vsock)
+        {
+            Attach(new VirtioVsock(Memory, vsock.Cid, vsock.Sockets), "virtio-vsock", "vsock");
+        }
+
+        if (parts.HasBalloon)
+        {
+            Balloon = new VirtioBalloon(Memory) { Target = parts.BalloonTarget };
+            Attach(Balloon, "virtio-balloon", "memory balloon");
+        }
+
+        if (parts.HasEntropyDevice)
+        {
+            Attach(new VirtioRng(Memory), "virtio-rng", "entropy device");
+        }
     }
 
     private static IEnumerable<VirtioConsolePort> ConsolePorts(MachineParts parts)

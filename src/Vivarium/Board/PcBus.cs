@@ -114,6 +114,14 @@ internal sealed class PcBus(PortBus ports, MmioBus mmio, LocalApic apic, Action<
         }
     }
 
+    public bool Hypercall(in Hypercall call, out ulong result)
+    {
+        result = 0;
+        return false;
+    }
+
+    public void TscMoved() => apic.TscMoved();
+
     private void Fail(Exception e, string doing, string what) =>
         end(new CycleEnd(CycleEndKind.Failed, $"a device failed {doing} {what}: {e.GetType().Name}: {e.Message} {e.StackTrace?.Split('\n').FirstOrDefault()?.Trim()}"));
 }

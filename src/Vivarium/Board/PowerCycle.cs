@@ -1,31 +1,47 @@
 using Vivarium.Cpu;
+using Vivarium.Devices;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Firmware.Boot;
+using Vivarium.Host;
 
 namespace Vivarium.Board;
 
-/// <summary>A board with its engine and processor, from power-on to power-off or reset.</summary>
+/// <summary>A board with its engine and processors, from power-on to power-off or reset.</summary>
 internal sealed class PowerCycle : IDisposable
 {
+    private readonly CycleStop _stop = new();
     private readonly Pc _pc;
-    private readonly VcpuThread _thread;
     private readonly IEngine _engine;
-    private readonly IVcpu _vcpu;
+    private readonly List<IVcpu> _vcpus = [];
+    private readonly List<VcpuThread> _threads = [];
+    private readonly DeadlineTimers _timers;
 
     public PowerCycle(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model, MachineParts parts, MachineConsole console, Action<byte> debugOutput)
     {
-        VcpuThread? thread = null;
-        _pc = new Pc(layout, parts, console, debugOutput, end => thread!.End(end));
+        _pc = new Pc(layout, parts, console, debugOutput, _stop.Stop);
         try
         {
-            _thread = thread = new VcpuThread(_pc.Clock);
+            _timers = new DeadlineTimers(layout.CpuCount, KickProcessor);
             _engine = EngineFactory.Create(spec.Engine, _pc.Memory, model);
-            _vcpu = _engine.CreateVcpu(0, _pc.Bus);
+            uint signature = model.Cpuid(1, 0, default).Eax;
+            for (int i = 0; i < layout.CpuCount; i++)
+            {
+                _vcpus.Add(_engine.CreateVcpu(i, _pc.Buses[i], spec.MeasureTimes));
+                _threads.Add(new VcpuThread(_vcpus[i], _pc.LocalApics[i], _pc.Clock, _timers, _stop, signature));
+            }
+
+            // Nothing is said of the time-stamp counters: the engine begins all of them in step.
+            IVcpu first = _vcpus[0];
+            first.SetState(BootState.Create(plan.Place(_pc.Memory, layout), signature));
+            foreach (IVcpu other in _vcpus.Skip(1))
+            {
+                other.SetState(ResetState.PowerUp(signature));
+            }
+
             _pc.Clock.TscFrequency = model.TscFrequency;
-            _pc.Clock.TscReader = () => _vcpu.Tsc;
-            _pc.LocalApic.Events = _thread;
-            _vcpu.SetState(BootState.Create(plan.Place(_pc.Memory, layout)));
+            _pc.Clock.TscReader = () => first.Tsc;
+            _stop.Stopped = KickProcessors;
         }
         catch
         {
@@ -34,21 +50,97 @@ internal sealed class PowerCycle : IDisposable
         }
     }
 
-    /// <summary>Runs on the calling thread until the cycle ends.</summary>
-    public CycleEnd Run() => _thread.Run(_vcpu);
+    /// <summary>Runs the first processor on the calling thread, and each other on its own, until the cycle ends.</summary>
+    public CycleEnd Run()
+    {
+        _pc.Clock.Resume();
+        List<Thread> others = [];
+        try
+        {
+            foreach (VcpuThread processor in _threads.Skip(1))
+            {
+                var thread = new Thread(() => RunGuarded(processor)) { IsBackground = true, Name = $"vcpu {others.Count + 1}" };
+                thread.Start();
+                others.Add(thread);
+            }
+
+            RunGuarded(_threads[0]);
+        }
+        finally
+        {
+            // Where a thread could not be started, those that were have to end too.
+            _stop.Stop(new CycleEnd(CycleEndKind.Stopped));
+            foreach (Thread thread in others)
+            {
+                thread.Join();
+            }
+
+            _pc.Clock.Pause();
+        }
+
+        return _stop.Reason!;
+    }
 
     /// <summary>Ends the cycle from any thread.</summary>
-    public void End(CycleEnd end) => _thread.End(end);
+    public void End(CycleEnd end) => _stop.Stop(end);
 
     public void PressPowerButton() => _pc.PowerManagement.PressPowerButton();
 
-    public MachineStatistics Statistics(int resets) => new(_engine.Name, resets, _vcpu.Statistics, _pc.Ports, _pc.Mmio);
+    public VirtioBalloon? Balloon => _pc.Balloon;
+
+    public BalloonStatistics? DescribeBalloon() => _pc.Balloon is not { } balloon ? null : new BalloonStatistics
+    {
+        Memory = _pc.Memory.RamSize,
+        Host = _pc.Memory.HostBytes,
+        Target = balloon.Target,
+        Actual = balloon.Actual,
+        HasDriver = balloon.HasDriver,
+        Inflated = balloon.Inflated,
+        Reported = balloon.Reported,
+        Hinted = balloon.Hinted,
+        Guest = balloon.Statistics,
+    };
+
+    public MachineStatistics Statistics(int resets) => new(_engine.Name, resets, [.. _vcpus.Select(vcpu => vcpu.Statistics)], _pc.Ports, _pc.Mmio);
 
     public void Dispose()
     {
-        _thread?.Dispose();
-        _vcpu?.Dispose();
+        // The timers first: they kick processors.
+        _timers?.Dispose();
+        foreach (VcpuThread thread in _threads)
+        {
+            thread.Dispose();
+        }
+
+        foreach (IVcpu vcpu in _vcpus)
+        {
+            vcpu.Dispose();
+        }
+
         _engine?.Dispose();
         _pc.Dispose();
+    }
+
+    /// <summary>Whatever goes wrong in the monitor on one processor's thread ends the cycle on all of them.</summary>
+    private void RunGuarded(VcpuThread processor)
+    {
+        try
+        {
+            processor.Run();
+        }
+        catch (Exception e)
+        {
+            _stop.Stop(new CycleEnd(CycleEndKind.Failed, e is VivariumException ? e.Message : $"the monitor failed: {e}"));
+        }
+    }
+
+    private void KickProcessor(int index) => _threads[index].Kick();
+
+    private void KickProcessors()
+    {
+        foreach (VcpuThread thread in _threads)
+        {
+            thread.Kick();
+        }
     }
 }

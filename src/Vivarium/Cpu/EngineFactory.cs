@@ -14,11 +14,11 @@ internal static class EngineFactory
         _ => throw new InvalidInputException($"there is no engine {kind}"),
     };
 
-    public static CpuModel CreateModel(string name)
+    public static CpuModel CreateModel(string name, int processors, bool showHypervisor)
     {
         try
         {
-            return CpuModel.Create(name);
+            return CpuModel.Create(name, processors, showHypervisor);
         }
         catch (NotSupportedException e)
         {

@@ -6,19 +6,29 @@ using Vivarium.Host;
 namespace Vivarium.Cpu;
 
 /// <summary>
-/// Runs one processor until its machine's power cycle ends. The thread that runs the guest also runs the timers: while
-/// the guest is halted it sleeps until the next deadline or event; while the guest computes, a timer kicks it out.
+/// Runs one processor until its machine's power cycle ends. The thread that runs the guest also runs the timers: its
+/// local APIC's, and on the first processor the board's. While the guest is halted it sleeps until the next deadline or
+/// event; while the guest computes, a timer kicks it out.
 /// </summary>
 internal sealed class VcpuThread : ILocalApicEvents, IDisposable
 {
     private const nuint TimerSlackNanoseconds = 1000;
 
+    private readonly IVcpu _vcpu;
+    private readonly LocalApic _apic;
     private readonly MachineClock _clock;
+    private readonly DeadlineTimers _timers;
+    private readonly CycleStop _stop;
+    private readonly uint _signature;
     private readonly WakeEvent _wake = new();
-    private readonly DeadlineTimer _timer;
-    private IVcpu? _vcpu;
+
+    /// <summary>The board's deadlines, on the first processor.</summary>
+    private readonly DeadlineQueue? _board;
+
+    /// <summary>Null on the first processor, which waits for nobody.</summary>
+    private readonly StartupLatch? _startup;
+
     private Thread? _runner;
-    private volatile CycleEnd? _end;
 
     /// <summary>The thread sleeps, or is about to: wakers must set the event.</summary>
     private volatile bool _sleeping;
@@ -26,91 +36,158 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
     /// <summary>The guest-time deadline that the kick timer is set to.</summary>
     private long _armedFor = MachineClock.Never;
 
-    public VcpuThread(MachineClock clock)
+    /// <param name="vcpu">The processor; number 0 is the bootstrap processor.</param>
+    /// <param name="apic">Its local APIC.</param>
+    /// <param name="clock">The machine's time.</param>
+    /// <param name="timers">The timer of the processor's number is its own; it calls <see cref="Kick"/>.</param>
+    /// <param name="stop">When to end.</param>
+    /// <param name="signature">CPUID leaf 1, EAX, which INIT leaves in a register.</param>
+    public VcpuThread(IVcpu vcpu, LocalApic apic, MachineClock clock, DeadlineTimers timers, CycleStop stop, uint signature)
     {
+        _vcpu = vcpu;
+        _apic = apic;
         _clock = clock;
-        _timer = new DeadlineTimer(() => _vcpu?.Kick());
-        clock.DeadlineMoved = OnDeadlineMoved;
-    }
-
-    /// <summary>Ends the power cycle. The first reason stands; callable from any thread, also from a device in the middle of an access.</summary>
-    public void End(CycleEnd end)
-    {
-        if (Interlocked.CompareExchange(ref _end, end, null) is null)
+        _timers = timers;
+        _stop = stop;
+        _signature = signature;
+        apic.Events = this;
+        apic.TscReader = () => vcpu.Tsc;
+        apic.Deadlines.DeadlineMoved = OnDeadlineMoved;
+        if (vcpu.Index == 0)
         {
-            Interrupt();
+            _board = clock.Deadlines;
+            _board.DeadlineMoved = OnDeadlineMoved;
+        }
+        else
+        {
+            _startup = new StartupLatch();
         }
     }
 
+    public VcpuStatistics Statistics => _vcpu.Statistics;
+
+    private long NextDeadline
+    {
+        get
+        {
+            long own = _apic.Deadlines.NextDeadline;
+            return _board is null ? own : Math.Min(own, _board.NextDeadline);
+        }
+    }
+
+    /// <summary>Something ends a wait: the cycle's end, an INIT or start-up message, or what ends HLT.</summary>
+    private bool HasNews => _stop.Reason is not null
+        || (_startup is { } startup && startup.HasNews)
+        || (_startup is not { Waits: true } && _vcpu.HasPendingEvent);
+
     /// <summary>Runs the guest on the calling thread until the cycle ends.</summary>
-    public CycleEnd Run(IVcpu vcpu)
+    public void Run()
     {
         _ = LinuxTime.Prctl(LinuxTime.SetTimerSlack, TimerSlackNanoseconds);
         _runner = Thread.CurrentThread;
-        _vcpu = vcpu;
-        _clock.Resume();
-        try
+        while (_stop.Reason is null)
         {
-            while (_end is null)
+            if (_startup is not null && !TakeMessages(_startup))
             {
-                _clock.RunDue();
-                ArmTimer();
-                vcpu.Run(out VmExit exit);
-                Handle(vcpu, exit);
+                Sleep();
+                continue;
             }
-        }
-        finally
-        {
-            _clock.Pause();
-            _timer.Disarm();
+
+            RunTimers();
+            ArmTimer();
+            _vcpu.Run(out VmExit exit);
+            Handle(exit);
         }
 
-        return _end;
+        _timers.Disarm(_vcpu.Index);
+    }
+
+    /// <summary>Gets the attention of the running thread, whatever it does. From any thread.</summary>
+    public void Kick()
+    {
+        _vcpu.Kick();
+        WakeIfSleeping();
     }
 
     public void InterruptRequested()
     {
-        _vcpu?.RequestInterrupt();
+        _vcpu.RequestInterrupt();
         WakeIfSleeping();
     }
 
     public void NmiRequested()
     {
-        _vcpu?.RequestNmi();
-        WakeIfSleeping();
+        // A processor that waits for a start-up message has no handler yet.
+        if (_startup is not { Waits: true })
+        {
+            _vcpu.RequestNmi();
+            WakeIfSleeping();
+        }
     }
 
-    /// <summary>INIT to the only processor; a PC's chipset would reset it, and so do we.</summary>
-    public void InitRequested() => End(new CycleEnd(CycleEndKind.Reset));
+    /// <summary>INIT to the bootstrap processor would start the firmware again: for us, a reset.</summary>
+    public void InitRequested()
+    {
+        if (_startup is null)
+        {
+            _stop.Stop(new CycleEnd(CycleEndKind.Reset));
+        }
+        else
+        {
+            _startup.Init();
+            Kick();
+        }
+    }
 
-    /// <summary>The only processor never waits for a start-up message, and ignores it.</summary>
     public void StartupRequested(byte vector)
     {
+        _startup?.Startup(vector);
+        WakeIfSleeping();
     }
 
     public void Dispose()
     {
-        _clock.DeadlineMoved = null;
-        _timer.Dispose();
+        _apic.Events = null;
+        _apic.Deadlines.DeadlineMoved = null;
+        _ = _board?.DeadlineMoved = null;
         _wake.Dispose();
     }
 
-    private void Handle(IVcpu vcpu, in VmExit exit)
+    /// <summary>Does what INIT and start-up messages ask for. False if the processor waits for a start-up message.</summary>
+    private bool TakeMessages(StartupLatch startup)
+    {
+        if (startup.TakeInit())
+        {
+            var state = new CpuState();
+            _vcpu.GetState(state);
+            ResetState.Initialize(state, _signature);
+            _vcpu.SetState(state);
+            _apic.Initialize();
+        }
+
+        if (startup.TakeStartup(out byte vector))
+        {
+            var state = new CpuState();
+            _vcpu.GetState(state);
+            ResetState.Start(state, vector);
+            _vcpu.SetState(state);
+        }
+
+        return !startup.Waits;
+    }
+
+    private void Handle(in VmExit exit)
     {
         switch (exit.Reason)
         {
             case ExitReason.Halt:
-                SleepUntilEvent(vcpu);
+                Sleep();
                 break;
             case ExitReason.Shutdown:
-                End(Crash(vcpu, "triple fault"));
+                _stop.Stop(Crash("triple fault"));
                 break;
             case ExitReason.InternalError:
-                End(Crash(vcpu, exit.Detail ?? "the engine met something that it cannot execute"));
-                break;
-            case ExitReason.Hypercall:
-                // There is no paravirtual interface yet: the answer is -ENOSYS, as where a hypervisor lacks the call.
-                RefuseHypercall(vcpu);
+                _stop.Stop(Crash(exit.Detail ?? "the engine met something that it cannot execute"));
                 break;
             default:
                 // A kick, or nothing: the loop looks for what there is to do.
@@ -118,18 +195,19 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         }
     }
 
-    private void SleepUntilEvent(IVcpu vcpu)
+    /// <summary>Waits for an event, halted or for a start-up message, and runs the timers meanwhile.</summary>
+    private void Sleep()
     {
-        _timer.Disarm();
+        _timers.Disarm(_vcpu.Index);
         _armedFor = MachineClock.Never;
-        while (_end is null && !vcpu.HasPendingEvent)
+        while (!HasNews)
         {
-            _clock.RunDue();
+            RunTimers();
             _sleeping = true;
             // Wakers write their news, then look at the flag; this side does the reverse.
             Interlocked.MemoryBarrier();
-            long deadline = _clock.NextDeadline;
-            if (_end is null && !vcpu.HasPendingEvent)
+            long deadline = NextDeadline;
+            if (!HasNews)
             {
                 _wake.Wait(deadline == MachineClock.Never ? -1 : Math.Max(deadline - _clock.Nanoseconds, 0));
             }
@@ -138,9 +216,15 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         }
     }
 
+    private void RunTimers()
+    {
+        _apic.Deadlines.RunDue();
+        _board?.RunDue();
+    }
+
     private void ArmTimer()
     {
-        long deadline = _clock.NextDeadline;
+        long deadline = NextDeadline;
         if (deadline == _armedFor)
         {
             return;
@@ -149,11 +233,11 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         _armedFor = deadline;
         if (deadline == MachineClock.Never)
         {
-            _timer.Disarm();
+            _timers.Disarm(_vcpu.Index);
         }
         else
         {
-            _timer.Arm(deadline - _clock.Nanoseconds);
+            _timers.Arm(_vcpu.Index, deadline - _clock.Nanoseconds);
         }
     }
 
@@ -168,15 +252,8 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         }
         else
         {
-            Interrupt();
+            Kick();
         }
-    }
-
-    /// <summary>Gets the attention of the running thread, whatever it does.</summary>
-    private void Interrupt()
-    {
-        _vcpu?.Kick();
-        WakeIfSleeping();
     }
 
     private void WakeIfSleeping()
@@ -188,19 +265,10 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         }
     }
 
-    private static CycleEnd Crash(IVcpu vcpu, string what)
+    private CycleEnd Crash(string what)
     {
         var state = new CpuState();
-        vcpu.GetState(state);
-        return new CycleEnd(CycleEndKind.Crash, what, Registers: RegisterDump.Format(state));
-    }
-
-    private static void RefuseHypercall(IVcpu vcpu)
-    {
-        const ulong NotImplemented = unchecked((ulong)-38L);
-        var state = new CpuState();
-        vcpu.GetState(state);
-        state.Gpr[0] = NotImplemented;
-        vcpu.SetState(state);
+        _vcpu.GetState(state);
+        return new CycleEnd(CycleEndKind.Crash, $"{what} on CPU {_vcpu.Index}", Registers: RegisterDump.Format(state));
     }
 }

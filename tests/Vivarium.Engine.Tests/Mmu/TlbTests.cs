@@ -281,6 +281,10 @@ public sealed unsafe class TlbTests : IDisposable
 
         public bool Overlaps(ulong gpa, int size) => gpa < start + length && start < gpa + (uint)size;
 
-        public void Invalidate(ulong gpa, int size) => Invalidated.Add((gpa, size));
+        public int Invalidate(ulong gpa, int size)
+        {
+            Invalidated.Add((gpa, size));
+            return 0;
+        }
     }
 }

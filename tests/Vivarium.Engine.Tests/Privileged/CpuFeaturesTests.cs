@@ -69,7 +69,8 @@ public sealed unsafe class CpuFeaturesTests
         processor.Execute(0xF4); // HLT
         Assert.True(processor.Cpu.Halted);
         processor.Execute(0x0F, 0x01, 0xD9); // VMMCALL
-        Assert.True(processor.Cpu.HypercallRequested);
+        Assert.Equal(Vector.InvalidOpcode, processor.Cpu.RaisedFault.Vector); // nobody answers
+        processor.Cpu.RaisedFault = default;
         processor.Execute(0x0F, 0x0B); // UD2
         Assert.Equal(Vector.InvalidOpcode, processor.Cpu.RaisedFault.Vector);
     }

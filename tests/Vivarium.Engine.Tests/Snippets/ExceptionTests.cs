@@ -207,26 +207,6 @@ public sealed class ExceptionTests
     }
 
     [Fact]
-    public void AHypercallLeavesAndGoesOnBehindItself()
-    {
-        using SnippetMachine m = Long();
-        m.Rax = 5;
-        m.Write(c =>
-        {
-            c.vmcall();
-            c.add(rax, 1);
-            c.vmmcall();
-            c.hlt();
-        });
-        Assert.Equal(ExitReason.Hypercall, m.Run().Reason);
-        Assert.Equal((5ul, Code + 3), (m.Rax, m.State.Rip));
-        m.Rax = 100;
-        Assert.Equal(ExitReason.Hypercall, m.Run().Reason);
-        Assert.Equal(101u, m.Rax);
-        AssertEnd(m.Continue());
-    }
-
-    [Fact]
     public void AFaultInTheMiddleOfABlockIsExact()
     {
         using SnippetMachine m = Long();

@@ -63,4 +63,22 @@ internal sealed class SnippetBus : IVcpuBus
     }
 
     public bool WriteMsr(uint index, ulong value) => false;
+
+    /// <summary>The hypercalls made; each is answered with <see cref="HypercallAnswer"/>.</summary>
+    public List<Hypercall> Hypercalls { get; } = [];
+
+    /// <summary>Null: nobody answers hypercalls.</summary>
+    public ulong? HypercallAnswer { get; set; }
+
+    /// <summary>How often the guest has set its time-stamp counter.</summary>
+    public int TscMoves { get; private set; }
+
+    public bool Hypercall(in Hypercall call, out ulong result)
+    {
+        Hypercalls.Add(call);
+        result = HypercallAnswer.GetValueOrDefault();
+        return HypercallAnswer is not null;
+    }
+
+    public void TscMoved() => TscMoves++;
 }

@@ -85,6 +85,9 @@ internal sealed class SnippetMachine : IDisposable
 
     public SnippetBus Bus { get; } = new();
 
+    /// <summary>One more vCPU of the same machine.</summary>
+    public IVcpu CreateVcpu(int index, IVcpuBus bus) => _engine.CreateVcpu(index, bus);
+
     /// <summary>What the next run begins with, and what the last one left.</summary>
     public CpuState State { get; } = new();
 

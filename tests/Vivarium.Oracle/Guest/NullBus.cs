@@ -28,4 +28,14 @@ internal sealed class NullBus : IVcpuBus
     }
 
     public bool WriteMsr(uint index, ulong value) => false;
+
+    public bool Hypercall(in Hypercall call, out ulong result)
+    {
+        result = 0;
+        return false;
+    }
+
+    public void TscMoved()
+    {
+    }
 }
