@@ -88,7 +88,7 @@ public sealed record MachineSpec
     public TimeSpan? Timeout { get; init; }
 
     /// <summary>How a disk of this machine is connected.</summary>
-    internal static DiskBus BusOf(DiskSpec disk) => disk.Bus ?? DiskBus.Virtio;
+    internal DiskBus BusOf(DiskSpec disk) => disk.Bus ?? (Virtualization == Virtualization.Full ? DiskBus.Ide : DiskBus.Virtio);
 
     /// <summary>Checks everything but the boot files, which <see cref="VirtualMachine.Create"/> opens and checks.</summary>
     /// <exception cref="InvalidInputException">Something is wrong; the message says what.</exception>

@@ -16,6 +16,8 @@ public sealed class OptionTests
             new DiskSpec { Path = "a.img", Format = ImageFormat.Qcow2, ReadOnly = true, Serial = "s=1" },
             DiskOption.Parse("a.img,serial=s=1,readonly,format=qcow2"));
         Assert.Equal(new DiskSpec { Path = "/x", Format = ImageFormat.Raw, Overlay = true }, DiskOption.Parse("/x,overlay,format=raw"));
+        Assert.Equal(new DiskSpec { Path = "b", Bus = DiskBus.Ide }, DiskOption.Parse("b,bus=ide"));
+        Assert.Equal(new DiskSpec { Path = "c", Bus = DiskBus.Virtio }, DiskOption.Parse("c,bus=virtio"));
     }
 
     [Theory]
@@ -35,6 +37,8 @@ public sealed class OptionTests
     [InlineData("a,serial=", "unknown property 'serial='")]
     [InlineData("a,format=vmdk", "'vmdk' is no disk format")]
     [InlineData("a,format", "is no disk format")]
+    [InlineData("a,bus=foo", "'foo' is no way to connect a disk that viv knows; known are virtio, ide")]
+    [InlineData("a,bus", "is no way to connect a disk")]
     [InlineData("a,overlay,overlay", "says overlay twice")]
     [InlineData("a,format=raw,format=raw", "says format twice")]
     [InlineData("a,,,readonly,b", "unknown property 'b'")]

@@ -92,10 +92,23 @@ public sealed class MachineSpecTests
     [InlineData("99999999999999999999")]
     public void What_is_no_size_is_refused(string text) => Assert.False(ByteSize.TryParse(text, out _));
 
-    private static void Refused(MachineSpec spec)
+    [Fact]
+    public void A_fifth_IDE_disk_is_refused()
+    {
+        DiskSpec[] Disks(int count, DiskBus? bus) => [.. Enumerable.Range(0, count).Select(number => new DiskSpec { Path = $"{number}", Bus = bus })];
+        (s_good with { Disks = [.. Disks(4, DiskBus.Ide), .. Disks(5, null)] }).Validate();
+        Assert.Equal("a machine has at most 4 IDE disks, and 5 are asked for; give the others bus=virtio", Refused(s_good with { Disks = Disks(5, DiskBus.Ide) }));
+
+        // A classic PC's disks are IDE disks unless something else is said.
+        (s_good with { Virtualization = Virtualization.Full, Disks = [.. Disks(4, null), .. Disks(5, DiskBus.Virtio)] }).Validate();
+        _ = Refused(s_good with { Virtualization = Virtualization.Full, Disks = Disks(5, null) });
+    }
+
+    private static string Refused(MachineSpec spec)
     {
         string sentence = Assert.Throws<InvalidInputException>(spec.Validate).Message;
         Assert.DoesNotContain('\n', sentence);
         Assert.NotEqual('.', sentence[^1]);
+        return sentence;
     }
 }

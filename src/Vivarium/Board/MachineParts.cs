@@ -66,7 +66,7 @@ internal sealed class MachineParts : IDisposable
         {
             foreach (DiskSpec disk in spec.Disks)
             {
-                parts._disks.Add(MachineDisk.Open(disk, MachineSpec.BusOf(disk)));
+                parts._disks.Add(MachineDisk.Open(disk, spec.BusOf(disk)));
             }
 
             foreach (NetworkSpec network in spec.Networks)
