@@ -16,6 +16,8 @@ public sealed class OptionTests
             new DiskSpec { Path = "a.img", Format = ImageFormat.Qcow2, ReadOnly = true, Serial = "s=1" },
             DiskOption.Parse("a.img,serial=s=1,readonly,format=qcow2"));
         Assert.Equal(new DiskSpec { Path = "/x", Format = ImageFormat.Raw, Overlay = true }, DiskOption.Parse("/x,overlay,format=raw"));
+        Assert.Equal(new DiskSpec { Path = "b", Bus = DiskBus.Ide }, DiskOption.Parse("b,bus=ide"));
+        Assert.Equal(new DiskSpec { Path = "c", Bus = DiskBus.Virtio }, DiskOption.Parse("c,bus=virtio"));
     }
 
     [Theory]
@@ -35,6 +37,8 @@ public sealed class OptionTests
     [InlineData("a,serial=", "unknown property 'serial='")]
     [InlineData("a,format=vmdk", "'vmdk' is no disk format")]
     [InlineData("a,format", "is no disk format")]
+    [InlineData("a,bus=foo", "'foo' is no way to connect a disk that viv knows; known are virtio, ide")]
+    [InlineData("a,bus", "is no way to connect a disk")]
     [InlineData("a,overlay,overlay", "says overlay twice")]
     [InlineData("a,format=raw,format=raw", "says format twice")]
     [InlineData("a,,,readonly,b", "unknown property 'b'")]
@@ -103,6 +107,26 @@ public sealed class OptionTests
         Explains("published twice", () => NetworkOptions.Parse(null, ["80:80", "80:8080"], []));
         Assert.Equal(4, NetworkOptions.Parse(null, ["80:80", "80:80/udp", "0:1", "0:2"], []).Forwards.Count);
     }
+
+    [Theory]
+    [InlineData(".:work", ".", "work", false)]
+    [InlineData("/a b/c:my tag,readonly", "/a b/c", "my tag", true)]
+    [InlineData("a:b:c", "a:b", "c", false)]
+    [InlineData("a,,b:c", "a,b", "c", false)]
+    [InlineData("a,,readonly:c,readonly", "a,readonly", "c", true)]
+    public void A_share_is_a_folder_and_a_tag(string text, string path, string tag, bool readOnly) =>
+        Assert.Equal(new ShareSpec { Path = path, Tag = tag, ReadOnly = readOnly }, ShareOption.Parse(text));
+
+    [Theory]
+    [InlineData("", "has no tag")]
+    [InlineData("/folder", "has no tag")]
+    [InlineData("/folder,readonly", "has no tag")]
+    [InlineData("/fol,der:tag", "has no tag")]
+    [InlineData("/folder:tag,", "unknown property ''")]
+    [InlineData("/folder:tag,rw", "unknown property 'rw'")]
+    [InlineData("/folder:tag,readonly=1", "unknown property 'readonly=1'")]
+    [InlineData("/folder:tag,readonly,readonly", "says readonly twice")]
+    public void A_share_that_is_none_is_explained(string text, string explanation) => Explains(explanation, () => ShareOption.Parse(text));
 
     private static void Explains(string explanation, Func<object> parse)
     {

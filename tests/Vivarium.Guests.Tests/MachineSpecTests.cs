@@ -46,6 +46,24 @@ public sealed class MachineSpecTests
     public void An_impossible_time_limit_is_refused(double seconds) => Refused(s_good with { Timeout = TimeSpan.FromSeconds(seconds) });
 
     [Theory]
+    [InlineData("", "tag")]
+    [InlineData("folder", "")]
+    [InlineData("folder", "this tag is longer than it is allowed to be")]
+    [InlineData("folder", "äöüäöüäöüäöüäöüäöüä")]
+    [InlineData("folder", "two\nlines")]
+    [InlineData("fol\0der", "tag")]
+    public void An_impossible_share_is_refused(string path, string tag) => Refused(s_good with { Shares = [new() { Path = path, Tag = tag }] });
+
+    [Fact]
+    public void Shares_have_tags_of_their_own_and_are_not_too_many()
+    {
+        Refused(s_good with { Shares = [new() { Path = "a", Tag = "t" }, new() { Path = "b", Tag = "t" }] });
+        List<ShareSpec> shares = [.. Enumerable.Range(0, MachineSpec.MostShares).Select(i => new ShareSpec { Path = "a", Tag = $"{i}" })];
+        (s_good with { Shares = shares }).Validate();
+        Refused(s_good with { Shares = [.. shares, new() { Path = "a", Tag = "more" }] });
+    }
+
+    [Theory]
     [InlineData("0", 0ul)]
     [InlineData("77", 77ul)]
     [InlineData("512M", 512 * ByteSize.MiB)]
@@ -74,10 +92,23 @@ public sealed class MachineSpecTests
     [InlineData("99999999999999999999")]
     public void What_is_no_size_is_refused(string text) => Assert.False(ByteSize.TryParse(text, out _));
 
-    private static void Refused(MachineSpec spec)
+    [Fact]
+    public void A_fifth_IDE_disk_is_refused()
+    {
+        DiskSpec[] Disks(int count, DiskBus? bus) => [.. Enumerable.Range(0, count).Select(number => new DiskSpec { Path = $"{number}", Bus = bus })];
+        (s_good with { Disks = [.. Disks(4, DiskBus.Ide), .. Disks(5, null)] }).Validate();
+        Assert.Equal("a machine has at most 4 IDE disks, and 5 are asked for; give the others bus=virtio", Refused(s_good with { Disks = Disks(5, DiskBus.Ide) }));
+
+        // A classic PC's disks are IDE disks unless something else is said.
+        (s_good with { Virtualization = Virtualization.Full, Disks = [.. Disks(4, null), .. Disks(5, DiskBus.Virtio)] }).Validate();
+        _ = Refused(s_good with { Virtualization = Virtualization.Full, Disks = Disks(5, null) });
+    }
+
+    private static string Refused(MachineSpec spec)
     {
         string sentence = Assert.Throws<InvalidInputException>(spec.Validate).Message;
         Assert.DoesNotContain('\n', sentence);
         Assert.NotEqual('.', sentence[^1]);
+        return sentence;
     }
 }

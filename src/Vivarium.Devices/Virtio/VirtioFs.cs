@@ -7,7 +7,7 @@ namespace Vivarium.Devices;
 /// <summary>
 /// A file system device (virtio 1.2, 5.11): FUSE requests of the guest, answered by a backend. What the backend can do at
 /// once is done on the thread that brings it, for that takes less time than waking another; what might wait for a disk or a
-/// network, on another.
+/// network, on threads of the device.
 /// </summary>
 public sealed class VirtioFs : VirtioDevice
 {
@@ -26,12 +26,14 @@ public sealed class VirtioFs : VirtioDevice
     private const int NumRequestQueuesField = MaxTag;
 
     private readonly IFileSystemBackend _backend;
+    private readonly VirtioFsThreads _threads;
 
     /// <param name="tag">By which the guest finds it: 1 to <see cref="MaxTag"/> bytes in UTF-8.</param>
     public VirtioFs(GuestMemory memory, IFileSystemBackend backend, string tag)
         : base(VirtioDeviceType.FileSystem, 0, memory, ConfigLength, HighPriorityQueueSize, RequestQueueSize)
     {
         _backend = backend;
+        _threads = new VirtioFsThreads(ServeLater);
         Encoding.UTF8.GetBytes(tag, Config[..MaxTag]);
         BinaryPrimitives.WriteUInt32LittleEndian(Config[NumRequestQueuesField..], RequestQueues);
     }
@@ -51,7 +53,7 @@ public sealed class VirtioFs : VirtioDevice
         if (_backend.TryServe(chain.Readable.Span, chain.Writable.Span, mayWait: false, out var written))
             queue.Push(chain, written);
         else
-            ServeLater(queue, chain);
+            _threads.Add(queue, chain);
     }
 
     /// <inheritdoc/>
@@ -67,14 +69,10 @@ public sealed class VirtioFs : VirtioDevice
     {
     }
 
-    private void ServeLater(Virtqueue queue, VirtqueueChain chain) =>
-        ThreadPool.UnsafeQueueUserWorkItem(
-            static work =>
-            {
-                work.Backend.TryServe(work.Chain.Readable.Span, work.Chain.Writable.Span, mayWait: true, out var written);
-                work.Queue.Push(work.Chain, written);
-                work.Queue.Signal();
-            },
-            (Backend: _backend, Queue: queue, Chain: chain),
-            preferLocal: false);
+    private void ServeLater(Virtqueue queue, VirtqueueChain chain)
+    {
+        _backend.TryServe(chain.Readable.Span, chain.Writable.Span, mayWait: true, out var written);
+        queue.Push(chain, written);
+        queue.Signal();
+    }
 }
