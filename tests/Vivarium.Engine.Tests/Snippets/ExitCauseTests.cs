@@ -1,3 +1,4 @@
+using Vivarium.Engine.Software;
 using static Iced.Intel.AssemblerRegisters;
 using static Vivarium.Engine.Tests.Snippets.SnippetMachine;
 
@@ -141,7 +142,7 @@ public sealed class ExitCauseTests
         m.Load(1, UserCode64);
         m.Load(2, UserData32);
         m.State.Cr4 |= Cr4Bits.Tsd;
-        Assert.Equal(Code + 8, m.RunToFault(13).Rip);
+        Assert.Equal(Code + 11, m.RunToFault(13).Rip);
         Expect(m, ExitCause.Timestamp, 1);
     }
 
