@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text.RegularExpressions;
 using Vivarium.Cli.Guests;
 using Xunit;
+using static Vivarium.Guests.Tests.LinuxShell;
 
 namespace Vivarium.Guests.Tests;
 
@@ -117,47 +118,14 @@ public sealed class LinuxBootTests
         PowerOff(viv);
     }
 
-    private static VivProcess Boot(BootSet guest, string append = "", params string[] more)
-    {
-        VivProcess viv = Start(guest, append, more);
-        try
-        {
-            viv.Expect("Welcome to Vivarium", s_bootPatience);
-            viv.Expect("# ", s_commandPatience);
-            return viv;
-        }
-        catch
-        {
-            viv.Dispose();
-            throw;
-        }
-    }
-
-    private static VivProcess Start(BootSet guest, string append, params string[] more) =>
-        VivProcess.Start(["run", "--kernel", guest.Kernel, "--initrd", guest.Initrd!, "--append", $"{guest.CommandLine} {append}".Trim(), "--timeout", "300s", .. more]);
-
-    /// <summary>Types a command and gives what it printed.</summary>
-    private static string Answer(VivProcess viv, string command)
-    {
-        // The quotes keep the echo of what is typed from looking like the marks themselves.
-        viv.Send($"echo BEG''IN; {command}; echo E''ND\n");
-        return viv.Expect(@"^BEGIN\r?\n([^\x00]*?)^END\r?$", s_commandPatience).Groups[1].Value.Replace("\r", "").Trim();
-    }
-
     private static void CheckShell(VivProcess viv)
     {
         Assert.Equal("2.718281828459", Answer(viv, """awk 'BEGIN { e = f = 1; for (i = 1; i < 20; i++) { f /= i; e += f } printf "%.12f\n", e }'"""));
         Assert.Equal("185191760", Answer(viv, "seq 1 100000 | awk '{ s = (s * 31 + $1) % 4294967296 } END { print s }' | cat"));
         Assert.Equal("10000", Answer(viv, "seq 1 10000 | sort -r | sort -n | uniq | tail -n 1"));
-        Assert.Equal("", Answer(viv, "dmesg | grep -E 'BUG|WARNING|soft lockup|Oops|Call Trace'"));
+        CheckKernelLog(viv);
     }
 
     private static string BusyboxHash(BootSet guest) =>
         Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(Path.Combine(Path.GetDirectoryName(guest.Kernel)!, "busybox"))));
-
-    private static void PowerOff(VivProcess viv)
-    {
-        viv.Send("poweroff\n");
-        Assert.Equal(0, viv.WaitForExit(s_commandPatience));
-    }
 }
