@@ -16,6 +16,8 @@ public sealed class OptionTests
             new DiskSpec { Path = "a.img", Format = ImageFormat.Qcow2, ReadOnly = true, Serial = "s=1" },
             DiskOption.Parse("a.img,serial=s=1,readonly,format=qcow2"));
         Assert.Equal(new DiskSpec { Path = "/x", Format = ImageFormat.Raw, Overlay = true }, DiskOption.Parse("/x,overlay,format=raw"));
+        Assert.Equal(new DiskSpec { Path = "b", Bus = DiskBus.Ide }, DiskOption.Parse("b,bus=ide"));
+        Assert.Equal(new DiskSpec { Path = "c", Bus = DiskBus.Virtio }, DiskOption.Parse("c,bus=virtio"));
     }
 
     [Theory]
@@ -35,6 +37,8 @@ public sealed class OptionTests
     [InlineData("a,serial=", "unknown property 'serial='")]
     [InlineData("a,format=vmdk", "'vmdk' is no disk format")]
     [InlineData("a,format", "is no disk format")]
+    [InlineData("a,bus=foo", "'foo' is no way to connect a disk that viv knows; known are virtio, ide")]
+    [InlineData("a,bus", "is no way to connect a disk")]
     [InlineData("a,overlay,overlay", "says overlay twice")]
     [InlineData("a,format=raw,format=raw", "says format twice")]
     [InlineData("a,,,readonly,b", "unknown property 'b'")]
@@ -56,6 +60,24 @@ public sealed class OptionTests
     [InlineData("pci,packed,split")]
     public void Virtio_that_is_none_is_explained(string text) => Explains("no way to attach virtio devices", () => VirtioOption.Parse(text));
 
+    [Theory]
+    [InlineData("1", 1)]
+    [InlineData("07", 7)]
+    [InlineData("64", 64)]
+    public void Processors_are_counted(string text, int count) => Assert.Equal(count, RunOptions.ParseCpus(text));
+
+    [Theory]
+    [InlineData("0", "1 to 64 processors")]
+    [InlineData("-1", "1 to 64 processors")]
+    [InlineData("65", "1 to 64 processors")]
+    [InlineData("99999999999999999999999999", "1 to 64 processors")]
+    [InlineData("", "'' is not a number")]
+    [InlineData("two", "'two' is not a number")]
+    [InlineData("2.5", "'2.5' is not a number")]
+    [InlineData("1e1", "'1e1' is not a number")]
+    [InlineData("0x2", "'0x2' is not a number")]
+    public void A_number_of_processors_that_is_none_is_explained(string text, string explanation) => Explains(explanation, () => RunOptions.ParseCpus(text));
+
     [Fact]
     public void A_network_is_there_when_something_could_use_it()
     {
@@ -65,6 +87,8 @@ public sealed class OptionTests
         Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], ["example.org"]).OrDefault(hasDisk: false, Virtualization.Para));
         Assert.IsType<NetworkOption.None>(NetworkOptions.Parse("none", [], []).OrDefault(hasDisk: true, Virtualization.Para));
         Assert.Equal(new NetworkOption.Tap("tap0"), NetworkOptions.Parse("tap:tap0", [], []).OrDefault(hasDisk: true, Virtualization.Para));
+        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse(null, [], []).OrDefault(hasDisk: true, Virtualization.Full));
+        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse("user,bus=virtio", [], []).OrDefault(hasDisk: true, Virtualization.Full));
     }
 
     [Theory]
@@ -83,6 +107,26 @@ public sealed class OptionTests
         Explains("published twice", () => NetworkOptions.Parse(null, ["80:80", "80:8080"], []));
         Assert.Equal(4, NetworkOptions.Parse(null, ["80:80", "80:80/udp", "0:1", "0:2"], []).Forwards.Count);
     }
+
+    [Theory]
+    [InlineData(".:work", ".", "work", false)]
+    [InlineData("/a b/c:my tag,readonly", "/a b/c", "my tag", true)]
+    [InlineData("a:b:c", "a:b", "c", false)]
+    [InlineData("a,,b:c", "a,b", "c", false)]
+    [InlineData("a,,readonly:c,readonly", "a,readonly", "c", true)]
+    public void A_share_is_a_folder_and_a_tag(string text, string path, string tag, bool readOnly) =>
+        Assert.Equal(new ShareSpec { Path = path, Tag = tag, ReadOnly = readOnly }, ShareOption.Parse(text));
+
+    [Theory]
+    [InlineData("", "has no tag")]
+    [InlineData("/folder", "has no tag")]
+    [InlineData("/folder,readonly", "has no tag")]
+    [InlineData("/fol,der:tag", "has no tag")]
+    [InlineData("/folder:tag,", "unknown property ''")]
+    [InlineData("/folder:tag,rw", "unknown property 'rw'")]
+    [InlineData("/folder:tag,readonly=1", "unknown property 'readonly=1'")]
+    [InlineData("/folder:tag,readonly,readonly", "says readonly twice")]
+    public void A_share_that_is_none_is_explained(string text, string explanation) => Explains(explanation, () => ShareOption.Parse(text));
 
     private static void Explains(string explanation, Func<object> parse)
     {

@@ -35,6 +35,11 @@ public sealed class BadInputTests : IDisposable
     [InlineData("no place for the serial port", "run", "--kernel", "x", "--serial", "file:")]
     [InlineData("not a time limit", "run", "--kernel", "x", "--timeout", "soon")]
     [InlineData("not a time limit", "run", "--kernel", "x", "--timeout", "0s")]
+    [InlineData("has no tag", "run", "--kernel", "x", "--share", ".")]
+    [InlineData("needs a tag", "run", "--kernel", "x", "--share", ".:")]
+    [InlineData("needs a folder", "run", "--kernel", "x", "--share", ":tag")]
+    [InlineData("longer than 36 bytes", "run", "--kernel", "x", "--share", ".:0123456789012345678901234567890123456")]
+    [InlineData("two shares with the tag 'a'", "run", "--kernel", "x", "--share", ".:a", "--share", "/:a,readonly")]
     [InlineData("does not exist", "run", "--kernel", "/no/such/file")]
     [InlineData("say what to do with guests", "guest")]
     public void A_wrong_command_line_is_explained(string explanation, params string[] words) => Refuses(explanation, words);
@@ -103,6 +108,14 @@ public sealed class BadInputTests : IDisposable
     [Fact]
     public void A_serial_file_that_cannot_be_written_is_refused() =>
         Refuses("cannot write the serial output", "run", "--kernel", _scratch.Write("k", TinyKernel.Spin), "--serial", "file:/no/such/folder/log");
+
+    [Fact]
+    public void A_share_that_is_not_there_or_no_folder_is_refused()
+    {
+        string kernel = _scratch.Write("k", TinyKernel.Spin);
+        Refuses("there is no folder '/no/such/folder' to share", "run", "--kernel", kernel, "--share", "/no/such/folder:tag");
+        Refuses("is no folder", "run", "--kernel", kernel, "--share", $"{kernel}:tag");
+    }
 
     [Fact]
     public void A_read_only_cache_names_the_way_out()

@@ -42,15 +42,24 @@ internal sealed record RunOptions
     public NetworkOptions Network { get; init; } = NetworkOptions.Unsaid;
     public VirtioSpec Virtio { get; init; } = new();
     public VsockSpec? Vsock { get; init; }
+    public bool Balloon { get; init; } = true;
 
     public bool VirtioConsole { get; init; }
     public IReadOnlyList<PortOption> Ports { get; init; } = [];
+    public IReadOnlyList<ShareSpec> Shares { get; init; } = [];
 
     public static bool ParseConsole(string text) => text switch
     {
         "serial" => false,
         "virtio" => true,
         _ => throw new InvalidInputException($"'{text}' is no console; known are serial, virtio"),
+    };
+
+    public static bool ParseBalloon(string text) => text switch
+    {
+        "on" => true,
+        "off" => false,
+        _ => throw new InvalidInputException($"'{text}' is no way to have a balloon; write --balloon on or off"),
     };
 
     public static ulong ParseMemory(string text) => ByteSize.TryParse(text, out ulong bytes)

@@ -207,8 +207,8 @@ public sealed class AtaChannel : IPortDevice
         {
             if (value == (byte)AtaCommand.ExecuteDeviceDiagnostic)
                 Diagnose();
-            else
-                _devices[_selected]?.WriteCommand(value);
+            else if (_devices[_selected] is { IsBusy: false } device)
+                Start(device, value);
             return;
         }
 
@@ -216,6 +216,14 @@ public sealed class AtaChannel : IPortDevice
             _selected = (value & AtaRegisters.DeviceSelect) != 0 ? 1 : 0;
         foreach (var device in _devices)
             device?.WriteRegister(register, value);
+    }
+
+    /// <summary>A command takes INTRQ back before it asserts it again: the controllers wait for an edge.</summary>
+    private void Start(AtaDevice device, byte command)
+    {
+        device.Interrupt = false;
+        DriveInterrupt();
+        device.WriteCommand(command);
     }
 
     private void WriteControl(byte value)
@@ -246,6 +254,7 @@ public sealed class AtaChannel : IPortDevice
         _selected = 0;
         foreach (var device in _devices)
             device?.Diagnose();
+        DriveInterrupt();
         if (_devices[0] is { } first)
             first.Interrupt = true;
     }

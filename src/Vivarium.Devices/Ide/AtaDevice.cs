@@ -86,12 +86,9 @@ public abstract class AtaDevice
             _registers.Write(register, value);
     }
 
-    /// <summary>Writes the Command register. What was going on ends; a busy device does not notice.</summary>
+    /// <summary>Writes the Command register of a device that is not busy. What was going on ends.</summary>
     internal void WriteCommand(byte command)
     {
-        if (IsBusy)
-            return;
-        Interrupt = false;
         _pio = DmaDirection.None;
         Dma = DmaDirection.None;
         Execute((AtaCommand)command);
@@ -103,10 +100,11 @@ public abstract class AtaDevice
         if (_pio != DmaDirection.ToMemory)
             return 0;
         uint value = 0;
-        if (size == sizeof(ushort) && _blockEnd - _position >= sizeof(ushort))
+        if (_blockEnd - _position >= sizeof(uint))
         {
-            value = Unsafe.ReadUnaligned<ushort>(ref _buffer[_position]);
-            _position += sizeof(ushort);
+            // What is beyond the size of the access is not looked at.
+            value = Unsafe.ReadUnaligned<uint>(ref _buffer[_position]);
+            _position += size;
         }
         else
         {

@@ -58,7 +58,9 @@ public sealed unsafe partial class AtaDisk : AtaDevice
 
     private int _heads = DefaultHeads;
     private int _sectorsPerTrack = DefaultSectorsPerTrack;
-    private byte _multiple;
+
+    /// <summary>Sectors in a block of READ and WRITE MULTIPLE; as firmware sets it, for systems that take what they find.</summary>
+    private byte _multiple = MaxMultiple;
     private byte _transferMode = PioFlowControl | MaxPioMode;
 
     /// <summary>The DMA mode that is selected: the last of its kind that was set.</summary>
@@ -215,7 +217,7 @@ public sealed unsafe partial class AtaDisk : AtaDevice
             return;
         _heads = DefaultHeads;
         _sectorsPerTrack = DefaultSectorsPerTrack;
-        _multiple = 0;
+        _multiple = MaxMultiple;
         _writeCache = true;
         _lookAhead = true;
     }

@@ -282,6 +282,11 @@ internal sealed unsafe partial class Translator
         int memory = MemoryOperand(instruction);
         if (memory >= 0)
         {
+            if (Careful && IsMasked(original))
+            {
+                _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(original));
+            }
+
             EmitOffset(original, 0);
             EmitAccess(SegmentOf(original), instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory, Rules(original, traits));
         }

@@ -1,9 +1,9 @@
 using Vivarium.Devices;
 using Vivarium.Disks;
-using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Memory;
 using Vivarium.Networks;
+using Vivarium.Shares;
 
 namespace Vivarium.Board;
 
@@ -84,7 +84,7 @@ internal sealed class Pc : IDisposable
     public MmioBus Mmio { get; } = new();
 
     /// <summary>What each processor sees of all this.</summary>
-    public IReadOnlyList<IVcpuBus> Buses { get; }
+    public IReadOnlyList<PcBus> Buses { get; }
 
     public void Dispose()
     {
@@ -98,12 +98,12 @@ internal sealed class Pc : IDisposable
         Memory.Dispose();
     }
 
-    /// <summary>The IDE controller, where there is something on it.</summary>
+    /// <summary>The IDE controller: a classic PC has it in any case, others if there is a disk for it.</summary>
     private PiixIde? PlugInIde(MachineParts parts, PciBus pci)
     {
         AtaDisk[] disks = [.. parts.Disks.Where(disk => disk.Bus == DiskBus.Ide).Select((disk, index) =>
             new AtaDisk(Memory, disk.Backend, disk.Spec.Serial ?? $"HD{index + 1:D8}") { Failed = problem => parts.Warn($"disk '{disk.Spec.Path}': {problem}") })];
-        if (disks.Length == 0)
+        if (disks.Length == 0 && parts.Virtualization == Virtualization.Para)
         {
             return null;
         }
@@ -135,6 +135,11 @@ internal sealed class Pc : IDisposable
         {
             network.Mac.CopyTo(mac);
             Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}");
+        }
+
+        foreach (MachineShare share in parts.Shares)
+        {
+            Attach(new VirtioFs(Memory, share.Backend, share.Spec.Tag), "virtio-fs", $"share '{share.Spec.Tag}'");
         }
 
         if (parts.HasConsoleDevice)

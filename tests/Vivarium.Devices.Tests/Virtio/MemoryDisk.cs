@@ -9,6 +9,9 @@ internal sealed class MemoryDisk(int length) : IBlockBackend
 
     public Exception? Failure { get; set; }
 
+    /// <summary>A byte that can be neither read nor written.</summary>
+    public ulong BadByte { get; set; } = ulong.MaxValue;
+
     /// <summary>Flush waits for it.</summary>
     public ManualResetEventSlim FlushGate { get; } = new(true);
 
@@ -27,6 +30,7 @@ internal sealed class MemoryDisk(int length) : IBlockBackend
     public void Read(ulong offset, ReadOnlySpan<IoSegment> segments)
     {
         Check();
+        CheckBadByte(offset, segments);
         foreach (var segment in segments)
         {
             Bytes.AsSpan((int)offset, (int)segment.Length).CopyTo(segment.Span);
@@ -37,6 +41,7 @@ internal sealed class MemoryDisk(int length) : IBlockBackend
     public void Write(ulong offset, ReadOnlySpan<IoSegment> segments)
     {
         Check();
+        CheckBadByte(offset, segments);
         foreach (var segment in segments)
         {
             segment.Span.CopyTo(Bytes.AsSpan((int)offset));
@@ -55,7 +60,8 @@ internal sealed class MemoryDisk(int length) : IBlockBackend
     public void Discard(ulong offset, ulong length)
     {
         Check();
-        Log.Add($"discard {offset} {length}");
+        lock (Log)
+            Log.Add($"discard {offset} {length}");
     }
 
     public void WriteZeroes(ulong offset, ulong length, bool mayUnmap)
@@ -63,6 +69,16 @@ internal sealed class MemoryDisk(int length) : IBlockBackend
         Check();
         Log.Add($"zero {offset} {length} {mayUnmap}");
         Bytes.AsSpan((int)offset, (int)length).Clear();
+    }
+
+    private void CheckBadByte(ulong offset, ReadOnlySpan<IoSegment> segments)
+    {
+        foreach (var segment in segments)
+        {
+            if (BadByte >= offset && BadByte < offset + segment.Length)
+                throw new IOException("bad byte");
+            offset += segment.Length;
+        }
     }
 
     private void Check()

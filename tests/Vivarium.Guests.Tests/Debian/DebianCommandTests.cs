@@ -71,6 +71,61 @@ public sealed class DebianCommandTests(DebianByCommand debian) : IClassFixture<D
     }
 
     [Fact]
+    public void It_shares_folders_with_its_host()
+    {
+        DebianShell shell = debian.Shell;
+        _ = shell.Answer("mkdir /work /papers /gone && mount -t virtiofs work /work && mount -t virtiofs papers /papers && mount -t virtiofs gone /gone");
+        string work = debian.Shared("work");
+
+        // Big files both ways, from the disk and not from the guest's memory.
+        byte[] content = new byte[20_000_000];
+        new Random(1).NextBytes(content);
+        File.WriteAllBytes(Path.Combine(work, "down"), content);
+        string hash = Convert.ToHexStringLower(SHA256.HashData(content));
+        Assert.StartsWith(hash, shell.Answer("sha256sum /work/down"));
+        _ = shell.Answer("cp /work/down /work/up && sync /work/up && echo 3 >/proc/sys/vm/drop_caches && cmp /work/down /work/up");
+        Assert.Equal(content, File.ReadAllBytes(Path.Combine(work, "up")));
+        Assert.Equal("20000000", shell.Answer("dd if=/work/up bs=1M iflag=direct status=none | wc -c"));
+
+        // Thousands of small files, links and folders, made, compared, moved and removed.
+        _ = shell.Answer("tar -C / -cf - etc | tar -C /work -xpf - && diff -r --no-dereference /etc /work/etc");
+        Assert.Equal(shell.Answer("cd /etc && find . -type f -perm /111 | sort"), shell.Answer("cd /work/etc && find . -type f -perm /111 | sort"));
+        _ = shell.Answer("mv /work/etc /work/moved && diff -r --no-dereference /etc /work/moved && find /work/moved | wc -l");
+        Assert.True(File.Exists(Path.Combine(work, "moved/passwd")));
+        _ = shell.Answer("rm -r /work/moved && test ! -e /work/moved");
+        Assert.False(Directory.Exists(Path.Combine(work, "moved")));
+
+        // Programs, appending, renaming over, locks, holes, modes.
+        _ = shell.Answer("cp /bin/true /work/true && /work/true && ln /work/true /work/hard && stat -c %h /work/true | grep -x 2");
+        _ = shell.Answer("cd /work && echo a >f && echo b >>f && echo c >g && mv f g && cat g | tr -d '\\n' | grep -x ab && flock g true && cd /");
+        _ = shell.Answer("truncate -s 1G /work/sparse && fallocate -p -o 0 -l 4096 /work/sparse && stat -c %s /work/sparse | grep -x 1073741824 && rm /work/sparse");
+        Assert.Equal("640", shell.Answer("touch /work/mode && chmod 640 /work/mode && stat -c %a /work/mode"));
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead, File.GetUnixFileMode(Path.Combine(work, "mode")));
+        Assert.Equal("755", shell.Answer("chmod 6755 /work/mode && stat -c %a /work/mode"));
+
+        // What the host changes is seen a second later.
+        File.AppendAllText(Path.Combine(work, "g"), "from the host\n");
+        Assert.Contains("from the host", shell.Answer("sleep 1.1; cat /work/g"));
+
+        // A link is resolved by the guest, in the guest.
+        File.CreateSymbolicLink(Path.Combine(work, "link"), "/etc/hostname");
+        Assert.Equal("debian", shell.Answer("cat /work/link"));
+        Assert.Contains("work", shell.Answer("ls /work/.."));
+        Assert.Contains("not permitted", shell.Try("mknod /work/null c 1 3").Said);
+
+        File.WriteAllText(Path.Combine(debian.Shared("papers"), "read"), "read me");
+        Assert.Equal("read me", shell.Answer("cat /papers/read"));
+        Assert.Contains("Read-only file system", shell.Try("echo no >/papers/read").Said);
+        Assert.Contains("Read-only file system", shell.Try("rm /papers/read").Said);
+
+        Directory.Delete(debian.Shared("gone"), recursive: true);
+        Assert.Contains("No such file", shell.Try("sleep 1.1; touch /gone/x").Said);
+
+        _ = shell.Answer("umount /work /papers /gone && mount -t virtiofs work /work && cmp /work/down /work/up && umount /work");
+        Assert.Equal("", shell.Answer("dmesg | grep -E 'BUG|WARNING|Oops|Call Trace|virtio.*(fail|error)' || true"));
+    }
+
+    [Fact]
     public void It_stops_when_its_power_button_is_pressed_and_leaves_its_disk_clean()
     {
         HostTool.Need(("e2fsck", "e2fsprogs"));
@@ -104,6 +159,9 @@ public sealed class DebianByCommand : IDisposable
 
     internal string DataDisk => Path.Combine(_scratch.Folder, "data.raw");
 
+    /// <summary>The folder of the host that is shared by this tag.</summary>
+    internal string Shared(string tag) => Path.Combine(_scratch.Folder, "shared", tag);
+
     internal VivProcess Process => _machine.Value.Process;
 
     internal DebianShell Shell => _machine.Value.Shell;
@@ -128,9 +186,17 @@ public sealed class DebianByCommand : IDisposable
             disk.SetLength(DataDiskSize);
         }
 
+        foreach (string tag in new[] { "work", "papers", "gone" })
+        {
+            _ = Directory.CreateDirectory(Shared(tag));
+        }
+
         VivProcess viv = VivProcess.Start(
             Repository.Viv,
-            ["run", "debian", "--name", Name, "--timeout", "600s", "--disk", $"{DataDisk},format=raw,serial=data"],
+            [
+                "run", "debian", "--name", Name, "--timeout", "600s", "--disk", $"{DataDisk},format=raw,serial=data",
+                "--share", $"{Shared("work")}:work", "--share", $"{Shared("papers")}:papers,readonly", "--share", $"{Shared("gone")}:gone",
+            ],
             new Dictionary<string, string> { ["XDG_CACHE_HOME"] = cache });
         try
         {

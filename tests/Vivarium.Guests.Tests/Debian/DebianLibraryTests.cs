@@ -33,6 +33,7 @@ public sealed class DebianLibraryTests
         using HostServer byAddress = Serve(IPAddress.Loopback), byName = Serve(host), by6 = Serve(IPAddress.IPv6Loopback);
         using HostServer refused = Serve(IPAddress.Loopback), refused6 = Serve(IPAddress.IPv6Loopback);
         BootSet boot = TestGuests.Debian("6.12.");
+        string shared = Directory.CreateDirectory(Path.Combine(scratch.Folder, "shared")).FullName;
         string root = Path.Combine(scratch.Folder, "root.qcow2");
         _ = HostTool.Must("qemu-img", "create", "-q", "-f", "qcow2", "-b", boot.Disk!, "-F", "raw", root);
         var spec = new MachineSpec
@@ -56,6 +57,7 @@ public sealed class DebianLibraryTests
                     ],
                 },
             ],
+            Shares = [new ShareSpec { Path = shared, Tag = "shared" }],
             Timeout = TimeSpan.FromMinutes(10),
         };
 
@@ -71,10 +73,14 @@ public sealed class DebianLibraryTests
         _ = shell.Answer("mkdir /root/kept && cd /root/kept && head -c 60000000 /dev/urandom >big && for i in $(seq 300); do head -c $((i * 37)) /dev/urandom >small$i; done");
         _ = shell.Answer("sha256sum big small* >../kept.sums && sync && sha256sum ../kept.sums >../kept.sums.sum");
         string sums = shell.Answer("cat ../kept.sums.sum; sync");
+        _ = shell.Answer("mount -t virtiofs shared /mnt && cp -r /root/kept /mnt && diff -r /root/kept /mnt/kept");
+        Assert.Equal(301, Directory.GetFiles(Path.Combine(shared, "kept")).Length);
         machine.Send("reboot\n");
         shell.LogIn();
         Assert.Equal(sums, shell.Answer("cd /root/kept && cat ../kept.sums.sum"));
         Assert.Equal("", shell.Answer("sha256sum --quiet -c ../kept.sums.sum ../kept.sums"));
+
+        _ = shell.Answer("mount -t virtiofs shared /mnt && diff -r /root/kept /mnt/kept");
 
         machine.Machine.PressPowerButton();
         MachineExit exit = await machine.Machine.WaitAsync(_cancel).WaitAsync(TimeSpan.FromSeconds(120), _cancel);
