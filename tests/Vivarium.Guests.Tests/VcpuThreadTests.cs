@@ -36,7 +36,7 @@ public sealed class VcpuThreadTests : IDisposable
             apic.WriteMmio(0xF0, 4, 0x1FF);
             _apics.Add(apic);
             _vcpus.Add(new FakeVcpu(i, apic, vector => _handler(index, vector)));
-            _threads.Add(new VcpuThread(_vcpus[i], apic, _clock, _timers, _stop, signature: 0x123));
+            _threads.Add(new VcpuThread(_vcpus[i], apic, _clock, _timers, _stop, signature: 0x123, paravirtual: null));
         }
 
         _stop.Stopped = () => _threads.ForEach(thread => thread.Kick());
