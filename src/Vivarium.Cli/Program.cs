@@ -62,6 +62,7 @@ internal static class Program
             KillVerb.Build(),
             ConsoleVerb.Build(),
             SshVerb.Build(),
+            BalloonVerb.Build(),
             DiskVerb.Build(),
             CompareVerb.Build(),
             DoctorVerb.Build(),

@@ -26,11 +26,11 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     private readonly TranslationCache _cache;
     private readonly Translator _translator;
 
-    public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous)
+    public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, long capacity)
     {
         _memory = memory;
         _rendezvous = rendezvous;
-        _cache = new TranslationCache(memory);
+        _cache = new TranslationCache(memory, capacity);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces);

@@ -19,10 +19,16 @@ public sealed unsafe class SoftwareEngine : IEngine
     private readonly ulong _tscOffset = 0 - HostInstructions.ReadTsc();
 
     public SoftwareEngine(GuestMemory memory, CpuModel model)
+        : this(memory, model, CodeRegion.Size)
+    {
+    }
+
+    /// <param name="codeCapacity">Bytes of translations after which all are thrown away.</param>
+    internal SoftwareEngine(GuestMemory memory, CpuModel model, long codeCapacity)
     {
         _memory = memory;
         _model = model;
-        _code = new SharedCode(memory, model, _rendezvous);
+        _code = new SharedCode(memory, model, _rendezvous, codeCapacity);
     }
 
     /// <summary>Why this host cannot run the engine, in one sentence; null if it can.</summary>

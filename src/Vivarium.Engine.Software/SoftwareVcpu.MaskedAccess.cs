@@ -1,6 +1,5 @@
 using System.Numerics;
 using Iced.Intel;
-using Vivarium.Engine.Software.Decode;
 using Vivarium.Engine.Software.Privileged;
 
 namespace Vivarium.Engine.Software;
@@ -9,20 +8,15 @@ namespace Vivarium.Engine.Software;
 // vol. 2, VMASKMOV). Translated code checks the whole operand; where that fails, the careful translation comes here.
 internal sealed unsafe partial class SoftwareVcpu
 {
-    private readonly GuestCode _maskedCode = new();
-
     /// <summary>Bytes of the bounce buffer that are to be written, if not all; element size and one bit per element.</summary>
     private ulong _bounceElements;
     private int _bounceElementSize;
 
-    /// <summary>A bounce buffer for the active elements of the masked instruction at S-&gt;Rip.</summary>
+    /// <summary>A bounce buffer for the active elements of the masked instruction that S-&gt;ExitInfo names.</summary>
     private byte* BounceMasked(ulong offset, int segment, int size, bool read, bool write)
     {
-        byte* code = stackalloc byte[MaxInstructionLength];
-        ulong codeLinear = Code64 ? S->Rip : (uint)(S->Cs.Base + S->Rip);
-        TryFetch(codeLinear, new Span<byte>(code, MaxInstructionLength), out int got, out _, out _);
-        _maskedCode.Start(CodeBits, S->Rip, code, got);
-        _maskedCode.Decode(out Instruction instruction);
+        // As it was translated: in guest memory another vCPU may have put something else there.
+        ref readonly Instruction instruction = ref _code.Traps[(int)S->ExitInfo];
         ulong active = ActiveElements(instruction, size, out int elementSize);
 
         ulong linear = (Code64 && segment < 4 ? 0 : Segment(segment)->Base) + offset;

@@ -11,11 +11,18 @@ public sealed partial class CpuModel
     private const uint MaxBasicIntel = 0x16;
     private const uint MaxBasicAmd = 0xD;
     private const uint HypervisorBase = 0x4000_0000;
+    private const uint HypervisorFeatures = 0x4000_0001;
     private const uint HypervisorTiming = 0x4000_0010;
     private const uint ExtendedBase = 0x8000_0000;
     private const uint MaxExtendedIntel = 0x8000_0008;
     private const uint MaxExtendedAmd = 0x8000_0021;
     private const uint CacheLine = 64;
+
+    /// <summary>The parts of the paravirtual interface that a guest finds where the model shows a hypervisor. Faults are never asynchronous, and memory is never encrypted.</summary>
+    private const KvmFeatures Paravirtual =
+        KvmFeatures.ClockSource | KvmFeatures.NopIoDelay | KvmFeatures.ClockSource2 | KvmFeatures.StealTime | KvmFeatures.PvEoi
+        | KvmFeatures.PvUnhalt | KvmFeatures.PvTlbFlush | KvmFeatures.PvSendIpi | KvmFeatures.PollControl
+        | KvmFeatures.PvSchedYield | KvmFeatures.MigrationControl | KvmFeatures.ClockSourceStable;
 
     /// <summary>The id width of the package level in x2APIC ids: enough bits for all processors.</summary>
     private int PackageShift => BitOperations.Log2(BitOperations.RoundUpToPowerOf2((uint)ProcessorCount));
@@ -113,9 +120,8 @@ public sealed partial class CpuModel
 
     /// <summary>
     /// Leaf 15H, from which Linux takes the TSC's frequency (and the APIC timer's, the crystal) on Intel only. AMD
-    /// has no such leaf: there Linux learns the frequency from its own boot parameter <c>tsc_early_khz</c>, or
-    /// measures it against the PIT in a few milliseconds. (It reads the frequency from hypervisor leaves only under
-    /// the signatures of hypervisors that we are not.)
+    /// has no such leaf: there Linux learns the frequency from kvmclock where there is one, or measures it against the
+    /// PIT in a few milliseconds. (It reads the hypervisor's timing leaf only under the signatures of others.)
     /// The ratio is the best with a numerator that keeps Linux's kilohertz * numerator within 32 bits.
     /// </summary>
     private CpuidResult TscAndCrystal()
@@ -147,10 +153,15 @@ public sealed partial class CpuModel
         return (numerator, denominator);
     }
 
-    /// <summary>Our own signature, "VivariumVMM" and a zero, and the timing leaf that several hypervisors share: TSC and APIC timer in kHz.</summary>
+    /// <summary>
+    /// KVM's signature, "KVMKVMKVM" and three zeros, because it is KVM's interface that guests find; its features; and
+    /// the timing leaf that several hypervisors share, TSC and APIC timer in kHz. No hints: all of them say that the
+    /// guest's processors never wait for a host CPU.
+    /// </summary>
     private CpuidResult HypervisorLeaf(uint leaf) => leaf switch
     {
-        HypervisorBase => new(HypervisorTiming, 0x6176_6956, 0x6D75_6972, 0x004D_4D56),
+        HypervisorBase => new(HypervisorTiming, 0x4B4D_564B, 0x564B_4D56, 0x0000_004D),
+        HypervisorFeatures => new((uint)Paravirtual, 0, 0, 0),
         HypervisorTiming => new((uint)(TscFrequency / 1000), ApicTimerFrequency / 1000, 0, 0),
         _ => default,
     };

@@ -25,6 +25,8 @@ public sealed record MachineSpec
 
     public const int MostPorts = 16;
 
+    public const int MostShares = 8;
+
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 
     /// <summary>Kernel file: bzImage, or ELF vmlinux with a PVH note.</summary>
@@ -60,15 +62,18 @@ public sealed record MachineSpec
 
     /// <summary>
     /// Give the guest a memory balloon, through which what it does not use goes back to the host by itself; see
-    /// <see cref="VirtualMachine.SetBalloonTarget"/>. A classic PC (<see cref="Virtualization.Full"/>) has none.
+    /// <see cref="VirtualMachine.SetBalloonTarget"/>. Null: a classic PC (<see cref="Virtualization.Full"/>) has none, others have one.
     /// </summary>
-    public bool Balloon { get; init; } = true;
+    public bool? Balloon { get; init; }
 
     /// <summary>Sockets between guest and host without a network; null for none.</summary>
     public VsockSpec? Vsock { get; init; }
 
     /// <summary>What hardware the guest finds besides the devices that are named here one by one.</summary>
     public Virtualization Virtualization { get; init; } = Virtualization.Para;
+
+    /// <summary>Folders of the host that the guest can mount.</summary>
+    public IReadOnlyList<ShareSpec> Shares { get; init; } = [];
 
     public VirtioSpec Virtio { get; init; } = new();
 
@@ -169,6 +174,20 @@ public sealed record MachineSpec
         }
 
         Vsock?.Validate();
+
+        if (Shares.Count > MostShares)
+        {
+            throw new InvalidInputException($"a machine has at most {MostShares} shares, and {Shares.Count} are asked for");
+        }
+
+        foreach (ShareSpec share in Shares)
+        {
+            share.Validate();
+            if (Shares.Count(other => other.Tag == share.Tag) > 1)
+            {
+                throw new InvalidInputException($"there are two shares with the tag '{share.Tag}'; give each a tag of its own");
+            }
+        }
 
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))
         {

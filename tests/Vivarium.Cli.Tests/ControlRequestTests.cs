@@ -15,10 +15,11 @@ public sealed class ControlRequestTests
     {
         foreach (ControlVerb verb in Enum.GetValues<ControlVerb>())
         {
-            byte[] line = ControlRequest.Format(verb);
+            var order = new ControlOrder(verb, Target: 1ul << 40, Collect: true);
+            byte[] line = ControlRequest.Format(order);
             Assert.Equal((byte)'\n', line[^1]);
-            Assert.True(ControlRequest.TryParse(line.AsSpan(..^1), out ControlVerb understood, out _));
-            Assert.Equal(verb, understood);
+            Assert.True(ControlRequest.TryParse(line.AsSpan(..^1), out ControlOrder understood, out _));
+            Assert.Equal(order, understood);
         }
     }
 
@@ -32,6 +33,9 @@ public sealed class ControlRequestTests
     [InlineData("{\"request\":null}")]
     [InlineData("{\"request\":7}")]
     [InlineData("{\"request\":\"STOP\"}")]
+    [InlineData("{\"request\":\"balloon\",\"target\":-1}")]
+    [InlineData("{\"request\":\"balloon\",\"target\":\"1G\"}")]
+    [InlineData("{\"request\":\"balloon\",\"collect\":1}")]
     [InlineData("{\"request\":\"stop\"")]
     [InlineData("{\"request\":\"stop\"} {\"request\":\"stop\"}")]
     [InlineData("{\"request\":\"\\ud800\"}")]
@@ -46,15 +50,15 @@ public sealed class ControlRequestTests
     public void No_line_of_bytes_throws_or_is_taken_for_a_request_by_mistake()
     {
         var random = new Random(Seed);
-        byte[][] seeds = [.. Enum.GetValues<ControlVerb>().Select(ControlRequest.Format), [.. Enumerable.Repeat((byte)'[', 200)], "{\"request\":{\"request\":\"\\u0000\\ud83d\"}}"u8.ToArray()];
+        byte[][] seeds = [.. Enum.GetValues<ControlVerb>().Select(verb => ControlRequest.Format(new ControlOrder(verb))), [.. Enumerable.Repeat((byte)'[', 200)], "{\"request\":{\"request\":\"\\u0000\\ud83d\"}}"u8.ToArray()];
         int understood = 0;
         for (int i = 0; i < FuzzCases; i++)
         {
             byte[] line = Mutate(random, seeds[random.Next(seeds.Length)]);
-            if (ControlRequest.TryParse(line, out ControlVerb verb, out string error))
+            if (ControlRequest.TryParse(line, out ControlOrder order, out string error))
             {
                 understood++;
-                Assert.Contains(verb.ToString(), Unescaped(line), StringComparison.OrdinalIgnoreCase);
+                Assert.Contains(order.Verb.ToString(), Unescaped(line), StringComparison.OrdinalIgnoreCase);
             }
             else
             {

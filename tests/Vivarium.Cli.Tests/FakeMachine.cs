@@ -36,6 +36,21 @@ internal sealed class FakeMachine : IControlledMachine
 
     public void Kill() => End(new EndRecord(0, "killed"));
 
+    /// <summary>Has 64 bytes of memory, all of which the balloon may have.</summary>
+    public Task<BalloonStatistics> AskBalloonAsync(ulong? target, bool collect) => target > 64
+        ? throw new InvalidInputException("there is not so much memory")
+        : Task.FromResult(new BalloonStatistics
+        {
+            Memory = 64,
+            Host = 32,
+            Target = target ?? 7,
+            Actual = 0,
+            HasDriver = true,
+            Inflated = 1,
+            Reported = 2,
+            Hinted = collect ? 3ul : 0,
+        });
+
     public void End(EndRecord end)
     {
         Console.Complete();

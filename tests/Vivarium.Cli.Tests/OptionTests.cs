@@ -60,6 +60,64 @@ public sealed class OptionTests
     [InlineData("pci,packed,split")]
     public void Virtio_that_is_none_is_explained(string text) => Explains("no way to attach virtio devices", () => VirtioOption.Parse(text));
 
+    [Theory]
+    [InlineData("1", 1)]
+    [InlineData("07", 7)]
+    [InlineData("64", 64)]
+    public void Processors_are_counted(string text, int count) => Assert.Equal(count, RunOptions.ParseCpus(text));
+
+    [Theory]
+    [InlineData("0", "1 to 64 processors")]
+    [InlineData("-1", "1 to 64 processors")]
+    [InlineData("65", "1 to 64 processors")]
+    [InlineData("99999999999999999999999999", "1 to 64 processors")]
+    [InlineData("", "'' is not a number")]
+    [InlineData("two", "'two' is not a number")]
+    [InlineData("2.5", "'2.5' is not a number")]
+    [InlineData("1e1", "'1e1' is not a number")]
+    [InlineData("0x2", "'0x2' is not a number")]
+    public void A_number_of_processors_that_is_none_is_explained(string text, string explanation) => Explains(explanation, () => RunOptions.ParseCpus(text));
+
+    [Fact]
+    public void A_vsock_is_a_path_with_a_cid()
+    {
+        Assert.Equal(new VsockSpec { Path = "/tmp/v", Cid = 3 }, VsockOption.Parse("/tmp/v"));
+        Assert.Equal(new VsockSpec { Path = "a,b", Cid = 77 }, VsockOption.Parse("a,,b,cid=77"));
+    }
+
+    [Theory]
+    [InlineData("", "names no socket")]
+    [InlineData(",cid=4", "names no socket")]
+    [InlineData("v,", "unknown property ''")]
+    [InlineData("v,port=5", "unknown property 'port=5'")]
+    [InlineData("v,cid", "unknown property 'cid'")]
+    [InlineData("v,cid=4,cid=5", "unknown property 'cid=5'")]
+    [InlineData("v,cid=", "'' is no CID")]
+    [InlineData("v,cid=-4", "'-4' is no CID")]
+    [InlineData("v,cid=4294967296", "'4294967296' is no CID")]
+    [InlineData("v,cid=0x10", "'0x10' is no CID")]
+    public void A_vsock_that_is_none_is_explained(string text, string explanation) => Explains(explanation, () => VsockOption.Parse(text));
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(2)]
+    [InlineData(uint.MaxValue)]
+    public void Reserved_cids_are_refused(uint cid) =>
+        Assert.Contains("number from 3 to 4294967294", Assert.Throws<InvalidInputException>(new MachineSpec { Kernel = "", Vsock = new VsockSpec { Path = "v", Cid = cid } }.Validate).Message);
+
+    [Fact]
+    public void A_balloon_is_there_or_not_or_as_usual()
+    {
+        Assert.Null(RunOptions.ParseBalloon(null));
+        Assert.True(RunOptions.ParseBalloon("on"));
+        Assert.False(RunOptions.ParseBalloon("off"));
+        Explains("write --balloon on or off", () => RunOptions.ParseBalloon("yes") ?? false);
+        Assert.Equal(0ul, BalloonVerb.ParseTarget("0"));
+        Assert.Equal(256ul << 20, BalloonVerb.ParseTarget("256M"));
+        Explains("not a memory size", () => BalloonVerb.ParseTarget("-1"));
+        Explains("not a memory size", () => BalloonVerb.ParseTarget(""));
+    }
+
     [Fact]
     public void A_network_is_there_when_something_could_use_it()
     {
@@ -69,6 +127,8 @@ public sealed class OptionTests
         Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], ["example.org"]).OrDefault(hasDisk: false, Virtualization.Para));
         Assert.IsType<NetworkOption.None>(NetworkOptions.Parse("none", [], []).OrDefault(hasDisk: true, Virtualization.Para));
         Assert.Equal(new NetworkOption.Tap("tap0"), NetworkOptions.Parse("tap:tap0", [], []).OrDefault(hasDisk: true, Virtualization.Para));
+        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse(null, [], []).OrDefault(hasDisk: true, Virtualization.Full));
+        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse("user,bus=virtio", [], []).OrDefault(hasDisk: true, Virtualization.Full));
     }
 
     [Theory]
@@ -87,6 +147,26 @@ public sealed class OptionTests
         Explains("published twice", () => NetworkOptions.Parse(null, ["80:80", "80:8080"], []));
         Assert.Equal(4, NetworkOptions.Parse(null, ["80:80", "80:80/udp", "0:1", "0:2"], []).Forwards.Count);
     }
+
+    [Theory]
+    [InlineData(".:work", ".", "work", false)]
+    [InlineData("/a b/c:my tag,readonly", "/a b/c", "my tag", true)]
+    [InlineData("a:b:c", "a:b", "c", false)]
+    [InlineData("a,,b:c", "a,b", "c", false)]
+    [InlineData("a,,readonly:c,readonly", "a,readonly", "c", true)]
+    public void A_share_is_a_folder_and_a_tag(string text, string path, string tag, bool readOnly) =>
+        Assert.Equal(new ShareSpec { Path = path, Tag = tag, ReadOnly = readOnly }, ShareOption.Parse(text));
+
+    [Theory]
+    [InlineData("", "has no tag")]
+    [InlineData("/folder", "has no tag")]
+    [InlineData("/folder,readonly", "has no tag")]
+    [InlineData("/fol,der:tag", "has no tag")]
+    [InlineData("/folder:tag,", "unknown property ''")]
+    [InlineData("/folder:tag,rw", "unknown property 'rw'")]
+    [InlineData("/folder:tag,readonly=1", "unknown property 'readonly=1'")]
+    [InlineData("/folder:tag,readonly,readonly", "says readonly twice")]
+    public void A_share_that_is_none_is_explained(string text, string explanation) => Explains(explanation, () => ShareOption.Parse(text));
 
     private static void Explains(string explanation, Func<object> parse)
     {

@@ -110,6 +110,51 @@ public sealed class CpuModelTests
         Assert.Equal((2u, 4u), (model.Cpuid(0xB, 1, context).Eax, model.Cpuid(0xB, 1, context).Ebx));
     }
 
+    /// <summary>What Linux and others compute packages, cores and threads from: one package of single-threaded cores.</summary>
+    [Theory]
+    [MemberData(nameof(Models))]
+    public void All_leaves_agree_on_one_package_of_cores(string name)
+    {
+        foreach (int processors in (int[])[1, 2, 3, 4, 6, 16, 33, 64])
+        {
+            var model = CpuModel.Create(name, processors);
+            const uint hyperThreading = 1 << 28;
+            Assert.Equal(processors > 1, (model.Cpuid(1, 0, Plain).Edx & hyperThreading) != 0);
+            HashSet<uint> cores = [];
+            for (uint id = 0; id < processors; id++)
+            {
+                var context = new CpuidContext(id, OsXsave: false, Xcr0: 1);
+                Assert.Equal(id, model.Cpuid(1, 0, context).Ebx >> 24);
+                Assert.Equal((uint)processors, (model.Cpuid(1, 0, context).Ebx >> 16) & 0xFF);
+                var threads = model.Cpuid(0xB, 0, context);
+                var package = model.Cpuid(0xB, 1, context);
+                Assert.Equal((0u, 1u, 0x100u, id), (threads.Eax, threads.Ebx, threads.Ecx, threads.Edx));
+                Assert.Equal(((uint)processors, 0x201u, id), (package.Ebx, package.Ecx, package.Edx));
+                Assert.True(processors <= 1 << (int)package.Eax);
+                Assert.Equal(0u, id >> (int)package.Eax);
+                Assert.Equal((0u, 0u), (model.Cpuid(0xB, 2, context).Ebx, model.Cpuid(0xB, 2, context).Ecx & 0xFF00));
+                if (model.IsIntel)
+                {
+                    Assert.Equal((uint)processors - 1, model.Cpuid(4, 0, context).Eax >> 26);
+                }
+                else
+                {
+                    var topology = model.Cpuid(ExtendedBase + 0x1E, 0, context);
+                    Assert.Equal((id, 0u), (topology.Eax, topology.Ebx >> 8));
+                    cores.Add(topology.Ebx);
+                    uint sizes = model.Cpuid(ExtendedBase + 8, 0, context).Ecx;
+                    Assert.Equal(((uint)processors - 1, package.Eax), (sizes & 0xFF, sizes >> 12 & 0xF));
+
+                    // The last-level cache is everybody's, the first is each core's own.
+                    Assert.Equal(0u, model.Cpuid(ExtendedBase + 0x1D, 0, context).Eax >> 14 & 0xFFF);
+                    Assert.True(model.Cpuid(ExtendedBase + 0x1D, 3, context).Eax >> 14 >= processors - 1);
+                }
+            }
+
+            Assert.True(model.IsIntel || cores.Count == processors);
+        }
+    }
+
     [Theory]
     [MemberData(nameof(Models))]
     public void The_brand_names_the_model(string name)
@@ -134,7 +179,19 @@ public sealed class CpuModelTests
 
         var hidden = CpuModel.Create("x86-64-v2", showHypervisor: false);
         Assert.Equal(0u, hidden.Cpuid(1, 0, Plain).Ecx & HypervisorBit);
-        Assert.Equal(default, hidden.Cpuid(HypervisorBase, 0, Plain));
+        for (uint leaf = 0; leaf < 0x100; leaf++)
+        {
+            Assert.Equal(default, hidden.Cpuid(HypervisorBase + leaf, 0, Plain));
+        }
+
+        Assert.Contains("Vivarium", BrandOf(shown));
+        Assert.DoesNotContain("Viv", BrandOf(hidden), StringComparison.OrdinalIgnoreCase);
+    }
+
+    private static string BrandOf(CpuModel model)
+    {
+        uint[] words = [.. Enumerable.Range(2, 3).Select(leaf => model.Cpuid(ExtendedBase + (uint)leaf, 0, Plain)).SelectMany(part => new[] { part.Eax, part.Ebx, part.Ecx, part.Edx })];
+        return Encoding.ASCII.GetString(MemoryMarshal.AsBytes<uint>(words)).TrimEnd('\0');
     }
 
     [Theory]

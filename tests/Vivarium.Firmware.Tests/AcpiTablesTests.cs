@@ -100,6 +100,28 @@ public sealed class AcpiTablesTests
         Assert.Equal(0x604ul, BinaryPrimitives.ReadUInt64LittleEndian(fadt[176..])); // X_PM1a_CNT_BLK
     }
 
+    [Fact]
+    public void The_fixed_table_and_the_root_tell_of_no_device_that_is_not_there()
+    {
+        PlatformLayout bare = Small with { HasKeyboardController = false, HasHpet = false };
+        Assert.Equal(0b101, BinaryPrimitives.ReadUInt16LittleEndian(Table(bare, "FACP").Bytes.Span[109..])); // legacy devices, no VGA
+        Assert.DoesNotContain(AcpiTables.Build(bare).Tables, table => table.Signature == "HPET");
+        Assert.True(Table(bare, "DSDT").Bytes.Length < Table(Small, "DSDT").Bytes.Length);
+    }
+
+    [Fact]
+    public void A_classic_PC_does_not_tell_who_made_it()
+    {
+        PlatformLayout classic = Small with { Identity = PlatformIdentity.ClassicPc };
+        foreach (AcpiTable table in AcpiTables.Build(classic).Tables)
+        {
+            Assert.DoesNotContain("VIVA", Encoding.Latin1.GetString(table.Bytes.Span), StringComparison.OrdinalIgnoreCase);
+            Assert.True(table.Signature == "FACS" || Sum(table.Bytes.Span) == 0, table.Signature);
+        }
+
+        Assert.Contains("VIVARIUM", Encoding.Latin1.GetString(Table(Small, "DSDT").Bytes.Span), StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(1)]
     [InlineData(4)]

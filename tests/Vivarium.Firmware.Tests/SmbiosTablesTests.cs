@@ -34,6 +34,18 @@ public sealed class SmbiosTablesTests
     }
 
     [Fact]
+    public void A_classic_PC_does_not_say_that_it_is_virtual()
+    {
+        PlatformLayout layout = new() { MemorySize = 64ul << 20 };
+        Assert.Contains("Vivarium", TextOf(layout), StringComparison.Ordinal);
+        Assert.Equal(1, VirtualMachineBit(layout));
+        PlatformLayout classic = layout with { Identity = PlatformIdentity.ClassicPc };
+        Assert.DoesNotContain("Viv", TextOf(classic), StringComparison.OrdinalIgnoreCase);
+        Assert.DoesNotContain("Virtual", TextOf(classic), StringComparison.OrdinalIgnoreCase);
+        Assert.Equal(0, VirtualMachineBit(classic));
+    }
+
+    [Fact]
     public void Dmidecode_reads_the_names()
     {
         Tool.Require("dmidecode", "dmidecode");
@@ -53,5 +65,22 @@ public sealed class SmbiosTablesTests
         Assert.Contains("Manufacturer: Vivarium", output, StringComparison.Ordinal);
         Assert.Contains("Product Name: Virtual Machine", output, StringComparison.Ordinal);
         Assert.DoesNotContain("roken", output, StringComparison.Ordinal);
+    }
+
+    private static string TextOf(PlatformLayout layout)
+    {
+        using var machine = new TestMemory(layout);
+        FirmwareTables.Place(machine.Memory, layout);
+        return machine.Ascii(SmbiosTables.EntryPointLocation, 0x200);
+    }
+
+    /// <summary>Bit 4 of the second extension byte of the first structure, type 0 (DSP0134, 7.1.2.2).</summary>
+    private static int VirtualMachineBit(PlatformLayout layout)
+    {
+        const int secondExtension = 0x13;
+        using var machine = new TestMemory(layout);
+        FirmwareTables.Place(machine.Memory, layout);
+        ulong firmware = machine.Memory.Read<ulong>(SmbiosTables.EntryPointLocation + 16);
+        return machine.Memory.Read<byte>(firmware + secondExtension) >> 4 & 1;
     }
 }

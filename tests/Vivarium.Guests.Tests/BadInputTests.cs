@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using System.Security.Cryptography;
 using Xunit;
 
@@ -35,6 +36,11 @@ public sealed class BadInputTests : IDisposable
     [InlineData("no place for the serial port", "run", "--kernel", "x", "--serial", "file:")]
     [InlineData("not a time limit", "run", "--kernel", "x", "--timeout", "soon")]
     [InlineData("not a time limit", "run", "--kernel", "x", "--timeout", "0s")]
+    [InlineData("has no tag", "run", "--kernel", "x", "--share", ".")]
+    [InlineData("needs a tag", "run", "--kernel", "x", "--share", ".:")]
+    [InlineData("needs a folder", "run", "--kernel", "x", "--share", ":tag")]
+    [InlineData("longer than 36 bytes", "run", "--kernel", "x", "--share", ".:0123456789012345678901234567890123456")]
+    [InlineData("two shares with the tag 'a'", "run", "--kernel", "x", "--share", ".:a", "--share", "/:a,readonly")]
     [InlineData("does not exist", "run", "--kernel", "/no/such/file")]
     [InlineData("say what to do with guests", "guest")]
     public void A_wrong_command_line_is_explained(string explanation, params string[] words) => Refuses(explanation, words);
@@ -103,6 +109,32 @@ public sealed class BadInputTests : IDisposable
     [Fact]
     public void A_serial_file_that_cannot_be_written_is_refused() =>
         Refuses("cannot write the serial output", "run", "--kernel", _scratch.Write("k", TinyKernel.Spin), "--serial", "file:/no/such/folder/log");
+
+    [Fact]
+    public void A_share_that_is_not_there_or_no_folder_is_refused()
+    {
+        string kernel = _scratch.Write("k", TinyKernel.Spin);
+        Refuses("there is no folder '/no/such/folder' to share", "run", "--kernel", kernel, "--share", "/no/such/folder:tag");
+        Refuses("is no folder", "run", "--kernel", kernel, "--share", $"{kernel}:tag");
+    }
+
+    [Fact]
+    public void A_vsock_path_that_is_taken_or_cannot_be_is_refused()
+    {
+        string kernel = _scratch.Write("k", TinyKernel.Spin);
+        string taken = _scratch.Write("taken", "precious"u8);
+        Refuses("'.*taken' exists and is no socket", "run", "--kernel", kernel, "--vsock", taken);
+        Assert.Equal("precious", File.ReadAllText(taken));
+        Refuses("no folder '.*missing'", "run", "--kernel", kernel, "--vsock", Path.Combine(_scratch.Folder, "missing", "v"));
+        Refuses("too long", "run", "--kernel", kernel, "--vsock", Path.Combine(_scratch.Folder, new string('x', 100)));
+        Refuses("number from 3", "run", "--kernel", kernel, "--vsock", $"{taken},cid=2");
+
+        string live = Path.Combine(_scratch.Folder, "live");
+        using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listener.Bind(new UnixDomainSocketEndPoint(live));
+        listener.Listen();
+        Refuses("in use by another process", "run", "--kernel", kernel, "--vsock", live);
+    }
 
     [Fact]
     public void A_read_only_cache_names_the_way_out()

@@ -3,15 +3,13 @@ using System.Security.Cryptography;
 using System.Text.RegularExpressions;
 using Vivarium.Cli.Guests;
 using Xunit;
+using static Vivarium.Guests.Tests.LinuxShell;
 
 namespace Vivarium.Guests.Tests;
 
 /// <summary>Unmodified Debian kernels boot to a shell, answer commands rightly, and switch the machine off.</summary>
 public sealed class LinuxBootTests
 {
-    private static readonly TimeSpan s_bootPatience = TimeSpan.FromSeconds(60);
-    private static readonly TimeSpan s_commandPatience = TimeSpan.FromSeconds(30);
-
     [Fact]
     public void Linux_6_1_boots_and_computes()
     {
@@ -74,13 +72,13 @@ public sealed class LinuxBootTests
     {
         using VivProcess again = Boot(TestGuests.Cloud61);
         again.Send("reboot -f\n");
-        again.Expect("Welcome to Vivarium", s_bootPatience);
-        again.Expect(@"\$ |# ", s_bootPatience);
+        again.Expect("Welcome to Vivarium", BootPatience);
+        again.Expect(@"\$ |# ", BootPatience);
         PowerOff(again);
 
         using VivProcess once = Boot(TestGuests.Cloud61, "", "--no-reboot");
         once.Send("reboot\n");
-        Assert.Equal(0, once.WaitForExit(s_bootPatience));
+        Assert.Equal(0, once.WaitForExit(BootPatience));
     }
 
     [Fact]
@@ -88,11 +86,11 @@ public sealed class LinuxBootTests
     {
         using VivProcess viv = Boot(TestGuests.Cloud61);
         viv.Send("sleep 1000\n");
-        viv.Expect("sleep 1000", s_commandPatience);
+        viv.Expect("sleep 1000", CommandPatience);
         Thread.Sleep(1000);
         viv.Send("\u0003");
         viv.Send("echo stat''us=$?\n");
-        viv.Expect("^status=130", s_commandPatience);
+        viv.Expect("^status=130", CommandPatience);
         PowerOff(viv);
     }
 
@@ -102,8 +100,8 @@ public sealed class LinuxBootTests
         using VivProcess viv = Start(TestGuests.Cloud61, "");
         viv.Send("echo $((6 * 7)) is the answer\npoweroff\n");
         viv.CloseInput();
-        viv.Expect("^42 is the answer", s_bootPatience);
-        Assert.Equal(0, viv.WaitForExit(s_commandPatience));
+        viv.Expect("^42 is the answer", BootPatience);
+        Assert.Equal(0, viv.WaitForExit(CommandPatience));
     }
 
     [Fact]
@@ -117,33 +115,6 @@ public sealed class LinuxBootTests
         PowerOff(viv);
     }
 
-    private static VivProcess Boot(BootSet guest, string append = "", params string[] more)
-    {
-        VivProcess viv = Start(guest, append, more);
-        try
-        {
-            viv.Expect("Welcome to Vivarium", s_bootPatience);
-            viv.Expect("# ", s_commandPatience);
-            return viv;
-        }
-        catch
-        {
-            viv.Dispose();
-            throw;
-        }
-    }
-
-    private static VivProcess Start(BootSet guest, string append, params string[] more) =>
-        VivProcess.Start(["run", "--kernel", guest.Kernel, "--initrd", guest.Initrd!, "--append", $"{guest.CommandLine} {append}".Trim(), "--timeout", "300s", .. more]);
-
-    /// <summary>Types a command and gives what it printed.</summary>
-    private static string Answer(VivProcess viv, string command)
-    {
-        // The quotes keep the echo of what is typed from looking like the marks themselves.
-        viv.Send($"echo BEG''IN; {command}; echo E''ND\n");
-        return viv.Expect(@"^BEGIN\r?\n([^\x00]*?)^END\r?$", s_commandPatience).Groups[1].Value.Replace("\r", "").Trim();
-    }
-
     private static void CheckShell(VivProcess viv)
     {
         Assert.Equal("2.718281828459", Answer(viv, """awk 'BEGIN { e = f = 1; for (i = 1; i < 20; i++) { f /= i; e += f } printf "%.12f\n", e }'"""));
@@ -154,10 +125,4 @@ public sealed class LinuxBootTests
 
     private static string BusyboxHash(BootSet guest) =>
         Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(Path.Combine(Path.GetDirectoryName(guest.Kernel)!, "busybox"))));
-
-    private static void PowerOff(VivProcess viv)
-    {
-        viv.Send("poweroff\n");
-        Assert.Equal(0, viv.WaitForExit(s_commandPatience));
-    }
 }

@@ -21,6 +21,20 @@ public sealed class MachineSpecTests
     public void An_unknown_processor_is_refused() => Refused(s_good with { Cpu = "z80" });
 
     [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    [InlineData(64)]
+    public void One_to_sixty_four_processors_are_possible(int cpus) => (s_good with { Cpus = cpus }).Validate();
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(-1)]
+    [InlineData(65)]
+    [InlineData(int.MaxValue)]
+    [InlineData(int.MinValue)]
+    public void Any_other_number_of_processors_is_refused(int cpus) => Refused(s_good with { Cpus = cpus });
+
+    [Theory]
     [InlineData("console=ttyS0\0quiet")]
     [InlineData("console=ttyS0\nquiet")]
     public void Control_characters_in_the_command_line_are_refused(string line) => Refused(s_good with { CommandLine = line });
@@ -30,6 +44,24 @@ public sealed class MachineSpecTests
     [InlineData(-1)]
     [InlineData(1e9)]
     public void An_impossible_time_limit_is_refused(double seconds) => Refused(s_good with { Timeout = TimeSpan.FromSeconds(seconds) });
+
+    [Theory]
+    [InlineData("", "tag")]
+    [InlineData("folder", "")]
+    [InlineData("folder", "this tag is longer than it is allowed to be")]
+    [InlineData("folder", "äöüäöüäöüäöüäöüäöüä")]
+    [InlineData("folder", "two\nlines")]
+    [InlineData("fol\0der", "tag")]
+    public void An_impossible_share_is_refused(string path, string tag) => Refused(s_good with { Shares = [new() { Path = path, Tag = tag }] });
+
+    [Fact]
+    public void Shares_have_tags_of_their_own_and_are_not_too_many()
+    {
+        Refused(s_good with { Shares = [new() { Path = "a", Tag = "t" }, new() { Path = "b", Tag = "t" }] });
+        List<ShareSpec> shares = [.. Enumerable.Range(0, MachineSpec.MostShares).Select(i => new ShareSpec { Path = "a", Tag = $"{i}" })];
+        (s_good with { Shares = shares }).Validate();
+        Refused(s_good with { Shares = [.. shares, new() { Path = "a", Tag = "more" }] });
+    }
 
     [Theory]
     [InlineData("0", 0ul)]

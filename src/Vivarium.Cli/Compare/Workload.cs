@@ -66,10 +66,12 @@ internal static class Workload
         };
     }
 
+    /// <summary>What stands behind the name. Before it, on the same line, may be what a shell's line editor tells the terminal.</summary>
     private static string? Line(string said, string name)
     {
         string start = $"@{name} ";
-        return said.Split('\n', StringSplitOptions.TrimEntries).FirstOrDefault(line => line.StartsWith(start, StringComparison.Ordinal))?[start.Length..];
+        int at = said.IndexOf(start, StringComparison.Ordinal);
+        return at < 0 ? null : said[(at + start.Length)..].Split('\n')[0].Trim();
     }
 
     private static double? Nanoseconds(string? text) => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long time) && time > 0 ? time : null;

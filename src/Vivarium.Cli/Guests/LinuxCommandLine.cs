@@ -3,9 +3,12 @@ namespace Vivarium.Cli.Guests;
 /// <summary>What every Linux guest of ours is told.</summary>
 internal static class LinuxCommandLine
 {
+    /// <summary>Serial console, and no kernel messages on it.</summary>
+    public const string Common = "console=ttyS0 quiet";
+
     /// <summary>
-    /// Serial console, and no kernel messages on it. Linux reads the TSC's frequency from CPUID on Intel processors only;
-    /// told by the command line, it need not measure it against slower clocks.
+    /// What a machine without paravirtual interface adds: Linux takes the TSC's frequency from kvmclock, or from CPUID on
+    /// Intel processors only; told by the command line, it need not measure it against slower clocks.
     /// </summary>
-    public static string Common => $"console=ttyS0 quiet tsc_early_khz={HostReport.TscFrequency / 1000}";
+    public static string ForFull => $"tsc_early_khz={HostReport.TscFrequency / 1000}";
 }

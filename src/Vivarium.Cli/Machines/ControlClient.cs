@@ -44,18 +44,26 @@ internal sealed class ControlClient : IDisposable
         TryAsk(verb, s_patience) ?? throw Silent(_machine);
 
     /// <summary>Asks and waits for the answer; null if there is none within the time.</summary>
-    public ControlReply? TryAsk(ControlVerb verb, TimeSpan patience)
+    public ControlReply? TryAsk(ControlVerb verb, TimeSpan patience) => TryAsk(new ControlOrder(verb), patience);
+
+    /// <summary>Asks and waits for the answer.</summary>
+    /// <exception cref="VivariumException">The machine refuses, or does not answer within the time.</exception>
+    public ControlReply Ask(ControlOrder order, TimeSpan patience) => TryAsk(order, patience) ?? throw Silent(_machine);
+
+    private ControlReply? TryAsk(ControlOrder order, TimeSpan patience)
     {
-        Send(verb);
+        Send(order);
         return Receive(patience);
     }
 
-    public void Send(ControlVerb verb)
+    public void Send(ControlVerb verb) => Send(new ControlOrder(verb));
+
+    private void Send(ControlOrder order)
     {
         try
         {
             Socket.SendTimeout = (int)s_patience.TotalMilliseconds;
-            _ = Socket.Send(ControlRequest.Format(verb));
+            _ = Socket.Send(ControlRequest.Format(order));
         }
         catch (SocketException)
         {

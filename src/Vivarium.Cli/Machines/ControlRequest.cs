@@ -20,7 +20,16 @@ internal enum ControlVerb
 
     /// <summary>After the answer the connection is the guest's console, bytes both ways, until either side closes it.</summary>
     Console,
+
+    /// <summary>The state of its memory, after <see cref="ControlOrder.Target"/> or <see cref="ControlOrder.Collect"/>. Answered when the guest has told its figures, or after a moment.</summary>
+    Balloon,
 }
+
+/// <summary>A request, understood.</summary>
+/// <param name="Verb">What is asked for.</param>
+/// <param name="Target">To <see cref="ControlVerb.Balloon"/>: how large the balloon is to be, in bytes; null leaves it.</param>
+/// <param name="Collect">To <see cref="ControlVerb.Balloon"/>: the guest is asked for its free pages.</param>
+internal readonly record struct ControlOrder(ControlVerb Verb, ulong? Target = null, bool Collect = false);
 
 /// <summary>One line from a client of the control socket: <c>{"request":"stop"}</c>.</summary>
 internal static class ControlRequest
@@ -35,12 +44,13 @@ internal static class ControlRequest
         ("kill", ControlVerb.Kill),
         ("wait", ControlVerb.Wait),
         ("console", ControlVerb.Console),
+        ("balloon", ControlVerb.Balloon),
     ];
 
     /// <summary>Understands a line, or says in one sentence what is wrong with it. Never throws.</summary>
-    public static bool TryParse(ReadOnlySpan<byte> line, out ControlVerb verb, out string error)
+    public static bool TryParse(ReadOnlySpan<byte> line, out ControlOrder order, out string error)
     {
-        verb = default;
+        order = default;
         ControlRequestLine? request;
         try
         {
@@ -56,7 +66,7 @@ internal static class ControlRequest
         {
             if (request?.Request == word)
             {
-                verb = known;
+                order = new ControlOrder(known, request.Target, request.Collect);
                 error = "";
                 return true;
             }
@@ -67,13 +77,21 @@ internal static class ControlRequest
     }
 
     /// <summary>The line that asks for something.</summary>
-    public static byte[] Format(ControlVerb verb) =>
-        [.. JsonSerializer.SerializeToUtf8Bytes(new ControlRequestLine { Request = s_verbs[(int)verb].Word }, ControlJson.Default.ControlRequestLine), (byte)'\n'];
+    public static byte[] Format(ControlOrder order)
+    {
+        var line = new ControlRequestLine { Request = s_verbs[(int)order.Verb].Word, Target = order.Target, Collect = order.Collect };
+        return [.. JsonSerializer.SerializeToUtf8Bytes(line, ControlJson.Default.ControlRequestLine), (byte)'\n'];
+    }
 }
 
 internal sealed record ControlRequestLine
 {
     public string? Request { get; init; }
+
+    public ulong? Target { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool Collect { get; init; }
 }
 
 /// <summary>The answer to a request, one line.</summary>
@@ -89,6 +107,9 @@ internal sealed record ControlReply
 
     /// <summary>To a wait request, in the second answer.</summary>
     public EndRecord? Ended { get; init; }
+
+    /// <summary>To a balloon request.</summary>
+    public BalloonStatistics? Balloon { get; init; }
 }
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, MaxDepth = 16)]

@@ -117,7 +117,7 @@ internal sealed class ControlServer : IAsyncDisposable
                 continue;
             }
 
-            bool understood = ControlRequest.TryParse(buffer.AsSpan(0, lineEnd), out ControlVerb verb, out string error);
+            bool understood = ControlRequest.TryParse(buffer.AsSpan(0, lineEnd), out ControlOrder order, out string error);
             buffer.AsSpan(lineEnd + 1, length - lineEnd - 1).CopyTo(buffer);
             length -= lineEnd + 1;
             if (!understood)
@@ -126,19 +126,19 @@ internal sealed class ControlServer : IAsyncDisposable
                 continue;
             }
 
-            if (verb is ControlVerb.Wait or ControlVerb.Console)
+            if (order.Verb is ControlVerb.Wait or ControlVerb.Console)
             {
-                await StayAsync(client, verb, buffer.AsMemory(0, length)).ConfigureAwait(false);
+                await StayAsync(client, order.Verb, buffer.AsMemory(0, length)).ConfigureAwait(false);
                 return;
             }
 
-            await AnswerAsync(client, Obey(verb)).ConfigureAwait(false);
+            await AnswerAsync(client, await ObeyAsync(order).ConfigureAwait(false)).ConfigureAwait(false);
         }
     }
 
-    private ControlReply Obey(ControlVerb verb)
+    private async Task<ControlReply> ObeyAsync(ControlOrder order)
     {
-        switch (verb)
+        switch (order.Verb)
         {
             case ControlVerb.Stop:
                 _machine.PressPowerButton();
@@ -146,6 +146,16 @@ internal sealed class ControlServer : IAsyncDisposable
             case ControlVerb.Kill:
                 _machine.Kill();
                 return new ControlReply { Ok = true };
+            case ControlVerb.Balloon:
+                try
+                {
+                    return new ControlReply { Ok = true, Balloon = await _machine.AskBalloonAsync(order.Target, order.Collect).ConfigureAwait(false) };
+                }
+                catch (VivariumException e)
+                {
+                    return Refusal(e.Message);
+                }
+
             default:
                 return new ControlReply { Ok = true, Machine = _machine.Record };
         }

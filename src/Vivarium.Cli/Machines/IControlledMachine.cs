@@ -14,6 +14,13 @@ internal interface IControlledMachine
 
     void Kill();
 
+    /// <summary>
+    /// The state of its memory, after the balloon was given a target, or the guest asked for its free pages. The guest is waited
+    /// for a moment only.
+    /// </summary>
+    /// <exception cref="VivariumException">It cannot be; the message says why.</exception>
+    Task<BalloonStatistics> AskBalloonAsync(ulong? target, bool collect);
+
     /// <summary>Types at the console; false if there is no room now.</summary>
     bool TryType(ReadOnlySpan<byte> keys);
 }

@@ -36,7 +36,9 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Virtio = options.Virtio,
             VirtioConsole = options.VirtioConsole,
             Vsock = options.Vsock,
+            Balloon = options.Balloon,
             Ports = [.. options.Ports.Select(port => port.Name)],
+            Shares = options.Shares,
             Disks = [.. options.Disks.Select(disk => options.Ephemeral && !disk.ReadOnly ? disk with { Overlay = true } : disk)],
         };
         spec.Validate();
@@ -58,7 +60,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
         {
             Kernel = boot.Kernel,
             Initrd = boot.Initrd,
-            CommandLine = $"{(draft.VirtioConsole ? boot.CommandLine.Replace(SerialConsole, VirtioConsole, StringComparison.Ordinal) : boot.CommandLine)} {draft.CommandLine}".TrimEnd(),
+            CommandLine = $"{CommandLine(boot, draft)} {draft.CommandLine}".TrimEnd(),
             Memory = options.Memory ?? (boot.Disk is null ? MachineSpec.DefaultMemory : DiskGuestMemory),
             Disks = boot.Disk is null ? draft.Disks : [new DiskSpec { Path = boot.Disk, Format = ImageFormat.Raw, Overlay = !options.Persist }, .. draft.Disks],
         };
@@ -100,6 +102,12 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Forwards = [.. forwards.Select(forward => new ForwardRecord(forward.Udp ? "udp" : "tcp", forward.Address.ToString(), forward.HostPort, forward.GuestPort))],
             Ssh = forwards.FirstOrDefault(LeadsToSsh) is { } way ? Login(way, folder) : null,
         };
+    }
+
+    private static string CommandLine(BootSet boot, MachineSpec spec)
+    {
+        string line = spec.VirtioConsole ? boot.CommandLine.Replace(SerialConsole, VirtioConsole, StringComparison.Ordinal) : boot.CommandLine;
+        return spec.Virtualization == Virtualization.Full ? $"{line} {LinuxCommandLine.ForFull}" : line;
     }
 
     private static DiskRecord Describe(DiskSpec disk)

@@ -43,14 +43,26 @@ internal sealed record RunOptions
     public VirtioSpec Virtio { get; init; } = new();
     public VsockSpec? Vsock { get; init; }
 
+    /// <summary>Null leaves it to <see cref="Virtualization"/>.</summary>
+    public bool? Balloon { get; init; }
+
     public bool VirtioConsole { get; init; }
     public IReadOnlyList<PortOption> Ports { get; init; } = [];
+    public IReadOnlyList<ShareSpec> Shares { get; init; } = [];
 
     public static bool ParseConsole(string text) => text switch
     {
         "serial" => false,
         "virtio" => true,
         _ => throw new InvalidInputException($"'{text}' is no console; known are serial, virtio"),
+    };
+
+    public static bool? ParseBalloon(string? text) => text switch
+    {
+        null => null,
+        "on" => true,
+        "off" => false,
+        _ => throw new InvalidInputException($"'{text}' is no way to have a balloon; write --balloon on or off"),
     };
 
     public static ulong ParseMemory(string text) => ByteSize.TryParse(text, out ulong bytes)

@@ -52,13 +52,17 @@ internal static class StopVerb
     private static EndRecord? PressAndWait(MachineEntry machine, TimeSpan patience)
     {
         using ControlClient waiter = ControlClient.Connect(machine);
-        using ControlClient presser = ControlClient.Connect(machine);
         _ = waiter.Ask(ControlVerb.Wait);
         long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
         while (true)
         {
-            // A guest that is still booting may have missed it; one that shuts down does not mind.
-            _ = presser.Ask(ControlVerb.Stop);
+            // A guest that is still booting may have missed it; one that shuts down does not mind. A connection for each
+            // press: the machine hangs up on who says nothing for as long as we wait.
+            using (ControlClient presser = ControlClient.Connect(machine))
+            {
+                _ = presser.Ask(ControlVerb.Stop);
+            }
+
             double left = end - Environment.TickCount64;
             if (left <= 0)
             {

@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace Vivarium.Devices;
 
 /// <summary>
@@ -103,6 +105,23 @@ public sealed class ApicBus
             if (local != except)
                 local.Accept(message);
         }
+    }
+
+    /// <summary>
+    /// Takes a message to the APIC IDs from <paramref name="first"/> on whose bits are set, whatever its destination says.
+    /// </summary>
+    /// <returns>How many accepted it.</returns>
+    internal int SendToSet(in ApicMessage message, ulong set, ulong first)
+    {
+        var accepted = 0;
+        for (; set != 0; set &= set - 1)
+        {
+            var id = first + (uint)BitOperations.TrailingZeroCount(set);
+            if (id < (uint)_byId.Length && _byId[id] is { } local && local.Accept(message))
+                accepted++;
+        }
+
+        return accepted;
     }
 
     internal void EndOfInterrupt(byte vector)

@@ -147,6 +147,9 @@ public sealed class LocalApic : IMmioDevice
     private ulong _tscDeadline;
     private volatile bool _externalRequested;
 
+    /// <summary>The guest may end the interrupt in service by <see cref="PvEoi"/>; whether it has is found out when it matters.</summary>
+    private volatile bool _eoiOffered;
+
     /// <param name="id">The APIC ID. The processor with ID 0 is the bootstrap processor.</param>
     public LocalApic(uint id, ApicBus bus, MachineClock clock)
     {
@@ -170,6 +173,9 @@ public sealed class LocalApic : IMmioDevice
     /// <summary>Reads this processor's TSC; set before the machine starts. Without it, it is the clock's.</summary>
     public Func<ulong>? TscReader { get; set; }
 
+    /// <summary>By which the guest may end interrupts without an access to this APIC.</summary>
+    internal PvEoi? PvEoi { get; set; }
+
     /// <summary>True when <see cref="AcknowledgeInterrupt"/> has a vector to give.</summary>
     public bool HasInterrupt => HasExternalInterrupt() || HighestDeliverable() >= 0;
 
@@ -179,6 +185,7 @@ public sealed class LocalApic : IMmioDevice
         get => (byte)(Volatile.Read(ref _taskPriority) >> 4);
         set
         {
+            TakeOfferedEoi();
             Volatile.Write(ref _taskPriority, (byte)(value << 4));
             TellIfDeliverable();
         }
@@ -241,6 +248,7 @@ public sealed class LocalApic : IMmioDevice
     /// <summary>The vector that the processor takes now, which is in service afterwards; -1 if there is none.</summary>
     public int AcknowledgeInterrupt()
     {
+        SettleEoi();
         var vector = -1;
         if (HasExternalInterrupt())
         {
@@ -256,6 +264,7 @@ public sealed class LocalApic : IMmioDevice
             {
                 Set(_inService, vector);
                 ClearShared(_requests, vector);
+                OfferEoi(vector);
             }
         }
 
@@ -267,6 +276,7 @@ public sealed class LocalApic : IMmioDevice
 
     public ulong ReadMmio(ulong offset, int size)
     {
+        TakeOfferedEoi();
         var register = (Register)(offset & ~0xFUL);
         var value = register is Register.InterruptCommandHigh
             ? (uint)(_command >> CommandDestinationShift)
@@ -277,6 +287,8 @@ public sealed class LocalApic : IMmioDevice
 
     public void WriteMmio(ulong offset, int size, ulong value)
     {
+        TakeOfferedEoi();
+
         // Registers are written whole (SDM vol. 3A, 11.4.1); anything else has no defined effect.
         if ((offset & 0xF) == 0 && size >= 4)
             WriteMmioRegister((Register)offset, (uint)value);
@@ -285,6 +297,7 @@ public sealed class LocalApic : IMmioDevice
     /// <summary>RDMSR of IA32_APIC_BASE, IA32_TSC_DEADLINE and 0x800-0x8FF. False: #GP.</summary>
     public bool ReadMsr(uint index, out ulong value)
     {
+        TakeOfferedEoi();
         switch (index)
         {
             case ApicBaseMsr:
@@ -301,6 +314,7 @@ public sealed class LocalApic : IMmioDevice
     /// <summary>WRMSR of the same. False: #GP.</summary>
     public bool WriteMsr(uint index, ulong value)
     {
+        TakeOfferedEoi();
         switch (index)
         {
             case ApicBaseMsr:
@@ -310,6 +324,17 @@ public sealed class LocalApic : IMmioDevice
                 return true;
             default:
                 return WriteX2Apic(index, value);
+        }
+    }
+
+    /// <summary>Finds out whether the guest has taken an offered end of interrupt, and takes the offer back if not.</summary>
+    internal void SettleEoi()
+    {
+        TakeOfferedEoi();
+        if (_eoiOffered)
+        {
+            _eoiOffered = false;
+            PvEoi!.Withdraw();
         }
     }
 
@@ -414,6 +439,7 @@ public sealed class LocalApic : IMmioDevice
         TimerDeadline = _timerDeadline,
         TscDeadline = _tscDeadline,
         ExternalRequested = _externalRequested,
+        EoiOffered = _eoiOffered,
     };
 
     /// <summary>Takes a saved state and arms the timer; the clock is restored before.</summary>
@@ -444,6 +470,7 @@ public sealed class LocalApic : IMmioDevice
         _timerDeadline = state.TimerDeadline;
         _tscDeadline = state.TscDeadline;
         _externalRequested = state.ExternalRequested;
+        _eoiOffered = state.EoiOffered && PvEoi is not null;
         if (_initialCount == 0 && TimerMode != TimerTscDeadline)
             _timerDeadline = MachineClock.Never;
         _timer.Cancel();
@@ -466,6 +493,7 @@ public sealed class LocalApic : IMmioDevice
         _pendingErrors = 0;
         _command = 0;
         _externalRequested = false;
+        _eoiOffered = false;
         _initialCount = 0;
         _divideConfiguration = 0;
         _timerStart = 0;
@@ -510,7 +538,9 @@ public sealed class LocalApic : IMmioDevice
         else if (Test(_triggerMode, vector))
             ClearShared(_triggerMode, vector);
         SetShared(_requests, vector);
-        if ((vector & 0xF0) > (ProcessorPriority & 0xF0))
+
+        // Behind an offered end of interrupt the guest may be ready without having said so: the processor comes to see.
+        if (_eoiOffered || (vector & 0xF0) > (ProcessorPriority & 0xF0))
             Events?.InterruptRequested();
     }
 
@@ -555,6 +585,28 @@ public sealed class LocalApic : IMmioDevice
         }
 
         TellIfDeliverable();
+    }
+
+    /// <summary>Lets the guest end an interrupt without telling, where the end does not matter at once: to an I/O APIC, or to what waits behind.</summary>
+    private void OfferEoi(int vector)
+    {
+        if (PvEoi is null || Test(_triggerMode, vector) || Highest(_requests) >= 0 || !PvEoi.Offer())
+            return;
+        _eoiOffered = true;
+        Interlocked.MemoryBarrier();
+
+        // Senders set their request and look at the offer; this side does the reverse.
+        if (Highest(_requests) >= 0)
+            SettleEoi();
+    }
+
+    private void TakeOfferedEoi()
+    {
+        if (_eoiOffered && PvEoi!.IsTaken)
+        {
+            _eoiOffered = false;
+            EndOfInterrupt();
+        }
     }
 
     private void RecordError(uint error)
@@ -650,6 +702,7 @@ public sealed class LocalApic : IMmioDevice
                 TellIfDeliverable();
                 return true;
             case Register.Eoi:
+                SettleEoi();
                 EndOfInterrupt();
                 return true;
             case Register.SpuriousVector:

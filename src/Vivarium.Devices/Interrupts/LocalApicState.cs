@@ -38,4 +38,7 @@ public sealed record LocalApicState
     public ulong TscDeadline { get; init; }
 
     public bool ExternalRequested { get; init; }
+
+    /// <summary>The guest may end the interrupt in service by its byte in memory.</summary>
+    public bool EoiOffered { get; init; }
 }

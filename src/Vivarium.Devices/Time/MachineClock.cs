@@ -57,6 +57,12 @@ public sealed class MachineClock
     /// <summary>The deadlines of the board's devices; each local APIC has a queue of its own.</summary>
     public DeadlineQueue Deadlines { get; }
 
+    /// <summary>Called before guest time stops. The clock's lock is held: it may only read the time.</summary>
+    internal Action? Pausing { get; set; }
+
+    /// <summary>Called before guest time runs, likewise: nobody who waits for that goes on earlier.</summary>
+    internal Action? Resuming { get; set; }
+
     private long HostNanoseconds
     {
         get
@@ -73,7 +79,10 @@ public sealed class MachineClock
         lock (_lock)
         {
             if (!_epoch.Running)
+            {
+                Resuming?.Invoke();
                 _epoch = new Epoch(true, _epoch.Base - HostNanoseconds);
+            }
         }
     }
 
@@ -83,7 +92,10 @@ public sealed class MachineClock
         lock (_lock)
         {
             if (_epoch.Running)
+            {
+                Pausing?.Invoke();
                 _epoch = new Epoch(false, _epoch.Base + HostNanoseconds);
+            }
         }
     }
 

@@ -16,10 +16,13 @@ internal sealed unsafe class TranslationCache : IDisposable
     private readonly List<Block> _byAddress = [];
     private readonly CodePages _pages;
     private byte* _start;
+    private readonly long _capacity;
     private byte* _next;
 
-    public TranslationCache(GuestMemory memory)
+    /// <param name="capacity">Bytes of translations at most, thunks included; not more than a region has.</param>
+    public TranslationCache(GuestMemory memory, long capacity)
     {
+        _capacity = capacity;
         _pages = new CodePages(memory);
         _start = _next = Region.Executable;
     }
@@ -36,7 +39,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     public byte* Next => _next;
 
     /// <summary>Bytes left.</summary>
-    public long Free => Region.Executable + CodeRegion.Size - _next;
+    public long Free => Region.Executable + _capacity - _next;
 
     public CodePages Pages => _pages;
 

@@ -198,9 +198,9 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        if (instruction.Mnemonic == Mnemonic.Rdtsc && (_mode & BlockMode.Rdtsc) != 0)
+        if (instruction.Mnemonic is Mnemonic.Rdtsc or Mnemonic.Rdtscp && (_mode & BlockMode.Rdtsc) != 0)
         {
-            EmitRdtsc();
+            EmitRdtsc(instruction.Mnemonic == Mnemonic.Rdtscp);
             return;
         }
 
@@ -222,7 +222,7 @@ internal sealed unsafe partial class Translator
 
         if (CodeBits == 64 && CanCopy(instruction))
         {
-            _e.Bytes(new ReadOnlySpan<byte>(start, (int)(_guest.Position - start)));
+            _e.Bytes(_guest.Bytes);
             return;
         }
 
@@ -282,6 +282,11 @@ internal sealed unsafe partial class Translator
         int memory = MemoryOperand(instruction);
         if (memory >= 0)
         {
+            if (Careful && IsMasked(original))
+            {
+                _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(original));
+            }
+
             EmitOffset(original, 0);
             EmitAccess(SegmentOf(original), instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory, Rules(original, traits));
         }

@@ -1,6 +1,8 @@
 using Vivarium.Devices;
 using Vivarium.Disks;
+using Vivarium.Host;
 using Vivarium.Networks;
+using Vivarium.Shares;
 
 namespace Vivarium.Board;
 
@@ -9,12 +11,13 @@ internal sealed class MachineParts : IDisposable
 {
     private readonly List<MachineDisk> _disks = [];
     private readonly List<MachineNetwork> _networks = [];
+    private readonly List<MachineShare> _shares = [];
 
     private MachineParts(MachineSpec spec, Action<string> warn)
     {
         Virtualization = spec.Virtualization;
         Virtio = spec.Virtio;
-        HasBalloon = spec.Balloon && spec.Virtualization == Virtualization.Para;
+        HasBalloon = spec.Balloon ?? spec.Virtualization == Virtualization.Para;
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
         Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
         Warn = warn;
@@ -28,6 +31,8 @@ internal sealed class MachineParts : IDisposable
 
     public IReadOnlyList<MachineNetwork> Networks => _networks;
 
+    public IReadOnlyList<MachineShare> Shares => _shares;
+
     /// <summary>The far end of the virtio console; null without one.</summary>
     public MachineConsole? VirtioConsole { get; }
 
@@ -38,7 +43,7 @@ internal sealed class MachineParts : IDisposable
     public (uint Cid, VsockSockets Sockets)? Vsock { get; private set; }
 
     /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
-    public int VirtioDevices => _disks.Count(disk => disk.Bus == DiskBus.Virtio) + _networks.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
+    public int VirtioDevices => _disks.Count(disk => disk.Bus == DiskBus.Virtio) + _networks.Count + _shares.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
 
     public bool HasBalloon { get; }
 
@@ -53,7 +58,7 @@ internal sealed class MachineParts : IDisposable
     /// <summary>Takes a sentence for the user about something that went wrong while the machine goes on.</summary>
     public Action<string> Warn { get; }
 
-    /// <exception cref="InvalidInputException">A disk, network or socket cannot be had; the message says why.</exception>
+    /// <exception cref="InvalidInputException">A disk, network, socket or folder cannot be had; the message says why.</exception>
     public static MachineParts Open(MachineSpec spec, Action<string> warn)
     {
         var parts = new MachineParts(spec, warn);
@@ -75,6 +80,11 @@ internal sealed class MachineParts : IDisposable
             if (spec.Vsock is { } vsock)
             {
                 parts.Vsock = (vsock.Cid, OpenVsock(vsock.Path));
+            }
+
+            foreach (ShareSpec share in spec.Shares)
+            {
+                parts._shares.Add(MachineShare.Open(share, LinuxDescriptors.ForEach(spec.Shares.Count)));
             }
 
             return parts;
@@ -113,6 +123,11 @@ internal sealed class MachineParts : IDisposable
         foreach (MachineNetwork network in _networks)
         {
             network.Dispose();
+        }
+
+        foreach (MachineShare share in _shares)
+        {
+            share.Dispose();
         }
 
         foreach (MachineDisk disk in _disks)

@@ -11,6 +11,9 @@ internal sealed class PcBus(PortBus ports, MmioBus mmio, LocalApic apic, Action<
 {
     private const int NoInterrupt = -1;
 
+    /// <summary>The processor's paravirtual interface; null where the guest sees no hypervisor.</summary>
+    public ParavirtualCpu? Paravirtual { get; set; }
+
     public byte TaskPriority
     {
         get => apic.TaskPriority;
@@ -91,7 +94,9 @@ internal sealed class PcBus(PortBus ports, MmioBus mmio, LocalApic apic, Action<
     {
         try
         {
-            return apic.ReadMsr(index, out value);
+            return Paravirtual is not null && ParavirtualCpu.OwnsMsr(index)
+                ? Paravirtual.ReadMsr(index, out value)
+                : apic.ReadMsr(index, out value);
         }
         catch (Exception e)
         {
@@ -105,7 +110,9 @@ internal sealed class PcBus(PortBus ports, MmioBus mmio, LocalApic apic, Action<
     {
         try
         {
-            return apic.WriteMsr(index, value);
+            return Paravirtual is not null && ParavirtualCpu.OwnsMsr(index)
+                ? Paravirtual.WriteMsr(index, value)
+                : apic.WriteMsr(index, value);
         }
         catch (Exception e)
         {
@@ -117,10 +124,28 @@ internal sealed class PcBus(PortBus ports, MmioBus mmio, LocalApic apic, Action<
     public bool Hypercall(in Hypercall call, out ulong result)
     {
         result = 0;
-        return false;
+        if (Paravirtual is null)
+        {
+            return false;
+        }
+
+        try
+        {
+            result = (ulong)Paravirtual.Hypercall(call.Number, call.A0, call.A1, call.A2, call.A3, call.Is64Bit, call.Cpl);
+        }
+        catch (Exception e)
+        {
+            Fail(e, "doing", $"hypercall {call.Number}");
+        }
+
+        return true;
     }
 
-    public void TscMoved() => apic.TscMoved();
+    public void TscMoved()
+    {
+        apic.TscMoved();
+        Paravirtual?.TscMoved();
+    }
 
     private void Fail(Exception e, string doing, string what) =>
         end(new CycleEnd(CycleEndKind.Failed, $"a device failed {doing} {what}: {e.GetType().Name}: {e.Message} {e.StackTrace?.Split('\n').FirstOrDefault()?.Trim()}"));

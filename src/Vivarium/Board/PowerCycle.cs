@@ -1,6 +1,7 @@
 using Vivarium.Cpu;
 using Vivarium.Devices;
 using Vivarium.Engine;
+using Vivarium.Engine.Host;
 using Vivarium.Firmware;
 using Vivarium.Firmware.Boot;
 using Vivarium.Host;
@@ -24,11 +25,16 @@ internal sealed class PowerCycle : IDisposable
         {
             _timers = new DeadlineTimers(layout.CpuCount, KickProcessor);
             _engine = EngineFactory.Create(spec.Engine, _pc.Memory, model);
+            _pc.Clock.TscFrequency = model.TscFrequency;
+            var platform = model.Has(CpuFeature.Hypervisor) ? new ParavirtualPlatform(_pc.Memory, _pc.Clock, _pc.Interrupts.Apics, HostTsc) : null;
             uint signature = model.Cpuid(1, 0, default).Eax;
             for (int i = 0; i < layout.CpuCount; i++)
             {
-                _vcpus.Add(_engine.CreateVcpu(i, _pc.Buses[i], spec.MeasureTimes));
-                _threads.Add(new VcpuThread(_vcpus[i], _pc.LocalApics[i], _pc.Clock, _timers, _stop, signature));
+                IVcpu vcpu = _engine.CreateVcpu(i, _pc.Buses[i], spec.MeasureTimes);
+                _vcpus.Add(vcpu);
+                ParavirtualCpu? paravirtual = platform is null ? null : new ParavirtualCpu(platform, _pc.LocalApics[i], () => vcpu.TscOffset);
+                _pc.Buses[i].Paravirtual = paravirtual;
+                _threads.Add(new VcpuThread(vcpu, _pc.LocalApics[i], _pc.Clock, _timers, _stop, signature, paravirtual));
             }
 
             // Nothing is said of the time-stamp counters: the engine begins all of them in step.
@@ -39,7 +45,6 @@ internal sealed class PowerCycle : IDisposable
                 other.SetState(ResetState.PowerUp(signature));
             }
 
-            _pc.Clock.TscFrequency = model.TscFrequency;
             _pc.Clock.TscReader = () => first.Tsc;
             _stop.Stopped = KickProcessors;
         }
@@ -105,7 +110,8 @@ internal sealed class PowerCycle : IDisposable
 
     public void Dispose()
     {
-        // The timers first: they kick processors.
+        // First those that speak to processors, from threads of their own.
+        _pc.Quiesce();
         _timers?.Dispose();
         foreach (VcpuThread thread in _threads)
         {
@@ -133,6 +139,8 @@ internal sealed class PowerCycle : IDisposable
             _stop.Stop(new CycleEnd(CycleEndKind.Failed, e is VivariumException ? e.Message : $"the monitor failed: {e}"));
         }
     }
+
+    private static unsafe ulong HostTsc() => HostInstructions.ReadTsc();
 
     private void KickProcessor(int index) => _threads[index].Kick();
 

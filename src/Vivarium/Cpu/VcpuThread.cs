@@ -20,6 +20,7 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
     private readonly DeadlineTimers _timers;
     private readonly CycleStop _stop;
     private readonly uint _signature;
+    private readonly ParavirtualCpu? _paravirtual;
     private readonly WakeEvent _wake = new();
 
     /// <summary>The board's deadlines, on the first processor.</summary>
@@ -42,7 +43,8 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
     /// <param name="timers">The timer of the processor's number is its own; it calls <see cref="Kick"/>.</param>
     /// <param name="stop">When to end.</param>
     /// <param name="signature">CPUID leaf 1, EAX, which INIT leaves in a register.</param>
-    public VcpuThread(IVcpu vcpu, LocalApic apic, MachineClock clock, DeadlineTimers timers, CycleStop stop, uint signature)
+    /// <param name="paravirtual">The processor's paravirtual interface, which ends with the thread; null where the guest sees no hypervisor.</param>
+    public VcpuThread(IVcpu vcpu, LocalApic apic, MachineClock clock, DeadlineTimers timers, CycleStop stop, uint signature, ParavirtualCpu? paravirtual)
     {
         _vcpu = vcpu;
         _apic = apic;
@@ -50,6 +52,8 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         _timers = timers;
         _stop = stop;
         _signature = signature;
+        _paravirtual = paravirtual;
+        paravirtual?.UnhaltRequested = Unhalt;
         apic.Events = this;
         apic.TscReader = () => vcpu.Tsc;
         apic.Deadlines.DeadlineMoved = OnDeadlineMoved;
@@ -95,6 +99,7 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
 
             RunTimers();
             ArmTimer();
+            _paravirtual?.EnterGuest();
             _vcpu.Run(out VmExit exit);
             Handle(exit);
         }
@@ -106,6 +111,13 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
     public void Kick()
     {
         _vcpu.Kick();
+        WakeIfSleeping();
+    }
+
+    /// <summary>Ends a HLT without an interrupt. From any thread.</summary>
+    public void Unhalt()
+    {
+        _vcpu.RequestUnhalt();
         WakeIfSleeping();
     }
 
@@ -150,6 +162,7 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         _apic.Events = null;
         _apic.Deadlines.DeadlineMoved = null;
         _ = _board?.DeadlineMoved = null;
+        _paravirtual?.Dispose();
         _wake.Dispose();
     }
 
@@ -163,6 +176,7 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
             ResetState.Initialize(state, _signature);
             _vcpu.SetState(state);
             _apic.Initialize();
+            _paravirtual?.Reset();
         }
 
         if (startup.TakeStartup(out byte vector))
@@ -200,6 +214,7 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
     {
         _timers.Disarm(_vcpu.Index);
         _armedFor = MachineClock.Never;
+        _paravirtual?.BeginSleep();
         while (!HasNews)
         {
             RunTimers();
@@ -213,6 +228,11 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
             }
 
             _sleeping = false;
+        }
+
+        if (_paravirtual?.EndSleep() == true)
+        {
+            _vcpu.RequestTlbFlush();
         }
     }
 

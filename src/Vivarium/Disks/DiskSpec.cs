@@ -23,7 +23,7 @@ public sealed record DiskSpec
     /// <summary>What the guest reads as the disk's serial number, at most <see cref="LongestSerial"/> printable ASCII characters.</summary>
     public string? Serial { get; init; }
 
-    /// <summary>How the disk is connected; null as the machine's other hardware suggests.</summary>
+    /// <summary>How the disk is connected; null: by IDE to a classic PC (<see cref="Virtualization.Full"/>), by virtio to others.</summary>
     public DiskBus? Bus { get; init; }
 
     internal void Validate()

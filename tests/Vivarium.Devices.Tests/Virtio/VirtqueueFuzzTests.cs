@@ -1,3 +1,5 @@
+using System.Net.Sockets;
+
 namespace Vivarium.Devices.Tests;
 
 /// <summary>
@@ -23,6 +25,8 @@ public sealed class VirtqueueFuzzTests(ITestOutputHelper output) : IDisposable
     private readonly byte[] _seen = new byte[CanaryBytes];
     private readonly byte[] _canary = new byte[CanaryBytes];
     private int _broken;
+    private int _header = 16;
+    private int _sector = 512;
 
     public static TheoryData<Transport, bool, bool> Ways() => new()
     {
@@ -92,6 +96,109 @@ public sealed class VirtqueueFuzzTests(ITestOutputHelper output) : IDisposable
         var device = new VirtioRng(_machine.Memory) { Broken = _ => _broken++ };
         Run(_machine.Plug(device, transport), packed, rewriting, queues: 1, (_, _) => { }, _ => { });
         Assert.NotEqual(new byte[WritableBytes], _machine.Get(Writable, WritableBytes));
+    }
+
+    [Theory]
+    [MemberData(nameof(Ways))]
+    public void Sockets_survive_5_000_random_drivers(Transport transport, bool packed, bool rewriting)
+    {
+        _header = VsockPacket.HeaderLength;
+        var path = Path.Combine(Directory.CreateTempSubdirectory("vsock-").FullName, "v");
+        using var sockets = VsockSockets.Open(path);
+        var device = new VirtioVsock(_machine.Memory, VsockGuest.Cid, sockets) { Broken = _ => _broken++ };
+        using var listener = NewSocket();
+        listener.Bind(new UnixDomainSocketEndPoint($"{path}_1"));
+        listener.Listen(64);
+        listener.Blocking = false;
+        var clients = new Queue<Socket>();
+        var accepted = 0;
+        var data = new byte[20_000];
+        new Random(4).NextBytes(data);
+        try
+        {
+            Run(_machine.Plug(device, transport), packed, rewriting, queues: 3, PutVsockHeader, random =>
+            {
+                PutVsockHeader(random, Writable);
+                if (random.Next(4) == 0)
+                {
+                    var client = NewSocket();
+                    client.Connect(new UnixDomainSocketEndPoint(path));
+                    client.Blocking = false;
+                    clients.Enqueue(client);
+                    Send(client, System.Text.Encoding.ASCII.GetBytes(random.Next(9) == 0 ? "nonsense\n" : $"CONNECT {random.Next(3)}\n"));
+                }
+
+                if (listener.Poll(0, SelectMode.SelectRead))
+                {
+                    clients.Enqueue(listener.Accept());
+                    clients.Last().Blocking = false;
+                    accepted++;
+                }
+
+                if (clients.Count != 0)
+                    Send(clients.Last(), data.AsSpan(0, random.Next(data.Length)));
+                if (clients.Count > 8)
+                    clients.Dequeue().Dispose();
+            });
+        }
+        finally
+        {
+            foreach (var client in clients)
+                client.Dispose();
+            _machine.Dispose();
+            Directory.Delete(Path.GetDirectoryName(path)!, recursive: true);
+        }
+
+        Assert.True(accepted > Cases / 200, $"only {accepted} connections came from the guest");
+        output.WriteLine($"{accepted} connections came from the guest");
+
+        static Socket NewSocket() => new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+
+        static void Send(Socket client, ReadOnlySpan<byte> bytes) => client.Send(bytes, SocketFlags.None, out _);
+    }
+
+    [Theory]
+    [MemberData(nameof(Ways))]
+    public void Balloon_survives_5_000_random_drivers(Transport transport, bool packed, bool rewriting)
+    {
+        _sector = 4096;
+        var device = new VirtioBalloon(_machine.Memory) { Broken = _ => _broken++ };
+        var driver = _machine.Plug(device, transport);
+        Run(driver, packed, rewriting, queues: 5, PutPages, random =>
+        {
+            switch (random.Next(4))
+            {
+                case 0:
+                    device.Target = (ulong)random.NextInt64();
+                    break;
+                case 1:
+                    device.RequestStatistics();
+                    break;
+                case 2:
+                    if (device.RequestHints())
+                        _machine.Memory.Write(Writable, driver.ReadConfig(8, 4));
+                    break;
+                default:
+                    device.Save();
+                    break;
+            }
+        });
+        output.WriteLine($"bytes given back: {device.Inflated} {device.Reported} {device.Hinted}");
+        Assert.True(device.Inflated > 0 && device.Reported > 0 && device.Hinted > 0);
+    }
+
+    [Theory]
+    [MemberData(nameof(Ways))]
+    public void File_system_survives_5_000_random_drivers(Transport transport, bool packed, bool rewriting)
+    {
+        var files = new TestFileSystem(_machine.Memory);
+        var device = new VirtioFs(_machine.Memory, files, "fuzz") { Broken = _ => _broken++ };
+        byte[] first = [0, 0, 0, TestFileSystem.Silent, TestFileSystem.Slow];
+        Run(_machine.Plug(device, transport), packed, rewriting, queues: 2, (random, address) => _machine.Memory.Write(address, first[random.Next(first.Length)]), _ => { });
+        Assert.True(files.Requests > Cases / 10, $"only {files.Requests} requests were served");
+        Assert.False(files.Strayed);
+        Assert.False(files.ResetTooEarly);
+        output.WriteLine($"{files.Requests} requests were served");
     }
 
     /// <param name="rewriting">Buffers may lie over rings and tables, so that the device itself changes them. Then anything in RAM may be hit.</param>
@@ -230,7 +337,7 @@ public sealed class VirtqueueFuzzTests(ITestOutputHelper output) : IDisposable
         return chains;
     }
 
-    private static (ulong Address, int Length) Place(Random random, bool writable, bool first, bool last, bool wild, bool rewriting)
+    private (ulong Address, int Length) Place(Random random, bool writable, bool first, bool last, bool wild, bool rewriting)
     {
         if (wild)
         {
@@ -252,8 +359,8 @@ public sealed class VirtqueueFuzzTests(ITestOutputHelper output) : IDisposable
 
         // Often what a request needs: a header, whole sectors, one byte at the end.
         if (first && !writable && random.Next(8) != 0)
-            return (Writable, 16);
-        var length = last && writable && random.Next(2) == 0 ? 1 : random.Next(4) == 0 ? random.Next(1, 600) : 512 * random.Next(1, 4);
+            return (Writable, _header);
+        var length = last && writable && random.Next(2) == 0 ? 1 : random.Next(4) == 0 ? random.Next(1, 600) : _sector * random.Next(1, 4);
         return (Writable + (ulong)random.Next(16, WritableBytes - length), length);
     }
 
@@ -311,6 +418,35 @@ public sealed class VirtqueueFuzzTests(ITestOutputHelper output) : IDisposable
         _machine.Memory.Write(address, (byte)random.Next(6));
         _machine.Memory.Write(address + 1, (byte)random.Next(6));
         _machine.Memory.Write(address + 2, random.NextInt64());
+    }
+
+    /// <summary>A packet's header that often makes sense: of few ports, and not too long.</summary>
+    private void PutVsockHeader(Random random, ulong address)
+    {
+        var toHost = random.Next(2) == 0;
+        var packet = new VsockPacket(
+            (uint)random.Next(3),
+            toHost ? 1 : (1u << 30) + (uint)random.Next(3000),
+            (ushort)(toHost && random.Next(2) == 0 ? VsockPacket.Request : random.Next(1, 9)))
+        {
+            SourceCid = random.Next(20) == 0 ? 1u : VsockGuest.Cid,
+            DestinationCid = random.Next(20) == 0 ? 1u : 2u,
+            Type = (ushort)(random.Next(20) == 0 ? 2 : 1),
+            Length = (uint)(random.Next(100) == 0 ? random.Next() : random.Next(3) == 0 ? random.Next(500) : 0),
+            Flags = (uint)random.Next(4),
+            BufferAllocation = (uint)(random.Next(3) == 0 ? random.Next() : 1 << 16),
+            ForwardCount = (uint)(random.Next(3) == 0 ? random.Next() : 0),
+        };
+        _machine.Memory.Write(address, packet.ToBytes());
+    }
+
+    /// <summary>Numbers of pages of the writable buffers or of nothing; the first may be a command.</summary>
+    private void PutPages(Random random, ulong address)
+    {
+        for (var i = 0ul; i < 16; i += 4)
+            _machine.Memory.Write(address + i, random.Next(8) == 0 ? (uint)random.Next() : (uint)(Writable >> 12) + (uint)random.Next(WritableBytes >> 12));
+        if (random.Next(2) == 0)
+            _machine.Memory.Write(address, (uint)random.Next(40));
     }
 
     /// <summary>A disk that only looks where its segments lie.</summary>

@@ -64,7 +64,7 @@ public sealed class CrossModifyingCodeTests
             c.cmp(rax, count);
             c.jne(again);
             c.Label(ref end);
-            c.hlt();
+            c.End();
         });
 
         // Every 16th value must be seen before the next is written; the others may be overtaken.
@@ -83,10 +83,9 @@ public sealed class CrossModifyingCodeTests
                 part.nop();
             });
             c.Label(ref end);
-            c.hlt();
+            c.End();
         });
-        m.Run(Enough);
-        Assert.True(m.Memory.Read<ulong>(Answer) > 0);
+        m.Run(Enough, enough: () => m.Memory.Read<ulong>(Answer) > 0);
     }
 
     /// <summary>The ways to serialize (SDM vol. 3A, 9.3).</summary>
@@ -213,7 +212,7 @@ public sealed class CrossModifyingCodeTests
             c.cmp(r8d, count * 3);
             c.jb(again);
             c.Label(ref end);
-            c.hlt();
+            c.End();
         });
         m.Memory.Write(Shared, 1u);
         m.Cpus[0].Write(c =>
@@ -241,10 +240,9 @@ public sealed class CrossModifyingCodeTests
             c.cmp(edi, count + 2);
             c.jb(again);
             c.Label(ref end);
-            c.hlt();
+            c.End();
         });
-        m.Run(Enough);
-        Assert.True(m.Memory.Read<ulong>(Answer) > 3);
+        m.Run(Enough, enough: () => m.Memory.Read<ulong>(Answer) > 3);
     }
 
     /// <summary>Two vCPUs write and run code in the same page at once, each its own functions, which lie between the other's.</summary>
@@ -321,7 +319,7 @@ public sealed class CrossModifyingCodeTests
             part.call(Target);
             part.mov(__qword_ptr[Answer], rax);
         }));
-        m.Run(TimeSpan.FromSeconds(3));
+        m.Run();
         Assert.Equal(2u * count, m.Memory.Read<uint>(Target + 1));
         Assert.Equal(2ul * count, m.Memory.Read<ulong>(Answer));
     }
@@ -345,7 +343,7 @@ public sealed class CrossModifyingCodeTests
             round.WaitFor(Answer, end);
         });
         c.Label(ref end);
-        c.hlt();
+        c.End();
     }
 
     /// <summary>The other side: waits for Flag, does something, answers.</summary>
@@ -359,7 +357,7 @@ public sealed class CrossModifyingCodeTests
             round.mov(__qword_ptr[Answer], r8);
         });
         c.Label(ref end);
-        c.hlt();
+        c.End();
     }
 
     /// <summary>Counts R8 up and waits until the other has serialized.</summary>

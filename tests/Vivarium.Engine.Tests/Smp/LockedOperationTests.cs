@@ -92,11 +92,11 @@ public sealed class LockedOperationTests
                     Operate(part, operation, cpu.Index, end);
                 });
                 c.Label(ref end);
-                c.hlt();
+                c.End();
             });
         }
 
-        m.Run(TimeSpan.FromSeconds(3));
+        m.Run();
         Verify(m, operation, at, (ulong)(count * cpus));
     }
 
@@ -117,7 +117,7 @@ public sealed class LockedOperationTests
             part.@lock.sub(__byte_ptr[second + 4], 1);
             part.@lock.add(__dword_ptr[second + 1], 0x0100_0000);
         }));
-        m.Run(TimeSpan.FromSeconds(3));
+        m.Run();
         ulong value = m.Memory.Read<uint>(Page + 0xFFD) & 0xFF_FFFF | ((ulong)m.Memory.Read<uint>(Page + 0x5000) << 24) | ((ulong)m.Memory.Read<byte>(Page + 0x5004) << 56);
         Assert.Equal(count + ((ulong)count << 56), value);
     }
@@ -141,7 +141,7 @@ public sealed class LockedOperationTests
 
             part.mov(__qword_ptr[Guarded], r8);
         }));
-        m.Run(TimeSpan.FromSeconds(3));
+        m.Run();
     }
 
     /// <summary>An operand of 8 bytes, three in one page and five in another that stands elsewhere, and another address of the five.</summary>

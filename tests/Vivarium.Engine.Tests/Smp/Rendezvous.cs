@@ -38,7 +38,7 @@ internal static class Rendezvous
         c.jb(again);
         c.mov(__qword_ptr[Slot(me)], r8);
         c.Label(ref end);
-        c.hlt();
+        c.End();
     }
 
     /// <summary>Repeats a part of a snippet with R8 = 1, 2... so many times, or until the machine's stop flag is set; then halts.</summary>
@@ -55,7 +55,7 @@ internal static class Rendezvous
         c.cmp(r8, times + 1);
         c.jb(again);
         c.Label(ref end);
-        c.hlt();
+        c.End();
     }
 
     /// <summary>Repeats a part of a snippet until a qword has a value, or the machine's stop flag is set; then halts.</summary>
@@ -70,6 +70,13 @@ internal static class Rendezvous
         c.cmp(__qword_ptr[address], value);
         c.jne(again);
         c.Label(ref end);
+        c.End();
+    }
+
+    /// <summary>The snippet has come to its end.</summary>
+    public static void End(this Assembler c)
+    {
+        c.cli();
         c.hlt();
     }
 

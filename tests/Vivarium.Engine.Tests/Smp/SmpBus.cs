@@ -82,4 +82,14 @@ internal sealed class SmpBus : IVcpuBus
     }
 
     public bool WriteMsr(uint index, ulong value) => false;
+
+    public bool Hypercall(in Hypercall call, out ulong result)
+    {
+        result = 0;
+        return false;
+    }
+
+    public void TscMoved()
+    {
+    }
 }

@@ -1,4 +1,4 @@
-using System.Diagnostics;
+using Vivarium.Engine.Software.Host;
 using Vivarium.Engine.Tests.Snippets;
 using Vivarium.Memory;
 
@@ -6,7 +6,7 @@ namespace Vivarium.Engine.Tests.Smp;
 
 /// <summary>
 /// A 64-bit machine with several vCPUs that run at the same time, each on a thread of its own. A run that does not end is
-/// ended by kicks after <see cref="Patience"/>, and fails with a message that says where each vCPU was.
+/// ended by kicks after some seconds, and fails with a message that says where each vCPU was.
 /// </summary>
 internal sealed class SmpMachine : IDisposable
 {
@@ -21,15 +21,17 @@ internal sealed class SmpMachine : IDisposable
 
     public const ulong LogSize = 0x20_0000;
 
-    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan GiveUp = TimeSpan.FromSeconds(15);
+    private static readonly TimeSpan Slice = TimeSpan.FromMilliseconds(20);
 
     private readonly SnippetMachine _machine;
     private readonly SemaphoreSlim _ended = new(0);
     private bool _stuck;
 
-    public SmpMachine(int cpus)
+    public SmpMachine(int cpus, long codeCapacity = CodeRegion.Size)
     {
-        _machine = SnippetMachine.Long();
+        // The first one is not run: like a processor that nobody has started.
+        _machine = SnippetMachine.Long(processors: cpus + 1, codeCapacity: codeCapacity);
         Cpus = [.. Enumerable.Range(0, cpus).Select(index => new SmpCpu(_machine, index))];
         for (int i = 0; i < cpus; i++)
         {
@@ -54,9 +56,10 @@ internal sealed class SmpMachine : IDisposable
 
     /// <summary>Runs all vCPUs until each has ended. After <paramref name="limit"/> they are asked to <see cref="Stop"/>.</summary>
     /// <param name="meanwhile">Done on the calling thread while they run; they are asked to stop when it returns.</param>
-    public void Run(TimeSpan? limit = null, Action? meanwhile = null)
+    /// <param name="enough">What must be true before they are asked, however long that takes: a busy host needs more time.</param>
+    public void Run(TimeSpan? limit = null, Action? meanwhile = null, Func<bool>? enough = null)
     {
-        var watch = Stopwatch.StartNew();
+        var patience = new Patience(GiveUp);
         Memory.Write(StopFlag, (byte)0);
         foreach (SmpCpu cpu in Cpus)
         {
@@ -78,12 +81,11 @@ internal sealed class SmpMachine : IDisposable
             Stop();
         }
 
+        var run = limit is { } some ? new Patience(some) : null;
         int left = Cpus.Count;
-        while (left > 0 && watch.Elapsed < Patience && thrown is null)
+        while (left > 0 && thrown is null && !patience.Exhausted)
         {
-            TimeSpan until = limit is { } some && some < Patience ? some : Patience;
-            TimeSpan wait = until - watch.Elapsed;
-            if (_ended.Wait(wait > TimeSpan.Zero ? wait : TimeSpan.Zero))
+            if (_ended.Wait(Slice))
             {
                 left--;
                 if (Cpus.Any(cpu => cpu.Failure is not null))
@@ -91,10 +93,9 @@ internal sealed class SmpMachine : IDisposable
                     break;
                 }
             }
-            else if (limit is not null)
+            else if (run is { Exhausted: true } && enough?.Invoke() != false)
             {
                 Stop();
-                limit = null;
             }
         }
 

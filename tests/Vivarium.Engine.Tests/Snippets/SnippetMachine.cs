@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vivarium.Engine.Software;
+using Vivarium.Engine.Software.Host;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Tests.Snippets;
@@ -53,14 +54,15 @@ internal sealed class SnippetMachine : IDisposable
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
     private readonly SoftwareEngine _engine;
-    private readonly CpuModel _model = CpuModel.Create("host");
+    private readonly CpuModel _model;
     private int _bits;
 
-    private SnippetMachine(ulong ramSize = RamSize)
+    private SnippetMachine(ulong ramSize = RamSize, int processors = 1, long codeCapacity = CodeRegion.Size)
     {
+        _model = CpuModel.Create("host", processors: processors);
         Memory = new GuestMemory(ramSize);
         Memory.AddSlot(0, ramSize);
-        _engine = new SoftwareEngine(Memory, _model);
+        _engine = new SoftwareEngine(Memory, _model, codeCapacity);
         Cpu = _engine.CreateVcpu(0, Bus);
         Cpu.GetState(State);
         Fill(Handlers, 0x1000, 0xF4);
@@ -152,9 +154,9 @@ internal sealed class SnippetMachine : IDisposable
     }
 
     /// <summary>64-bit mode with 4-level paging.</summary>
-    public static SnippetMachine Long(int cpl = 0, ulong ramSize = RamSize)
+    public static SnippetMachine Long(int cpl = 0, ulong ramSize = RamSize, int processors = 1, long codeCapacity = CodeRegion.Size)
     {
-        var machine = new SnippetMachine(ramSize) { _bits = 64 };
+        var machine = new SnippetMachine(ramSize, processors, codeCapacity) { _bits = 64 };
         CpuState state = machine.State;
         state.Cr0 = Cr0Bits.Pe | Cr0Bits.Et | Cr0Bits.Ne | Cr0Bits.Mp;
         state.Efer = EferBits.Lme | EferBits.Lma | EferBits.Sce;

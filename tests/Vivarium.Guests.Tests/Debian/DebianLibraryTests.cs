@@ -19,6 +19,8 @@ public sealed class DebianLibraryTests
     private const string OtherName = "other.test";
     private const string Content = "from the host";
 
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
+
     private readonly CancellationToken _cancel = TestContext.Current.CancellationToken;
 
     [Fact]
@@ -33,6 +35,7 @@ public sealed class DebianLibraryTests
         using HostServer byAddress = Serve(IPAddress.Loopback), byName = Serve(host), by6 = Serve(IPAddress.IPv6Loopback);
         using HostServer refused = Serve(IPAddress.Loopback), refused6 = Serve(IPAddress.IPv6Loopback);
         BootSet boot = TestGuests.Debian("6.12.");
+        string shared = Directory.CreateDirectory(Path.Combine(scratch.Folder, "shared")).FullName;
         string root = Path.Combine(scratch.Folder, "root.qcow2");
         _ = HostTool.Must("qemu-img", "create", "-q", "-f", "qcow2", "-b", boot.Disk!, "-F", "raw", root);
         var spec = new MachineSpec
@@ -56,6 +59,8 @@ public sealed class DebianLibraryTests
                     ],
                 },
             ],
+            Shares = [new ShareSpec { Path = shared, Tag = "shared" }],
+            Vsock = new VsockSpec { Path = Path.Combine(scratch.Folder, "vsock") },
             Timeout = TimeSpan.FromMinutes(10),
         };
 
@@ -67,14 +72,21 @@ public sealed class DebianLibraryTests
         Assert.Contains("LNRO0005", shell.Answer("readlink /sys/block/vda"));
         Assert.Equal("1", PackedRings.Bit(shell, "vda"));
         CheckEgress(machine, shell, byAddress, byName, by6, refused, refused6);
+        VsockCheck.Run(shell, spec.Vsock.Path, cid: 3);
+        await CheckBalloonAsync(machine.Machine, shell);
 
         _ = shell.Answer("mkdir /root/kept && cd /root/kept && head -c 60000000 /dev/urandom >big && for i in $(seq 300); do head -c $((i * 37)) /dev/urandom >small$i; done");
         _ = shell.Answer("sha256sum big small* >../kept.sums && sync && sha256sum ../kept.sums >../kept.sums.sum");
         string sums = shell.Answer("cat ../kept.sums.sum; sync");
+        _ = shell.Answer("mount -t virtiofs shared /mnt && cp -r /root/kept /mnt && diff -r /root/kept /mnt/kept");
+        Assert.Equal(301, Directory.GetFiles(Path.Combine(shared, "kept")).Length);
         machine.Send("reboot\n");
         shell.LogIn();
         Assert.Equal(sums, shell.Answer("cd /root/kept && cat ../kept.sums.sum"));
+        VsockCheck.Run(shell, spec.Vsock.Path, cid: 3);
         Assert.Equal("", shell.Answer("sha256sum --quiet -c ../kept.sums.sum ../kept.sums"));
+
+        _ = shell.Answer("mount -t virtiofs shared /mnt && diff -r /root/kept /mnt/kept");
 
         machine.Machine.PressPowerButton();
         MachineExit exit = await machine.Machine.WaitAsync(_cancel).WaitAsync(TimeSpan.FromSeconds(120), _cancel);
@@ -84,6 +96,18 @@ public sealed class DebianLibraryTests
         string flat = Path.Combine(scratch.Folder, "flat.raw");
         _ = HostTool.Must("qemu-img", "convert", "-f", "qcow2", "-O", "raw", root, flat);
         _ = HostTool.Must("e2fsck", "-fn", flat);
+    }
+
+    private static async Task CheckBalloonAsync(VirtualMachine machine, DebianShell shell)
+    {
+        BalloonStatistics before = await machine.ReadBalloonAsync(s_patience);
+        Assert.InRange(before.Guest!.Total!.Value, 900 * ByteSize.MiB, before.Memory);
+        _ = shell.Answer("head -c 300M /dev/zero >/dev/shm/big");
+        BalloonStatistics full = await machine.ReadBalloonAsync(s_patience);
+        Assert.InRange(full.Host, 300 * ByteSize.MiB, full.Memory);
+        _ = shell.Answer("rm /dev/shm/big");
+        BalloonStatistics after = await machine.CollectFreePagesAsync(s_patience);
+        Assert.True(full.Host - after.Host > 200 * ByteSize.MiB && after.Host < full.Host, $"{full}\n{after}");
     }
 
     private static IPAddress OutwardAddress() => NetworkInterface.GetAllNetworkInterfaces()

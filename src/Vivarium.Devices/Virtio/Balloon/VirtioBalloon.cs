@@ -236,6 +236,13 @@ public sealed class VirtioBalloon : VirtioDevice
         }
     }
 
+    /// <summary>Linux makes its first buffer for figures available before DRIVER_OK, and notifies no more.</summary>
+    protected override void OnStart()
+    {
+        if (Has(FeatureStatsVq))
+            TakeStatistics(StatisticsQueue);
+    }
+
     /// <inheritdoc/>
     protected override void OnReset()
     {
@@ -401,7 +408,7 @@ public sealed class VirtioBalloon : VirtioDevice
             {
                 if (chain.Readable.TryRead(command))
                     ended |= NoteCommand(BinaryPrimitives.ReadUInt32LittleEndian(command));
-                else if (Volatile.Read(ref _hinting) && !KeepsContents)
+                if (Volatile.Read(ref _hinting) && !KeepsContents)
                     Interlocked.Add(ref _hinted, Release(chain.Writable));
                 queue.Push(chain, 0);
             }

@@ -155,13 +155,13 @@ public sealed class VirtioVsock : VirtioDevice
             lock (_gate)
             {
                 Pump(PacketsAtOnce);
-                if (_stalled && !_starved)
+                if (CanResume)
                 {
                     _stalled = false;
                     Drain(Queues[TransmitQueue]);
                 }
 
-                more = !_starved && (_ready.Count != 0 || _stalled);
+                more = HasWork;
             }
         }
         while (more);
@@ -192,7 +192,7 @@ public sealed class VirtioVsock : VirtioDevice
 
             // Short answers at once; data is the sockets' thread's business.
             Pump(dataPackets: 0);
-            more = !_starved && (_ready.Count != 0 || _stalled);
+            more = HasWork;
         }
 
         if (more)
@@ -246,6 +246,11 @@ public sealed class VirtioVsock : VirtioDevice
 
     /// <inheritdoc/>
     protected override void OnDispose() => _sockets.Detach(this);
+
+    /// <summary>The guest's packets had to wait, and there is room for answers to them again.</summary>
+    private bool CanResume => _stalled && _resets.Count < MaxResets;
+
+    private bool HasWork => CanResume || (!_starved && _ready.Count != 0);
 
     private bool TryOpen(int socket, VsockStage stage, out VsockConnection connection)
     {

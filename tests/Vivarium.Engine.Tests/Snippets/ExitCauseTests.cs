@@ -1,0 +1,166 @@
+using Vivarium.Engine.Software;
+using static Iced.Intel.AssemblerRegisters;
+using static Vivarium.Engine.Tests.Snippets.SnippetMachine;
+
+namespace Vivarium.Engine.Tests.Snippets;
+
+/// <summary>Every reason to leave guest code is counted once, under its name.</summary>
+public sealed class ExitCauseTests
+{
+    private const ulong LocalApicVersion = 0xFEE0_0030;
+
+    [Fact]
+    public void InstructionsAndAccessesAreCountedByWhatTheyAre()
+    {
+        using SnippetMachine m = Protected();
+        m.Write(c =>
+        {
+            c.xor(eax, eax);
+            c.cpuid();
+            c.@out(0x80, al);
+            c.@in(al, 0x80);
+            c.mov(ecx, 0x10);
+            c.rdmsr();
+            c.mov(eax, __dword_ptr[MmioGpa]);
+            c.mov(__dword_ptr[MmioGpa], eax);
+            c.mov(eax, __dword_ptr[LocalApicVersion]);
+            c.mov(eax, cr0);
+            c.invlpg(__[Data]);
+            c.sgdt(__[Data]);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Expect(m, ExitCause.Cpuid, 1);
+        Expect(m, ExitCause.PortIo, 2);
+        Expect(m, ExitCause.Msr, 1);
+        Expect(m, ExitCause.Mmio, 2);
+        Expect(m, ExitCause.LocalApic, 1);
+        Expect(m, ExitCause.ControlRegister, 1);
+        Expect(m, ExitCause.TlbInvalidation, 1);
+        Expect(m, ExitCause.Segment, 1);
+        Expect(m, ExitCause.Halt, 1);
+        Expect(m, ExitCause.SlowAccess, 0);
+        Expect(m, ExitCause.Exception, 0);
+    }
+
+    [Fact]
+    public void EachElementOfAStringThatGoesToAPortIsOne()
+    {
+        using SnippetMachine m = Protected();
+        m.Rcx = 5;
+        m.Rsi = Data;
+        m.Rdx = 0x80;
+        m.Write(c =>
+        {
+            c.rep.outsb();
+            c.hlt();
+        });
+        m.RunToEnd();
+        Expect(m, ExitCause.PortIo, 5);
+        Expect(m, ExitCause.StringInstruction, 0);
+    }
+
+    [Fact]
+    public void FaultsAndInterruptsAreCountedWhenTheyAreDelivered()
+    {
+        using SnippetMachine m = Long();
+        m.Write(c => c.mov(rax, __[Spare]));
+        _ = m.RunToFault(14);
+        Expect(m, ExitCause.PageFault, 1);
+        Expect(m, ExitCause.Exception, 0);
+
+        m.Restart(Code);
+        m.Write(c => c.ud2());
+        _ = m.RunToFault(6);
+        Expect(m, ExitCause.PageFault, 1);
+        Expect(m, ExitCause.Exception, 1);
+
+        m.Restart(Code);
+        m.State.Rflags |= 1 << 9;
+        m.Bus.Interrupts.Enqueue(0x40);
+        m.Cpu.RequestInterrupt();
+        _ = m.RunToFault(0x40);
+        Expect(m, ExitCause.Interrupt, 1);
+    }
+
+    [Fact]
+    public void AnAccessToTwoPagesIsSlowAndNothingElse()
+    {
+        using SnippetMachine m = Long();
+        m.Write(c =>
+        {
+            c.mov(rax, __[Data - 4]);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Expect(m, ExitCause.SlowAccess, 1);
+        Expect(m, ExitCause.Mmio, 0);
+    }
+
+    [Fact]
+    public void AWriteToTranslatedCodeIsCounted()
+    {
+        using SnippetMachine m = Long();
+        m.Write(c =>
+        {
+            c.mov(__byte_ptr[Code + 32], 0x90);
+            c.jmp(Code + 32);
+        });
+        m.WriteBytes(Code + 32, 0x90, 0xF4);
+        m.RunToEnd();
+        m.Restart(Code);
+        m.RunToEnd();
+        Expect(m, ExitCause.SelfModifyingCode, 1);
+    }
+
+    [Fact]
+    public void TheTimeIsReadWithoutAnExitWhereItMayBe()
+    {
+        const uint tscAux = 0xC000_0103;
+        using SnippetMachine m = Long(cpl: 3);
+        m.State.Msrs[tscAux] = 0x8000_0007;
+        m.Write(c =>
+        {
+            c.stc();
+            c.mov(rcx, -1L);
+            c.rdtscp();
+            c.mov(rsi, rax);
+            c.mov(rdi, rdx);
+            c.mov(rbx, rcx);
+            c.sbb(rbp, rbp);
+            c.rdtsc();
+            c.@int(EndVector);
+        });
+        m.RunToEnd();
+        ulong first = m.Rsi | (m.Rdi << 32), second = m.Rax | (m.Rdx << 32);
+        Assert.True(first <= second && second <= m.Cpu.Tsc, $"{first} {second} {m.Cpu.Tsc}");
+        Assert.Equal(0x8000_0007ul, m.Rbx);
+        Assert.Equal(ulong.MaxValue, m.Rbp);
+        Expect(m, ExitCause.Timestamp, 0);
+
+        m.Restart(Code);
+        m.Load(1, UserCode64);
+        m.Load(2, UserData32);
+        m.State.Cr4 |= Cr4Bits.Tsd;
+        Assert.Equal(Code + 11, m.RunToFault(13).Rip);
+        Expect(m, ExitCause.Timestamp, 1);
+    }
+
+    [Fact]
+    public void TimesAreBookedOnWhatWentOn()
+    {
+        var times = new VcpuTimes();
+        times.Enter(VcpuActivity.Guest);
+        times.Enter(VcpuActivity.Devices);
+        times.Enter(VcpuActivity.Monitor);
+        Assert.True(times.Of(VcpuActivity.Guest) >= TimeSpan.Zero);
+        Assert.Equal(TimeSpan.Zero, times.Of(VcpuActivity.Idle));
+        Assert.Equal(TimeSpan.Zero, times.Of(VcpuActivity.Monitor));
+        Thread.Sleep(2);
+        times.Enter(VcpuActivity.Idle);
+        Assert.True(times.Of(VcpuActivity.Monitor) >= TimeSpan.FromMilliseconds(1), "a sleep of two milliseconds was not booked");
+    }
+
+    private static void Expect(SnippetMachine m, ExitCause cause, long count) =>
+        Assert.True(m.Cpu.Statistics.Exits(cause) == count, $"{cause}: {m.Cpu.Statistics.Exits(cause)} instead of {count}");
+}
