@@ -256,7 +256,8 @@ public abstract class VirtioDevice : IDisposable
     {
         lock (Lock)
         {
-            if ((_status & VirtioStatus.DeviceNeedsReset) != 0)
+            // While it is being reset, what is wrong with a buffer that it still holds does not matter any more.
+            if (_resets != 0 || (_status & VirtioStatus.DeviceNeedsReset) != 0)
                 return;
             var tell = (_status & VirtioStatus.DriverOk) != 0;
             _status |= VirtioStatus.DeviceNeedsReset;
