@@ -35,6 +35,7 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
           viv run debian --disk data.qcow2,serial=data     one more disk, /dev/vdb
           viv run debian --disk set,,1.img,readonly        the file set,1.img
           viv run debian --net none --virtio mmio,packed
+          viv run debian --vsock /tmp/guest.vsock          who connects to it and writes "CONNECT 5000" is at port 5000
           viv run linux --virt full                        a classic PC: the guest finds no hypervisor
           viv run debian --virt full --net user,bus=virtio ... with one virtio card mixed in
 

@@ -107,6 +107,9 @@ internal unsafe struct NativeState
     /// <summary>IA32_KERNEL_GS_BASE: what SWAPGS exchanges with the base of GS.</summary>
     public ulong KernelGsBase;
 
+    /// <summary>IA32_TSC_AUX: what RDTSCP and RDPID return beside the time.</summary>
+    public ulong TscAux;
+
     /// <summary>Guest RAX while translated code holds the flags in AX.</summary>
     public ulong SavedRax;
     public ulong Scratch;

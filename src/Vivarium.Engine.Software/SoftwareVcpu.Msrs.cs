@@ -28,5 +28,5 @@ internal sealed unsafe partial class SoftwareVcpu
     public ref ulong KernelGsBase => ref S->KernelGsBase;
 
     /// <summary>IA32_TSC_AUX: what RDTSCP and RDPID return beside the time.</summary>
-    public ulong TscAux;
+    public ref ulong TscAux => ref S->TscAux;
 }

@@ -269,7 +269,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <summary>Null while the machine is between two power cycles; lock held.</summary>
     private VirtioBalloon? FindBalloon() => _parts.HasBalloon
         ? _disposed ? null : _cycle?.Balloon
-        : throw new InvalidInputException("this machine has no memory balloon; run it without --balloon off to have one");
+        : throw new InvalidInputException("this machine has no memory balloon; run it with --balloon on to have one");
 
     private async Task<BalloonStatistics> AskBalloonAsync(VirtioBalloon? balloon, Func<VirtioBalloon, bool> ask, Func<VirtioBalloon, bool> isAnswered, TimeSpan patience)
     {

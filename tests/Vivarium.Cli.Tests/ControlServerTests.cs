@@ -45,6 +45,18 @@ public sealed class ControlServerTests : IAsyncLifetime
     }
 
     [Fact]
+    public void The_balloon_answers_with_its_figures_or_a_sentence()
+    {
+        using ControlClient client = ControlClient.Connect(_entry);
+        Assert.Equal(7ul, client.Ask(new ControlOrder(ControlVerb.Balloon), s_patience).Balloon!.Target);
+        BalloonStatistics figures = client.Ask(new ControlOrder(ControlVerb.Balloon, Target: 64, Collect: true), s_patience).Balloon!;
+        Assert.Equal((64ul, 3ul), (figures.Target, figures.Hinted));
+        var refusal = Assert.Throws<VivariumException>(() => client.Ask(new ControlOrder(ControlVerb.Balloon, Target: 65), s_patience));
+        Assert.Contains("there is not so much memory", refusal.Message);
+        Assert.True(client.Ask(ControlVerb.Status).Ok);
+    }
+
+    [Fact]
     public void Whoever_waits_is_told_the_end()
     {
         using ControlClient client = ControlClient.Connect(_entry);

@@ -79,6 +79,46 @@ public sealed class OptionTests
     public void A_number_of_processors_that_is_none_is_explained(string text, string explanation) => Explains(explanation, () => RunOptions.ParseCpus(text));
 
     [Fact]
+    public void A_vsock_is_a_path_with_a_cid()
+    {
+        Assert.Equal(new VsockSpec { Path = "/tmp/v", Cid = 3 }, VsockOption.Parse("/tmp/v"));
+        Assert.Equal(new VsockSpec { Path = "a,b", Cid = 77 }, VsockOption.Parse("a,,b,cid=77"));
+    }
+
+    [Theory]
+    [InlineData("", "names no socket")]
+    [InlineData(",cid=4", "names no socket")]
+    [InlineData("v,", "unknown property ''")]
+    [InlineData("v,port=5", "unknown property 'port=5'")]
+    [InlineData("v,cid", "unknown property 'cid'")]
+    [InlineData("v,cid=4,cid=5", "unknown property 'cid=5'")]
+    [InlineData("v,cid=", "'' is no CID")]
+    [InlineData("v,cid=-4", "'-4' is no CID")]
+    [InlineData("v,cid=4294967296", "'4294967296' is no CID")]
+    [InlineData("v,cid=0x10", "'0x10' is no CID")]
+    public void A_vsock_that_is_none_is_explained(string text, string explanation) => Explains(explanation, () => VsockOption.Parse(text));
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(2)]
+    [InlineData(uint.MaxValue)]
+    public void Reserved_cids_are_refused(uint cid) =>
+        Assert.Contains("number from 3 to 4294967294", Assert.Throws<InvalidInputException>(new MachineSpec { Kernel = "", Vsock = new VsockSpec { Path = "v", Cid = cid } }.Validate).Message);
+
+    [Fact]
+    public void A_balloon_is_there_or_not_or_as_usual()
+    {
+        Assert.Null(RunOptions.ParseBalloon(null));
+        Assert.True(RunOptions.ParseBalloon("on"));
+        Assert.False(RunOptions.ParseBalloon("off"));
+        Explains("write --balloon on or off", () => RunOptions.ParseBalloon("yes") ?? false);
+        Assert.Equal(0ul, BalloonVerb.ParseTarget("0"));
+        Assert.Equal(256ul << 20, BalloonVerb.ParseTarget("256M"));
+        Explains("not a memory size", () => BalloonVerb.ParseTarget("-1"));
+        Explains("not a memory size", () => BalloonVerb.ParseTarget(""));
+    }
+
+    [Fact]
     public void A_network_is_there_when_something_could_use_it()
     {
         Assert.IsType<NetworkOption.None>(NetworkOptions.Parse(null, [], []).OrDefault(hasDisk: false, Virtualization.Para));

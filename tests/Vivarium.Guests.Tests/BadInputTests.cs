@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using System.Security.Cryptography;
 using Xunit;
 
@@ -115,6 +116,32 @@ public sealed class BadInputTests : IDisposable
         string kernel = _scratch.Write("k", TinyKernel.Spin);
         Refuses("there is no folder '/no/such/folder' to share", "run", "--kernel", kernel, "--share", "/no/such/folder:tag");
         Refuses("is no folder", "run", "--kernel", kernel, "--share", $"{kernel}:tag");
+    }
+
+    [Fact]
+    public void A_vsock_path_that_is_taken_or_cannot_be_is_refused()
+    {
+        string kernel = _scratch.Write("k", TinyKernel.Spin);
+        string taken = _scratch.Write("taken", "precious"u8);
+        Refuses("'.*taken' exists and is no socket", "run", "--kernel", kernel, "--vsock", taken);
+        Assert.Equal("precious", File.ReadAllText(taken));
+        Refuses("no folder '.*missing'", "run", "--kernel", kernel, "--vsock", Path.Combine(_scratch.Folder, "missing", "v"));
+        Refuses("too long", "run", "--kernel", kernel, "--vsock", Path.Combine(_scratch.Folder, new string('x', 100)));
+        Refuses("number from 3", "run", "--kernel", kernel, "--vsock", $"{taken},cid=2");
+
+        string live = Path.Combine(_scratch.Folder, "live");
+        using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listener.Bind(new UnixDomainSocketEndPoint(live));
+        listener.Listen();
+        Refuses("in use by another process", "run", "--kernel", kernel, "--vsock", live);
+    }
+
+    [Fact]
+    public void More_devices_than_places_are_refused()
+    {
+        string disk = _scratch.Write("disk", new byte[4096]);
+        string[] disks = [.. Enumerable.Repeat(new[] { "--disk", $"{disk},readonly,format=raw" }, MachineSpec.MostDisks).SelectMany(words => words)];
+        Refuses("room for 16 virtio devices with --virtio mmio", ["run", "--kernel", _scratch.Write("k", TinyKernel.Spin), "--virtio", "mmio", "--net", "none", .. disks]);
     }
 
     [Fact]

@@ -1,4 +1,6 @@
+using Microsoft.Win32.SafeHandles;
 using Vivarium.Share.Host;
+using Vivarium.Share.Nodes;
 using Vivarium.Share.Protocol;
 using static Vivarium.Share.Tests.Guest;
 
@@ -158,6 +160,25 @@ public sealed class DescriptorTests : IDisposable
         // A count beyond the list, and none of it.
         Assert.Empty(_guest.Must(FuseOpcode.BatchForget, 0, [.. Bytes(uint.MaxValue), .. new byte[20]]));
         Assert.Empty(_guest.Must(FuseOpcode.BatchForget, 0));
+    }
+
+    [Fact]
+    public void Nodes_have_a_limit_too()
+    {
+        using SafeFileHandle root = File.OpenHandle("/dev/null");
+        var status = default(FileStatus);
+        var session = new Session(root, status, Limit, mostNodes: 5);
+        int Remember() => session.Remember(File.OpenHandle("/dev/null"), status with { Inode = ++status.Inode }, Session.RootId, "name\0"u8, out _);
+        for (int i = 0; i < 4; i++)
+        {
+            Assert.Equal(0, Remember());
+        }
+
+        Assert.Equal(Errno.TooManyFilesInSystem, Remember());
+        session.Forget(2, 1);
+        Assert.Equal(0, Remember());
+        session.Clear();
+        Assert.Equal((1, 0), (session.Nodes, session.Descriptors));
     }
 
     /// <summary>Looks at so many others that descriptors of idle nodes are put away.</summary>

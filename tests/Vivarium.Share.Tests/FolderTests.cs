@@ -63,6 +63,26 @@ public sealed class FolderTests : IDisposable
     }
 
     [Fact]
+    public void On_storage_that_may_hang_nothing_is_done_on_a_thread_that_may_not_wait()
+    {
+        // Neither disk nor memory, and full of links that are doors.
+        using FuseServer server = FuseServer.Open("/proc/self", isReadOnly: true, 100);
+        var guest = new Guest(server);
+        Assert.Null(guest.Ask(FuseOpcode.Lookup, Root, Name("root"), 1000, mayWait: false));
+        Assert.Null(guest.Ask(FuseOpcode.GetAttr, Root, new byte[16], 1000, mayWait: false));
+        Assert.NotNull(guest.Ask(FuseOpcode.Forget, Root, new byte[8], 1000, mayWait: false));
+        foreach (string door in new[] { "root", "cwd", "exe" })
+        {
+            (int error, EntryOut entry) = guest.Lookup(Root, door);
+            Assert.Equal(0, error);
+            Assert.Equal((uint)FileType.SymbolicLink, entry.Attributes.Mode & 0xF000);
+            Assert.Equal(Errno.NotDirectory, guest.Lookup(entry.Node, "etc").Error);
+            Assert.Equal(Errno.Loop, guest.Open(entry.Node).Error);
+            Assert.Equal(Errno.NotDirectory, guest.Open(entry.Node, 0, FuseOpcode.OpenDir).Error);
+        }
+    }
+
+    [Fact]
     public void A_link_to_a_folder_is_as_good_as_the_folder()
     {
         Directory.CreateDirectory(_folder["d"]);

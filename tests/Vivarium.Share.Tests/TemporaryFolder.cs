@@ -23,5 +23,19 @@ internal sealed class TemporaryFolder : IDisposable
     /// <summary>The path of something in the shared folder.</summary>
     public string this[string name] => System.IO.Path.Combine(Path, name);
 
-    public void Dispose() => Directory.Delete(_base, recursive: true);
+    public void Dispose()
+    {
+        Unlock(_base);
+        Directory.Delete(_base, recursive: true);
+    }
+
+    /// <summary>Guests make folders that nobody may enter.</summary>
+    private static void Unlock(string folder)
+    {
+        File.SetUnixFileMode(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        foreach (string inner in Directory.EnumerateDirectories(folder).Where(inner => new DirectoryInfo(inner).LinkTarget is null))
+        {
+            Unlock(inner);
+        }
+    }
 }

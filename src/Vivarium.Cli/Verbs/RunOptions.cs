@@ -42,7 +42,9 @@ internal sealed record RunOptions
     public NetworkOptions Network { get; init; } = NetworkOptions.Unsaid;
     public VirtioSpec Virtio { get; init; } = new();
     public VsockSpec? Vsock { get; init; }
-    public bool Balloon { get; init; } = true;
+
+    /// <summary>Null leaves it to <see cref="Virtualization"/>.</summary>
+    public bool? Balloon { get; init; }
 
     public bool VirtioConsole { get; init; }
     public IReadOnlyList<PortOption> Ports { get; init; } = [];
@@ -55,8 +57,9 @@ internal sealed record RunOptions
         _ => throw new InvalidInputException($"'{text}' is no console; known are serial, virtio"),
     };
 
-    public static bool ParseBalloon(string text) => text switch
+    public static bool? ParseBalloon(string? text) => text switch
     {
+        null => null,
         "on" => true,
         "off" => false,
         _ => throw new InvalidInputException($"'{text}' is no way to have a balloon; write --balloon on or off"),

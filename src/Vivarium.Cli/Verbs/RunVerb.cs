@@ -41,7 +41,7 @@ internal static class RunVerb
         var console = Text("--console", "DEVICE", "The guest's console: serial, or virtio (hvc0), which is faster", "serial");
         var port = Repeated("--port", "NAME=SOCKET", "Lead a Unix socket of this host to /dev/virtio-ports/NAME in the guest");
         var vsock = Text("--vsock", "PATH[,cid=N]", "Sockets between host and guest: connect to PATH and write 'CONNECT port'; the guest's port N of the host is PATH_N");
-        var balloon = Text("--balloon", "on|off", "A memory balloon: what the guest does not use goes back to the host, and viv balloon can ask for more", "on");
+        var balloon = Text("--balloon", "on|off", "A memory balloon: what the guest does not use goes back to the host, and viv balloon can ask for more (on, but for --virt full)");
 
         var share = Repeated("--share", "DIR:TAG[,readonly]", "Let the guest mount a folder of this host: in Linux, mount -t virtiofs TAG /mnt; a comma in DIR is doubled");
 
@@ -76,7 +76,7 @@ internal static class RunVerb
             Virtio = VirtioOption.Parse(parsed.GetValue(virtio)!),
             VirtioConsole = RunOptions.ParseConsole(parsed.GetValue(console)!),
             Ports = [.. (parsed.GetValue(port) ?? []).Select(PortOption.Parse)],
-            Balloon = RunOptions.ParseBalloon(parsed.GetValue(balloon)!),
+            Balloon = RunOptions.ParseBalloon(parsed.GetValue(balloon)),
             Vsock = parsed.GetValue(vsock) is { } socket ? VsockOption.Parse(socket) : null,
             Shares = [.. (parsed.GetValue(share) ?? []).Select(ShareOption.Parse)],
         }));

@@ -7,6 +7,10 @@ namespace Vivarium.Devices;
 /// A PCI function with a type 0 header (PCI Local Bus Specification 3.0, 6): identity, command and status, base address
 /// registers, capabilities, interrupts. A device makes one, adds what it has, and gives it to <see cref="PciBus.Attach"/>.
 /// </summary>
+/// <remarks>
+/// Lock order: the device's lock, then the function's, then those of the buses and of interrupt delivery. Capabilities are
+/// told of accesses without the function's lock, because they lead on to the device.
+/// </remarks>
 public sealed class PciFunction : IPciFunction
 {
     public const int ConfigSize = 256;

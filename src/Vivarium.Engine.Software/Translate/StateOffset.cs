@@ -20,6 +20,7 @@ internal static unsafe class StateOffset
     public static readonly int ExitRequest = Of(s => &s->ExitRequest);
     public static readonly int InterruptRequested = Of(s => &s->InterruptRequested);
     public static readonly int KernelGsBase = Of(s => &s->KernelGsBase);
+    public static readonly int TscAux = Of(s => &s->TscAux);
     public static readonly int ExtendedInMemory = Of(s => &s->ExtendedInMemory);
     public static readonly int Xsave = Of(s => &s->Xsave);
     public static readonly int XsaveMask = Of(s => &s->XsaveMask);

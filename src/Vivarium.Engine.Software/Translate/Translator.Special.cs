@@ -130,9 +130,18 @@ internal sealed unsafe partial class Translator
             : register == Register.EIP ? 4 : CodeBits == 64 ? 8 : instruction.MemoryDisplSize == 2 ? 2 : 4;
     }
 
-    /// <summary>The guest's TSC is the host's plus an offset; flags are kept.</summary>
-    private void EmitRdtsc()
+    /// <summary>
+    /// The guest's TSC is the host's plus an offset; flags are kept. RDTSCP waits for earlier instructions, which LFENCE
+    /// makes RDTSC do (SDM vol. 2B, RDTSC), and gives the guest's own IA32_TSC_AUX, not the host's.
+    /// </summary>
+    private void EmitRdtsc(bool ordered)
     {
+        if (ordered)
+        {
+            _e.Bytes([0x0F, 0xAE, 0xE8]);       // lfence
+            _e.Load(Rcx, State, StateOffset.TscAux, wide: false);
+        }
+
         _e.Bytes([0x0F, 0x31]);
         _e.Store(State, StateOffset.Scratch, Rax, wide: false);
         _e.Store(State, StateOffset.Scratch + 4, Rdx, wide: false);

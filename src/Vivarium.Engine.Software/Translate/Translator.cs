@@ -198,9 +198,9 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        if (instruction.Mnemonic == Mnemonic.Rdtsc && (_mode & BlockMode.Rdtsc) != 0)
+        if (instruction.Mnemonic is Mnemonic.Rdtsc or Mnemonic.Rdtscp && (_mode & BlockMode.Rdtsc) != 0)
         {
-            EmitRdtsc();
+            EmitRdtsc(instruction.Mnemonic == Mnemonic.Rdtscp);
             return;
         }
 

@@ -13,6 +13,12 @@ internal sealed unsafe class Session
     /// <summary>FUSE_ROOT_ID.</summary>
     public const ulong RootId = 1;
 
+    /// <summary>
+    /// More nodes than a guest's own cache holds, at some hundred bytes each here: a guest that makes and removes files and
+    /// never forgets them ends there.
+    /// </summary>
+    private const int MostNodes = 1 << 20;
+
     private readonly Lock _lock = new();
     private readonly Dictionary<ulong, Node> _nodes = [];
     private readonly Dictionary<(ulong Device, ulong Inode), Node> _byInode = [];
@@ -20,6 +26,7 @@ internal sealed unsafe class Session
     private readonly LinkedList<Node> _idle = new();
     private readonly Node _root;
     private readonly int _limit;
+    private readonly int _mostNodes;
     private int _descriptors;
 
     // Numbers are never used twice, not even by the next session.
@@ -28,9 +35,11 @@ internal sealed unsafe class Session
 
     /// <param name="root">The shared folder; the session does not close it.</param>
     /// <param name="limit">The most descriptors.</param>
-    public Session(SafeFileHandle root, in FileStatus status, int limit)
+    /// <param name="mostNodes">The most nodes, the root among them.</param>
+    public Session(SafeFileHandle root, in FileStatus status, int limit, int mostNodes = MostNodes)
     {
         _limit = limit;
+        _mostNodes = mostNodes;
         _root = new Node(RootId, status.Device, status.Inode, status.Type) { Descriptor = root };
         AddRoot();
     }
@@ -146,6 +155,11 @@ internal sealed unsafe class Session
 
                 if (!isKnown || node!.Descriptor is null)
                 {
+                    if (!isKnown && _nodes.Count >= _mostNodes)
+                    {
+                        return Errno.TooManyFilesInSystem;
+                    }
+
                     if (!TryMakeRoom(out superfluous))
                     {
                         superfluous = descriptor;

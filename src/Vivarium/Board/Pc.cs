@@ -15,6 +15,7 @@ internal sealed class Pc : IDisposable
 {
     private readonly List<VirtioDevice> _virtio = [];
     private readonly PiixIde? _ide;
+    private readonly InterruptLine _com1Line;
 
     public Pc(PlatformLayout layout, MachineParts parts, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
     {
@@ -56,7 +57,8 @@ internal sealed class Pc : IDisposable
 
         new PostCode().Map(Ports);
 
-        var com1 = new Uart16550(Interrupts.CreateIsaLine(Uart16550.Com1Irq), console.Backend);
+        _com1Line = Interrupts.CreateIsaLine(Uart16550.Com1Irq);
+        var com1 = new Uart16550(_com1Line, console.Backend);
         com1.Map(Ports, Uart16550.Com1, "COM1");
         console.Attach(com1);
         var pci = new PciBus(pciHost, Mmio, Ports, Interrupts);
@@ -86,17 +88,22 @@ internal sealed class Pc : IDisposable
     /// <summary>What each processor sees of all this.</summary>
     public IReadOnlyList<PcBus> Buses { get; }
 
-    public void Dispose()
+    /// <summary>
+    /// Cuts the devices off from what the host still brings: afterwards none touches guest memory or asks for a processor's
+    /// attention. The processors have ended before.
+    /// </summary>
+    public void Quiesce()
     {
-        // Afterwards no device touches guest memory any more.
         foreach (VirtioDevice device in _virtio)
         {
             device.Dispose();
         }
 
         _ide?.Dispose();
-        Memory.Dispose();
+        _com1Line.Connected = false;
     }
+
+    public void Dispose() => Memory.Dispose();
 
     /// <summary>The IDE controller: a classic PC has it in any case, others if there is a disk for it.</summary>
     private PiixIde? PlugInIde(MachineParts parts, PciBus pci)

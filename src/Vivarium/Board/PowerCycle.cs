@@ -110,7 +110,8 @@ internal sealed class PowerCycle : IDisposable
 
     public void Dispose()
     {
-        // The timers first: they kick processors.
+        // First those that speak to processors, from threads of their own.
+        _pc.Quiesce();
         _timers?.Dispose();
         foreach (VcpuThread thread in _threads)
         {

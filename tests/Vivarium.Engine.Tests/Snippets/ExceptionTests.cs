@@ -152,6 +152,38 @@ public sealed class ExceptionTests
     }
 
     [Fact]
+    public void RdtscpReadsTimeAndAuxWithoutATrapAndTsdForbidsItInRing3()
+    {
+        const uint aux = 0xFFFF_1234;
+        using SnippetMachine m = Long(cpl: 3);
+        m.State.Msrs[0xC000_0103] = aux;
+        m.Rcx = ulong.MaxValue;
+        m.Write(c =>
+        {
+            c.rdtsc();
+            c.shl(rdx, 32);
+            c.or(rax, rdx);
+            c.mov(rbx, rax);
+            c.rdtscp();
+            c.shl(rdx, 32);
+            c.or(rax, rdx);
+            c.sub(rax, rbx);
+            c.@int(EndVector);
+        });
+        m.RunToEnd();
+        Assert.InRange((long)m.Rax, 1, long.MaxValue);
+        Assert.Equal(aux, m.Rcx);
+
+        // INT, and the HLT of its handler.
+        Assert.Equal(2, m.Cpu.Statistics.PrivilegedInstructions);
+
+        using SnippetMachine forbidden = Long(cpl: 3);
+        forbidden.State.Cr4 |= Cr4Bits.Tsd;
+        forbidden.Write(c => c.rdtscp());
+        Assert.Equal(Code, forbidden.RunToFault(13).Rip);
+    }
+
+    [Fact]
     public void AFaultWhoseStackIsGoneIsADoubleFault()
     {
         using SnippetMachine m = Long();

@@ -1,3 +1,4 @@
+using Vivarium.Engine.Software;
 using static Iced.Intel.AssemblerRegisters;
 using static Vivarium.Engine.Tests.Snippets.SnippetMachine;
 
@@ -110,6 +111,39 @@ public sealed class ExitCauseTests
         m.Restart(Code);
         m.RunToEnd();
         Expect(m, ExitCause.SelfModifyingCode, 1);
+    }
+
+    [Fact]
+    public void TheTimeIsReadWithoutAnExitWhereItMayBe()
+    {
+        const uint tscAux = 0xC000_0103;
+        using SnippetMachine m = Long(cpl: 3);
+        m.State.Msrs[tscAux] = 0x8000_0007;
+        m.Write(c =>
+        {
+            c.stc();
+            c.mov(rcx, -1L);
+            c.rdtscp();
+            c.mov(rsi, rax);
+            c.mov(rdi, rdx);
+            c.mov(rbx, rcx);
+            c.sbb(rbp, rbp);
+            c.rdtsc();
+            c.@int(EndVector);
+        });
+        m.RunToEnd();
+        ulong first = m.Rsi | (m.Rdi << 32), second = m.Rax | (m.Rdx << 32);
+        Assert.True(first <= second && second <= m.Cpu.Tsc, $"{first} {second} {m.Cpu.Tsc}");
+        Assert.Equal(0x8000_0007ul, m.Rbx);
+        Assert.Equal(ulong.MaxValue, m.Rbp);
+        Expect(m, ExitCause.Timestamp, 0);
+
+        m.Restart(Code);
+        m.Load(1, UserCode64);
+        m.Load(2, UserData32);
+        m.State.Cr4 |= Cr4Bits.Tsd;
+        Assert.Equal(Code + 11, m.RunToFault(13).Rip);
+        Expect(m, ExitCause.Timestamp, 1);
     }
 
     [Fact]

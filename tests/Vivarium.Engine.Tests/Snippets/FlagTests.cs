@@ -10,7 +10,7 @@ public sealed class FlagTests
     private const ulong Arithmetic = 0x8D5;
 
     public static TheoryData<string> Between =>
-        ["hit", "miss", "store", "push", "pop", "crossing", "mmio", "jump", "chain", "call", "loop", "jrcxz", "indirect", "xmm", "x87", "rdtsc", "fs", "cmov", "r12", "in", "cpuid", "string"];
+        ["hit", "miss", "store", "push", "pop", "crossing", "mmio", "jump", "chain", "call", "loop", "jrcxz", "indirect", "xmm", "x87", "rdtsc", "rdtscp", "fs", "cmov", "r12", "in", "cpuid", "string"];
 
     [Theory]
     [MemberData(nameof(Between))]
@@ -137,6 +137,9 @@ public sealed class FlagTests
                 break;
             case "rdtsc":
                 c.rdtsc();
+                break;
+            case "rdtscp":
+                c.rdtscp();
                 break;
             case "fs":
                 c.mov(rcx, __qword_ptr.fs[rsi]);

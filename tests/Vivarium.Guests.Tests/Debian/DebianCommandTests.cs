@@ -1,5 +1,7 @@
+using System.Diagnostics;
 using System.Net;
 using System.Security.Cryptography;
+using System.Text.Json;
 using Xunit;
 
 namespace Vivarium.Guests.Tests.Debian;
@@ -13,6 +15,8 @@ public sealed class DebianCommandTests(DebianByCommand debian) : IClassFixture<D
 {
     private const string Greeting = "the package says hello";
     private const int CopyBytes = 100_000_000;
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(120);
+    private static readonly JsonSerializerOptions s_json = new(JsonSerializerDefaults.Web);
 
     [Fact]
     public void It_boots_and_is_well()
@@ -126,6 +130,41 @@ public sealed class DebianCommandTests(DebianByCommand debian) : IClassFixture<D
     }
 
     [Fact]
+    public void Its_sockets_lead_to_the_host_and_back() => VsockCheck.Run(debian.Shell, debian.Vsock, cid: 42);
+
+    [Fact]
+    public void What_it_does_not_use_goes_back_to_the_host()
+    {
+        DebianShell shell = debian.Shell;
+        Assert.True(Balloon().HasDriver);
+
+        // Tmpfs takes memory and gives it back; half a minute is many rounds of the guest's reports.
+        _ = shell.Answer("head -c 300M /dev/zero >/dev/shm/big");
+        BalloonStatistics full = Balloon();
+        Assert.True(full.Host > 300 * ByteSize.MiB);
+        _ = shell.Answer("rm /dev/shm/big");
+        BalloonStatistics after = BalloonWhen(figures => full.Host - figures.Host > 200 * ByteSize.MiB && figures.Host < full.Host);
+        Assert.True(after.Reported > full.Reported + (200 * ByteSize.MiB));
+        TestContext.Current.TestOutputHelper?.WriteLine($"held by the host: {full.Host >> 20} MiB with the file, {after.Host >> 20} MiB without");
+
+        // The balloon takes, tells, and gives again.
+        ulong free = Balloon("--target", "300M").Guest!.Free!.Value;
+        BalloonStatistics inflated = BalloonWhen(figures => figures.Actual == 300 * ByteSize.MiB && figures.Guest?.Free < free - (200 * ByteSize.MiB));
+        Assert.Equal(300 * ByteSize.MiB, inflated.Inflated);
+        _ = Balloon("--target", "0");
+        _ = BalloonWhen(figures => figures.Actual == 0 && figures.Guest?.Free > free - (100 * ByteSize.MiB));
+
+        // All free pages at once, of which there are many, and the guest goes on with them.
+        BalloonStatistics collected = Balloon("--collect");
+        Assert.True(collected.Hinted > 200 * ByteSize.MiB, $"{collected}");
+        _ = shell.Answer("head -c 300M /dev/zero | sha256sum");
+        (int status, _, string errors) = VivProcess.Run("balloon", debian.Name, "--target", "2G");
+        Assert.NotEqual(0, status);
+        Assert.Contains("the balloon cannot take 2G of a machine that has 1G of memory", Assert.Single(errors.TrimEnd().Split('\n')));
+        shell.CheckHealth();
+    }
+
+    [Fact]
     public void It_stops_when_its_power_button_is_pressed_and_leaves_its_disk_clean()
     {
         HostTool.Need(("e2fsck", "e2fsprogs"));
@@ -136,8 +175,32 @@ public sealed class DebianCommandTests(DebianByCommand debian) : IClassFixture<D
         Assert.True(status == 0, $"status {status}\n{errors}\n{debian.Process.Output}");
         Assert.Equal(0, debian.Process.WaitForExit(TimeSpan.FromSeconds(30)));
 
+        Assert.False(File.Exists(debian.Vsock));
         _ = HostTool.Must("e2fsck", "-fn", debian.DataDisk);
         Assert.Contains("written before the end", HostTool.Must("debugfs", "-R", "cat last", debian.DataDisk));
+    }
+
+    private BalloonStatistics Balloon(params string[] words)
+    {
+        (int status, string output, string errors) = VivProcess.Run(["balloon", debian.Name, "--json", .. words]);
+        Assert.True(status == 0, $"status {status}\n{output}{errors}");
+        return JsonSerializer.Deserialize<BalloonStatistics>(output, s_json)!;
+    }
+
+    private BalloonStatistics BalloonWhen(Predicate<BalloonStatistics> isSo)
+    {
+        var since = Stopwatch.StartNew();
+        while (true)
+        {
+            BalloonStatistics figures = Balloon();
+            if (isSo(figures))
+            {
+                return figures;
+            }
+
+            Assert.True(since.Elapsed < s_patience, $"{figures}");
+            Thread.Sleep(200);
+        }
     }
 }
 
@@ -161,6 +224,8 @@ public sealed class DebianByCommand : IDisposable
 
     /// <summary>The folder of the host that is shared by this tag.</summary>
     internal string Shared(string tag) => Path.Combine(_scratch.Folder, "shared", tag);
+
+    internal string Vsock => Path.Combine(_scratch.Folder, "vsock");
 
     internal VivProcess Process => _machine.Value.Process;
 
@@ -196,6 +261,7 @@ public sealed class DebianByCommand : IDisposable
             [
                 "run", "debian", "--name", Name, "--timeout", "600s", "--disk", $"{DataDisk},format=raw,serial=data",
                 "--share", $"{Shared("work")}:work", "--share", $"{Shared("papers")}:papers,readonly", "--share", $"{Shared("gone")}:gone",
+                "--vsock", $"{Vsock},cid=42",
             ],
             new Dictionary<string, string> { ["XDG_CACHE_HOME"] = cache });
         try

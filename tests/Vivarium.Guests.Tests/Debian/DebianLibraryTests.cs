@@ -19,6 +19,8 @@ public sealed class DebianLibraryTests
     private const string OtherName = "other.test";
     private const string Content = "from the host";
 
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
+
     private readonly CancellationToken _cancel = TestContext.Current.CancellationToken;
 
     [Fact]
@@ -58,6 +60,7 @@ public sealed class DebianLibraryTests
                 },
             ],
             Shares = [new ShareSpec { Path = shared, Tag = "shared" }],
+            Vsock = new VsockSpec { Path = Path.Combine(scratch.Folder, "vsock") },
             Timeout = TimeSpan.FromMinutes(10),
         };
 
@@ -69,6 +72,8 @@ public sealed class DebianLibraryTests
         Assert.Contains("LNRO0005", shell.Answer("readlink /sys/block/vda"));
         Assert.Equal("1", PackedRings.Bit(shell, "vda"));
         CheckEgress(machine, shell, byAddress, byName, by6, refused, refused6);
+        VsockCheck.Run(shell, spec.Vsock.Path, cid: 3);
+        await CheckBalloonAsync(machine.Machine, shell);
 
         _ = shell.Answer("mkdir /root/kept && cd /root/kept && head -c 60000000 /dev/urandom >big && for i in $(seq 300); do head -c $((i * 37)) /dev/urandom >small$i; done");
         _ = shell.Answer("sha256sum big small* >../kept.sums && sync && sha256sum ../kept.sums >../kept.sums.sum");
@@ -78,6 +83,7 @@ public sealed class DebianLibraryTests
         machine.Send("reboot\n");
         shell.LogIn();
         Assert.Equal(sums, shell.Answer("cd /root/kept && cat ../kept.sums.sum"));
+        VsockCheck.Run(shell, spec.Vsock.Path, cid: 3);
         Assert.Equal("", shell.Answer("sha256sum --quiet -c ../kept.sums.sum ../kept.sums"));
 
         _ = shell.Answer("mount -t virtiofs shared /mnt && diff -r /root/kept /mnt/kept");
@@ -90,6 +96,18 @@ public sealed class DebianLibraryTests
         string flat = Path.Combine(scratch.Folder, "flat.raw");
         _ = HostTool.Must("qemu-img", "convert", "-f", "qcow2", "-O", "raw", root, flat);
         _ = HostTool.Must("e2fsck", "-fn", flat);
+    }
+
+    private static async Task CheckBalloonAsync(VirtualMachine machine, DebianShell shell)
+    {
+        BalloonStatistics before = await machine.ReadBalloonAsync(s_patience);
+        Assert.InRange(before.Guest!.Total!.Value, 900 * ByteSize.MiB, before.Memory);
+        _ = shell.Answer("head -c 300M /dev/zero >/dev/shm/big");
+        BalloonStatistics full = await machine.ReadBalloonAsync(s_patience);
+        Assert.InRange(full.Host, 300 * ByteSize.MiB, full.Memory);
+        _ = shell.Answer("rm /dev/shm/big");
+        BalloonStatistics after = await machine.CollectFreePagesAsync(s_patience);
+        Assert.True(full.Host - after.Host > 200 * ByteSize.MiB && after.Host < full.Host, $"{full}\n{after}");
     }
 
     private static IPAddress OutwardAddress() => NetworkInterface.GetAllNetworkInterfaces()

@@ -1,0 +1,35 @@
+using Vivarium.Cli.Guests;
+using Vivarium.Storage;
+using Xunit;
+
+namespace Vivarium.Guests.Tests.Debian;
+
+/// <summary>The same Debian root on both kinds of machine, and what systemd takes them for.</summary>
+public sealed class DebianPresetTests
+{
+    [Theory]
+    [InlineData(Virtualization.Para, "6.1.", "kvm", "/dev/vda", "vivarium-root")]
+    [InlineData(Virtualization.Full, "6.12.", "none", "/dev/sda", "HARDDISK")]
+    public async Task It_starts_from_the_presets_disk_and_finds_what_the_preset_shows(Virtualization virtualization, string kernel, string detected, string root, string model)
+    {
+        BootSet boot = TestGuests.Debian(kernel);
+        await using var machine = new LibraryMachine(new MachineSpec
+        {
+            Kernel = boot.Kernel,
+            Initrd = boot.Initrd,
+            CommandLine = boot.CommandLine,
+            Memory = 1UL << 30,
+            Virtualization = virtualization,
+            Disks = [new DiskSpec { Path = boot.Disk!, Format = ImageFormat.Raw, Overlay = true, Serial = "vivarium-root" }],
+            Timeout = TimeSpan.FromMinutes(10),
+        });
+        var shell = new DebianShell(machine, boot);
+        shell.LogIn();
+        shell.CheckHealth();
+        Assert.Equal(detected, shell.Try("systemd-detect-virt").Said);
+        Assert.Equal(root, shell.Answer("findmnt -no SOURCE /"));
+        Assert.Contains(model, shell.Answer("ls /dev/disk/by-id"));
+        Assert.Equal(virtualization == Virtualization.Para, shell.Answer("cat /sys/bus/pci/devices/*/vendor").Contains("0x1af4", StringComparison.Ordinal));
+        Assert.Equal(virtualization == Virtualization.Para, shell.Try("grep -qr Vivarium /sys/class/dmi/id/").Status == 0);
+    }
+}
