@@ -16,6 +16,7 @@ internal static class VsockCheck
     /// <summary>struct sockaddr_vm, of which Perl knows nothing: family, zero, port, CID, zeros.</summary>
     private const string Program = """
         use Socket;
+        $| = 1;
         sub address { pack("SSLLx4", 40, 0, $_[1], $_[0]) }
         sub send_all { my $at = 0; while ($at < length $_[1]) { $at += syswrite($_[0], $_[1], length($_[1]) - $at, $at) // exit 9 } }
         my ($what, $port) = @ARGV;
