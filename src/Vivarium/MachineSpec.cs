@@ -46,7 +46,7 @@ public sealed record MachineSpec
     /// <summary>Virtual processors, 1 to <see cref="MostCpus"/>.</summary>
     public int Cpus { get; init; } = 1;
 
-    /// <summary>Disks in the order in which the guest finds those of a bus (vda, vdb, ...; sda, sdb, ...).</summary>
+    /// <summary>Disks in the order in which the guest finds those of a bus (vda, vdb, ...); Linux looks at both IDE channels at once.</summary>
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
 
     /// <summary>Network cards in the order in which the guest finds them.</summary>

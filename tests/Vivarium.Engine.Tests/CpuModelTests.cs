@@ -188,6 +188,22 @@ public sealed class CpuModelTests
         Assert.DoesNotContain("Viv", BrandOf(hidden), StringComparison.OrdinalIgnoreCase);
     }
 
+    [Fact]
+    public void A_hypervisor_shows_the_interface_of_kvm()
+    {
+        var model = CpuModel.Create("x86-64-v2", processors: 4);
+        CpuidResult signature = model.Cpuid(HypervisorBase, 0, Plain);
+        uint[] words = [signature.Ebx, signature.Ecx, signature.Edx];
+        Assert.Equal("KVMKVMKVM\0\0\0", Encoding.ASCII.GetString(MemoryMarshal.AsBytes<uint>(words)));
+        Assert.Equal(HypervisorBase + 0x10, signature.Eax);
+
+        // Not asynchronous page faults (bits 4, 10 and 14) nor encrypted memory (16); no hints.
+        Assert.Equal(new CpuidResult(0x0102_3AEB, 0, 0, 0), model.Cpuid(HypervisorBase + 1, 0, Plain));
+        Assert.Equal(CpuModel.ApicTimerFrequency / 1000, model.Cpuid(HypervisorBase + 0x10, 0, Plain).Ebx);
+        Assert.Equal(default, model.Cpuid(HypervisorBase + 2, 0, Plain));
+        Assert.Equal(default, model.Cpuid(HypervisorBase + 0x11, 0, Plain));
+    }
+
     private static string BrandOf(CpuModel model)
     {
         uint[] words = [.. Enumerable.Range(2, 3).Select(leaf => model.Cpuid(ExtendedBase + (uint)leaf, 0, Plain)).SelectMany(part => new[] { part.Eax, part.Ebx, part.Ecx, part.Edx })];

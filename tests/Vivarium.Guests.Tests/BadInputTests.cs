@@ -137,6 +137,14 @@ public sealed class BadInputTests : IDisposable
     }
 
     [Fact]
+    public void More_devices_than_places_are_refused()
+    {
+        string disk = _scratch.Write("disk", new byte[4096]);
+        string[] disks = [.. Enumerable.Repeat(new[] { "--disk", $"{disk},readonly,format=raw" }, MachineSpec.MostDisks).SelectMany(words => words)];
+        Refuses("room for 16 virtio devices with --virtio mmio", ["run", "--kernel", _scratch.Write("k", TinyKernel.Spin), "--virtio", "mmio", "--net", "none", .. disks]);
+    }
+
+    [Fact]
     public void A_read_only_cache_names_the_way_out()
     {
         // A file where the folder should be stops root as well.

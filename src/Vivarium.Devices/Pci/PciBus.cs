@@ -21,6 +21,10 @@ public sealed class PciBus
     /// <summary>Device 0 is the host bridge; device 1 is kept for the ISA bridge and what belongs to it.</summary>
     private const int FirstDevice = 2;
     private const int LastDevice = 31;
+
+    /// <summary>How many devices can be plugged in besides those that have places kept for them.</summary>
+    public const int MostDevices = LastDevice - FirstDevice + 1;
+
     private const int PageSize = 0x1000;
 
     private readonly Lock _mapping = new();
@@ -46,7 +50,7 @@ public sealed class PciBus
     public int Attach(PciFunction function)
     {
         if (_nextDevice > LastDevice)
-            throw new InvalidOperationException("There is no room for another PCI device: a machine has at most 30.");
+            throw new InvalidOperationException($"There is no room for another PCI device: a machine has at most {MostDevices}.");
         var device = _nextDevice++;
         Attach(device, 0, function);
         return device;

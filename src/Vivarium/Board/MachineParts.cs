@@ -1,5 +1,6 @@
 using Vivarium.Devices;
 using Vivarium.Disks;
+using Vivarium.Firmware;
 using Vivarium.Host;
 using Vivarium.Networks;
 using Vivarium.Shares;
@@ -87,6 +88,7 @@ internal sealed class MachineParts : IDisposable
                 parts._shares.Add(MachineShare.Open(share, LinuxDescriptors.ForEach(spec.Shares.Count)));
             }
 
+            parts.CheckRoom();
             return parts;
         }
         catch
@@ -113,6 +115,16 @@ internal sealed class MachineParts : IDisposable
         foreach (MachineConsole port in Ports.Values)
         {
             port.Close();
+        }
+    }
+
+    /// <exception cref="InvalidInputException">There are more virtio devices than places for them.</exception>
+    private void CheckRoom()
+    {
+        (int places, string way) = Virtio.Transport == VirtioTransport.Pci ? (PciBus.MostDevices, "pci") : (PlatformLayout.VirtioMmioMaximum, "mmio");
+        if (VirtioDevices > places)
+        {
+            throw new InvalidInputException($"a machine has room for {places} virtio devices with --virtio {way}, and {VirtioDevices} are asked for; leave out some disks, shares or networks");
         }
     }
 

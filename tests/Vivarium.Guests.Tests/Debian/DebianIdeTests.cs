@@ -12,9 +12,9 @@ public sealed class DebianIdeTests
     private static readonly TimeSpan s_commandPatience = TimeSpan.FromSeconds(60);
 
     [Theory]
-    [InlineData("6.1.", "", "UDMA/33")]
-    [InlineData("6.12.", "", "UDMA/33")]
-    [InlineData("6.1.", "libata.dma=0", "PIO4")]
+    [InlineData("6.1.", "", "XFER_UDMA_2")]
+    [InlineData("6.12.", "", "XFER_UDMA_2")]
+    [InlineData("6.1.", "libata.dma=0", "XFER_PIO_4")]
     public void Debian_mounts_its_root_from_ide_and_keeps_what_it_writes(string kernel, string append, string mode)
     {
         using var scratch = new Scratch();
@@ -31,17 +31,15 @@ public sealed class DebianIdeTests
         ]))
         {
             viv.Expect(@"# $", s_bootPatience);
-            Assert.Matches("^/dev/sda / ext4 ro", Answer(viv, "grep ' / ' /proc/mounts"));
-            Assert.Contains("ata_piix", Answer(viv, "readlink /sys/block/sda/device/../../../../driver"));
-            string log = Answer(viv, "dmesg");
-            Assert.Contains($"ata1.00: configured for {mode}", log);
-            Assert.DoesNotMatch("(exception Emask|failed command|lost interrupt|frozen)", log);
-            Assert.Equal($"{content.Length / 512}", Answer(viv, "cat /sys/block/sdb/size"));
-            Assert.Equal(Hash(content), Answer(viv, "sha256sum /dev/sdb").Split(' ')[0]);
+            Assert.Matches("^/dev/sd. / ext4 ro", Answer(viv, "grep ' / ' /proc/mounts"));
+            Assert.Contains("0000:00:01.1", Answer(viv, "ls /sys/bus/pci/drivers/ata_piix"));
+            Assert.Equal(mode, Answer(viv, "cat /sys/class/ata_device/dev1.0/xfer_mode"));
 
-            // The third disk is the secondary master.
-            Assert.Equal("", Answer(viv, $"dd if=/dev/sdb of=/dev/sdc bs=64k count=16 conv=fsync status=none; cmp -n {1 << 20} /dev/sdb /dev/sdc"));
-            Assert.DoesNotMatch("(exception Emask|failed command|lost interrupt|frozen)", Answer(viv, "dmesg"));
+            // Linux looks at both channels at once, and which is first has the first names.
+            Assert.Equal("", Answer(viv, $"sized() {{ for disk in sd?; do [ $(cat $disk/size) = $1 ] && echo $disk; done; }}; cd /sys/block; data=/dev/$(sized {content.Length / 512}) last=/dev/$(sized 2048)"));
+            Assert.Equal(Hash(content), Answer(viv, "sha256sum $data").Split(' ')[0]);
+            Assert.Equal("", Answer(viv, $"dd if=$data of=$last bs=64k count=16 conv=fsync status=none; cmp -n {1 << 20} $data $last"));
+            Assert.Equal("", Answer(viv, "dmesg | grep -E 'exception Emask|failed command|lost interrupt|frozen|BUG|Call Trace'"));
             viv.Send("echo o >/proc/sysrq-trigger\n");
             Assert.Equal(0, viv.WaitForExit(s_commandPatience));
         }
@@ -56,6 +54,6 @@ public sealed class DebianIdeTests
     {
         // The quotes keep the echo of what is typed from looking like the marks themselves.
         viv.Send($"echo BEG''IN; {command}; echo E''ND\n");
-        return viv.Expect(@"^BEGIN\r?\n([^\x00]*?)^END\r?$", s_commandPatience).Groups[1].Value.Replace("\r", "").Trim();
+        return viv.Expect(@"^BEGIN\r?\n([^\x00]*?)^END\r?\n# $", s_commandPatience).Groups[1].Value.Replace("\r", "").Trim();
     }
 }
