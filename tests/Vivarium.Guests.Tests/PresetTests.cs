@@ -104,7 +104,7 @@ public sealed class PresetTests
         {
             Kernel = boot.Kernel,
             Initrd = boot.Initrd,
-            CommandLine = boot.CommandLine,
+            CommandLine = virtualization == Virtualization.Full ? $"{boot.CommandLine} {LinuxCommandLine.ForFull}" : boot.CommandLine,
             Virtualization = virtualization,
             Timeout = TimeSpan.FromMinutes(5),
         };

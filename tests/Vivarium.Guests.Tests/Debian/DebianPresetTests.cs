@@ -17,7 +17,7 @@ public sealed class DebianPresetTests
         {
             Kernel = boot.Kernel,
             Initrd = boot.Initrd,
-            CommandLine = boot.CommandLine,
+            CommandLine = virtualization == Virtualization.Full ? $"{boot.CommandLine} {LinuxCommandLine.ForFull}" : boot.CommandLine,
             Memory = 1UL << 30,
             Virtualization = virtualization,
             Disks = [new DiskSpec { Path = boot.Disk!, Format = ImageFormat.Raw, Overlay = true, Serial = "vivarium-root" }],
