@@ -31,12 +31,16 @@ internal static class LinuxShell
         VivProcess.Start(["run", "--kernel", guest.Kernel, "--initrd", guest.Initrd!, "--append", $"{guest.CommandLine} {append}".Trim(), "--timeout", "300s", .. more]);
 
     /// <summary>Types a command and gives what it printed.</summary>
-    public static string Answer(VivProcess viv, string command)
+    public static string Answer(VivProcess viv, string command, TimeSpan? patience = null)
     {
         // The quotes keep the echo of what is typed from looking like the marks themselves.
         viv.Send($"echo BEG''IN; {command}; echo E''ND\n");
-        return viv.Expect(@"^BEGIN\r?\n([^\x00]*?)^END\r?$", CommandPatience).Groups[1].Value.Replace("\r", "").Trim();
+        return viv.Expect(@"^BEGIN\r?\n([^\x00]*?)^END\r?$", patience ?? CommandPatience).Groups[1].Value.Replace("\r", "").Trim();
     }
+
+    /// <summary>The kernel has nothing to complain about.</summary>
+    public static void CheckKernelLog(VivProcess viv) => Assert.Equal("", Answer(viv,
+        "dmesg | grep -iE 'BUG[: ]|WARNING|lockup|rcu: INFO|stall|Oops|Call Trace|unstable|warp|blocked for more'"));
 
     /// <summary>Lets the guest switch its machine off.</summary>
     public static void PowerOff(VivProcess viv)
