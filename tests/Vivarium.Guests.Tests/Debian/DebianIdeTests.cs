@@ -12,7 +12,6 @@ public sealed class DebianIdeTests
     private static readonly TimeSpan s_commandPatience = TimeSpan.FromSeconds(60);
 
     [Theory]
-    [InlineData("6.1.", "", "XFER_UDMA_2")]
     [InlineData("6.12.", "", "XFER_UDMA_2")]
     [InlineData("6.1.", "libata.dma=0", "XFER_PIO_4")]
     public void Debian_mounts_its_root_from_ide_and_keeps_what_it_writes(string kernel, string append, string mode)
