@@ -169,24 +169,6 @@ public sealed class VirtioBlockTests : IDisposable
     }
 
     [Fact]
-    public void What_goes_wrong_during_a_reset_is_forgotten_with_it()
-    {
-        var device = new VirtioBlock(_machine.Memory, _disk) { Broken = _ => Assert.Fail("nobody is to be told") };
-        var driver = _machine.Plug(device, Transport.Mmio);
-        var ring = driver.Begin(Flush, 16)[0];
-        _disk.FlushGate.Reset();
-        ring.Add(new Piece(_machine.Put(Header(4, 0)), 16, false), new Piece(_machine.Put([0xFF]), 1, true));
-        ring.Kick();
-        var reset = new Thread(() => driver.Status = 0);
-        reset.Start();
-        Assert.False(reset.Join(20));
-        device.NeedReset("a buffer of the old driver is wrong");
-        _disk.FlushGate.Set();
-        reset.Join();
-        Assert.Equal(0, driver.Status);
-    }
-
-    [Fact]
     public void Without_flush_every_write_is_flushed_and_with_it_the_cache_can_be_switched()
     {
         Assert.Equal(Ok, Request(Begin(0), 1, 0, new byte[512]));
