@@ -132,24 +132,17 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
-    /// <summary>Lets jumps of a vCPU's translated code find the block, unless it was thrown away meanwhile.</summary>
-    public void EnterJump(SoftwareVcpu vcpu, AddressSpace space, Block block)
-    {
-        lock (_gate)
-        {
-            if (block.Valid)
-            {
-                vcpu.EnterJump(space, block.Key.Rip, block.Code);
-            }
-        }
-    }
-
     /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
     public void Link(byte* stub, Block target)
     {
+        if (target.SecondPage != Block.NoPage)
+        {
+            return;
+        }
+
         lock (_gate)
         {
-            if (target is { Valid: true, SecondPage: Block.NoPage } && _cache.FindByAddress(stub) is { Valid: true } source
+            if (target.Valid && _cache.FindByAddress(stub) is { Valid: true } source
                 && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
             {
                 _cache.Link(source.JumpOf(stub), target);
@@ -178,7 +171,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
                 foreach (SoftwareVcpu other in _rendezvous.Vcpus)
                 {
-                    other.FlushJumpCaches();
+                    other.ForgetBlocks();
                 }
             }
         }
@@ -201,6 +194,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         lock (_gate)
         {
             List<Block>? hit = _cache.Invalidate(gpa, size);
+
+            // A vCPU enters a block into its jump cache and then looks whether it is valid; here it is the other way round.
+            Interlocked.MemoryBarrier();
             foreach (Block block in CollectionsMarshal.AsSpan(hit))
             {
                 foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)

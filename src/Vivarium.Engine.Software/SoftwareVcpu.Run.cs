@@ -13,7 +13,11 @@ internal sealed unsafe partial class SoftwareVcpu
     internal const int Spaces = 3;
     private const int MaxInstructionLength = 15;
 
+    /// <summary>How many blocks are found without asking the machine's other vCPUs for the lock.</summary>
+    private const int RecentBlocks = 16384;
+
     private readonly SharedCode _code;
+    private readonly Block?[] _recentBlocks = new Block?[RecentBlocks];
     private readonly Rendezvous _rendezvous;
     private int _kicked;
     private int _nmiRequested;
@@ -448,7 +452,7 @@ internal sealed unsafe partial class SoftwareVcpu
             return null;
         }
 
-        _code.EnterJump(this, _mode.Space(), block);
+        EnterJump(_mode.Space(), block);
         return block.Code;
     }
 
@@ -491,7 +495,9 @@ internal sealed unsafe partial class SoftwareVcpu
 
         ulong offset = linear & GuestMemory.PageMask;
         var key = new BlockKey(page.Gpa + offset, rip, mode, Code64 ? 0 : S->Cs.Limit);
-        Block? block = _code.Find(key);
+        ref Block? recent = ref _recentBlocks[key.GetHashCode() & (RecentBlocks - 1)];
+        Block? block = recent is { Valid: true } known && known.Key.Equals(key) ? known : _code.Find(key);
+        recent = block;
         if (block is not null && (block.SecondPage == Block.NoPage || SecondPageStands(block, linear, space)))
         {
             return block;

@@ -115,7 +115,7 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>A write to a page with code, but not to the code, may be under way. Callable from any thread.</summary>
     internal bool MayBeWritingBesideCode(ulong gpa) => Volatile.Read(ref _writingBesideCode) == (gpa | GuestMemory.PageMask);
 
-    /// <summary>Jumps of translated code find the block no more. Callable from any thread that keeps others from <see cref="EnterJump"/>.</summary>
+    /// <summary>Jumps of translated code find the block no more, which was marked as not valid before. Callable from any thread.</summary>
     internal void DropJumps(Block block)
     {
         for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
@@ -137,6 +137,26 @@ internal sealed unsafe partial class SoftwareVcpu
         FlushJumps(AddressSpace.User);
         _executedByUser.Clear();
         FlushSupervisorJumps();
+    }
+
+    /// <summary>All translations have been thrown away. The vCPU is parked.</summary>
+    internal void ForgetBlocks()
+    {
+        FlushJumpCaches();
+        Array.Clear(_recentBlocks);
+    }
+
+    /// <summary>Lets jumps of translated code find a block, unless it is thrown away meanwhile.</summary>
+    private void EnterJump(AddressSpace space, Block block)
+    {
+        EnterJump(space, block.Key.Rip, block.Code);
+
+        // Who throws it away, which devices' threads do too, marks it first and then looks for it here.
+        Interlocked.MemoryBarrier();
+        if (!block.Valid)
+        {
+            FirstLevelTlb.Drop(JumpsOf(space), space, block.Key.Rip, block.Code);
+        }
     }
 
     /// <summary>Lets jumps of translated code find a translation.</summary>
