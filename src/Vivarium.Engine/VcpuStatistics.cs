@@ -8,7 +8,10 @@ public sealed class VcpuStatistics
     public long BlocksTranslated;
     public long InstructionsTranslated;
     public long BlocksInvalidated;
+
+    /// <summary>Bytes of all translations of the machine when this vCPU last made one.</summary>
     public long CodeBytes;
+
     public long DispatcherEntries;
     public long TlbMisses;
     public long PageFaults;

@@ -51,7 +51,8 @@ public sealed class MachineStatistics
         Row("resets", Resets),
         Row("blocks translated", cpu => cpu.BlocksTranslated),
         Row("instructions translated", cpu => cpu.InstructionsTranslated),
-        Row("code bytes", cpu => cpu.CodeBytes),
+        // They share one cache, and each knows how full it was when it last translated.
+        Row("code bytes", Vcpus.Max(cpu => cpu.CodeBytes)),
         Row("blocks invalidated", cpu => cpu.BlocksInvalidated),
         Row("dispatcher entries", cpu => cpu.DispatcherEntries),
         Row("TLB misses", cpu => cpu.TlbMisses),
