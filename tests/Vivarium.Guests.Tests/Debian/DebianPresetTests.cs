@@ -8,9 +8,9 @@ namespace Vivarium.Guests.Tests.Debian;
 public sealed class DebianPresetTests
 {
     [Theory]
-    [InlineData(Virtualization.Para, "6.1.", "kvm", "/dev/vda", "vivarium-root")]
-    [InlineData(Virtualization.Full, "6.12.", "none", "/dev/sda", "HARDDISK")]
-    public async Task It_starts_from_the_presets_disk_and_finds_what_the_preset_shows(Virtualization virtualization, string kernel, string detected, string root, string model)
+    [InlineData(Virtualization.Para, "6.1.", 4, "kvm", "/dev/vda", "vivarium-root")]
+    [InlineData(Virtualization.Full, "6.12.", 1, "none", "/dev/sda", "HARDDISK")]
+    public async Task It_starts_from_the_presets_disk_and_finds_what_the_preset_shows(Virtualization virtualization, string kernel, int cpus, string detected, string root, string model)
     {
         BootSet boot = TestGuests.Debian(kernel);
         await using var machine = new LibraryMachine(new MachineSpec
@@ -19,6 +19,7 @@ public sealed class DebianPresetTests
             Initrd = boot.Initrd,
             CommandLine = virtualization == Virtualization.Full ? $"{boot.CommandLine} {LinuxCommandLine.ForFull}" : boot.CommandLine,
             Memory = 1UL << 30,
+            Cpus = cpus,
             Virtualization = virtualization,
             Disks = [new DiskSpec { Path = boot.Disk!, Format = ImageFormat.Raw, Overlay = true, Serial = "vivarium-root" }],
             Timeout = TimeSpan.FromMinutes(10),
@@ -26,6 +27,7 @@ public sealed class DebianPresetTests
         var shell = new DebianShell(machine, boot);
         shell.LogIn();
         shell.CheckHealth();
+        Assert.Equal($"{cpus}", shell.Answer("nproc"));
         Assert.Equal(detected, shell.Try("systemd-detect-virt").Said);
         Assert.Equal(root, shell.Answer("findmnt -no SOURCE /"));
         Assert.Contains(model, shell.Answer("ls /dev/disk/by-id"));
