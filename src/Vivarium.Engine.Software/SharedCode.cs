@@ -44,9 +44,6 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>The instructions of <see cref="ExitCode.Trap"/> exits.</summary>
     public TrapTable Traps => _translator.Traps;
 
-    /// <summary>Bytes of all translations.</summary>
-    public long UsedBytes => _cache.UsedBytes;
-
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
 

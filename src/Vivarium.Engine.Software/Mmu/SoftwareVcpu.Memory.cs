@@ -39,19 +39,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         ulong offset = linear & GuestMemory.PageMask;
-        ref byte value = ref page.Host[offset];
-        byte old = Volatile.Read(ref value);
-        while (true)
-        {
-            byte seen = Interlocked.CompareExchange(ref value, (byte)((old | set) & ~clear), old);
-            if (seen == old)
-            {
-                break;
-            }
-
-            old = seen;
-        }
-
+        AtomicByte.Change(ref page.Host[offset], set, clear);
         NoteWritten(page, offset, 1);
     }
 
