@@ -26,20 +26,23 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     private readonly TranslationCache _cache;
     private readonly Translator _translator;
 
-    public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, long capacity)
+    public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, EngineOptions options)
     {
+        Options = options;
         _memory = memory;
         _rendezvous = rendezvous;
-        _cache = new TranslationCache(memory, capacity);
+        _cache = new TranslationCache(memory, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces);
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, Thunks) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1 };
+        _translator = new Translator(emitter, _cache, Thunks) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
         memory.CodeWritten += OnWritten;
     }
 
     public Thunks Thunks { get; }
+
+    public EngineOptions Options { get; }
 
     /// <summary>The instructions of <see cref="ExitCode.Trap"/> exits.</summary>
     public TrapTable Traps => _translator.Traps;
@@ -132,7 +135,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
     public void Link(byte* stub, Block target)
     {
-        if (target.SecondPage != Block.NoPage)
+        if (target.SecondPage != Block.NoPage || !Options.Has(Optimizations.Linking))
         {
             return;
         }

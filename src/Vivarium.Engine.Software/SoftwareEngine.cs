@@ -18,17 +18,12 @@ public sealed unsafe class SoftwareEngine : IEngine
     /// <summary>The guest's time-stamp counters count from here.</summary>
     private readonly ulong _tscOffset = 0 - HostInstructions.ReadTsc();
 
-    public SoftwareEngine(GuestMemory memory, CpuModel model)
-        : this(memory, model, CodeRegion.Size)
-    {
-    }
-
-    /// <param name="codeCapacity">Bytes of translations after which all are thrown away.</param>
-    internal SoftwareEngine(GuestMemory memory, CpuModel model, long codeCapacity)
+    /// <param name="options">Null: <see cref="EngineOptions.Default"/>.</param>
+    public SoftwareEngine(GuestMemory memory, CpuModel model, EngineOptions? options = null)
     {
         _memory = memory;
         _model = model;
-        _code = new SharedCode(memory, model, _rendezvous, codeCapacity);
+        _code = new SharedCode(memory, model, _rendezvous, options ?? EngineOptions.Default);
     }
 
     /// <summary>Why this host cannot run the engine, in one sentence; null if it can.</summary>

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Vivarium.Devices;
 using Vivarium.Engine;
+using Vivarium.Engine.Software;
 
 namespace Vivarium;
 
@@ -78,6 +79,9 @@ public sealed record MachineSpec
     public VirtioSpec Virtio { get; init; } = new();
 
     public EngineKind Engine { get; init; } = EngineKind.Auto;
+
+    /// <summary>For the software engine.</summary>
+    public EngineOptions EngineOptions { get; init; } = EngineOptions.Default;
 
     public RebootPolicy OnReboot { get; init; } = RebootPolicy.Restart;
 

@@ -31,6 +31,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Cpus = options.Cpus,
             Virtualization = options.Virtualization,
             Engine = options.Engine,
+            EngineOptions = options.EngineOptions,
             OnReboot = options.NoReboot ? RebootPolicy.End : RebootPolicy.Restart,
             Timeout = options.Timeout,
             Virtio = options.Virtio,

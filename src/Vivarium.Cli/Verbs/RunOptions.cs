@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Numerics;
 using Vivarium.Engine;
+using Vivarium.Engine.Software;
 
 namespace Vivarium.Cli.Verbs;
 
@@ -21,6 +22,7 @@ internal sealed record RunOptions
     public int Cpus { get; init; } = 1;
     public Virtualization Virtualization { get; init; }
     public required EngineKind Engine { get; init; }
+    public EngineOptions EngineOptions { get; init; } = EngineOptions.Default;
     public required SerialTarget Serial { get; init; }
     public bool NoReboot { get; init; }
     public TimeSpan? Timeout { get; init; }
@@ -85,6 +87,18 @@ internal sealed record RunOptions
         "full" => Virtualization.Full,
         _ => throw new InvalidInputException($"'{text}' is no style of virtualization; known are para, full"),
     };
+
+    public static EngineOptions ParseEngineOptions(string? text)
+    {
+        try
+        {
+            return EngineOptions.Parse(text ?? "");
+        }
+        catch (FormatException refused)
+        {
+            throw new InvalidInputException(refused.Message, refused);
+        }
+    }
 
     public static EngineKind ParseEngine(string text) => text switch
     {

@@ -20,7 +20,7 @@ internal sealed unsafe partial class Translator
     /// <summary>True if the instruction is translated here. Careful translations leave all to the emulation.</summary>
     private bool EmitPrivileged(in Instruction instruction)
     {
-        if (Careful || CodeBits != 64)
+        if (Careful || CodeBits != 64 || !Options.Has(Optimizations.InlinePrivileged))
         {
             return false;
         }
@@ -40,7 +40,7 @@ internal sealed unsafe partial class Translator
                 EmitPushFlags();
                 return true;
             case Mnemonic.Stosb or Mnemonic.Stosw or Mnemonic.Stosd or Mnemonic.Stosq
-                or Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Movsd or Mnemonic.Movsq when IsPlainRepeat(instruction):
+                or Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Movsd or Mnemonic.Movsq when Options.Has(Optimizations.StringThunks) && IsPlainRepeat(instruction):
                 EmitRepeat(instruction);
                 return true;
             case Mnemonic.Swapgs when Ring0:

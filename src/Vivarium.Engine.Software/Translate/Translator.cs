@@ -102,6 +102,8 @@ internal sealed unsafe partial class Translator
     /// <summary>What the CPU model makes of each instruction form.</summary>
     public required CpuFeatures Features { get; init; }
 
+    public required EngineOptions Options { get; init; }
+
     public long InstructionCount { get; private set; }
 
     private bool Careful => (_mode & BlockMode.Careful) != 0;

@@ -24,7 +24,7 @@ internal sealed class PowerCycle : IDisposable
         try
         {
             _timers = new DeadlineTimers(layout.CpuCount, KickProcessor);
-            _engine = EngineFactory.Create(spec.Engine, _pc.Memory, model);
+            _engine = EngineFactory.Create(spec.Engine, spec.EngineOptions, _pc.Memory, model);
             _pc.Clock.TscFrequency = model.TscFrequency;
             var platform = model.Has(CpuFeature.Hypervisor) ? new ParavirtualPlatform(_pc.Memory, _pc.Clock, _pc.Interrupts.Apics, HostTsc) : null;
             uint signature = model.Cpuid(1, 0, default).Eax;
