@@ -6,7 +6,13 @@
 
 enum { LARGE = 4 << 20, SIEVE = 256 << 10 };
 
-static uint8_t source[LARGE], target[LARGE];
+// The target stands some pages further than a power of two, as in most programs; `aliased` exactly 4 MiB from the source, where
+// the two compete for one place in TLBs and caches.
+static struct {
+    uint8_t source[LARGE], aliased[37 * 4096], target[LARGE];
+} area __attribute__((aligned(4096)));
+
+static uint8_t *const source = area.source, *const aliased = area.aliased, *const target = area.target;
 
 static void fill_source(void)
 {
@@ -52,14 +58,17 @@ static void *(*volatile set)(void *, int, size_t) = memset;
 // Sizes from 1 to 64 bytes, in a fixed order.
 static size_t small_size(uint64_t i) { return (size_t)((i * 37 >> 2) & 63) + 1; }
 
-static uint64_t run_memcpy_small(uint64_t count)
+static uint64_t copy_small(uint8_t *to, uint64_t count)
 {
     fill_source();
-    memset(target, 0, 4096);
+    memset(to, 0, 4096);
     for (uint64_t i = 0; i < count; i++)
-        copy(target + (i * 24 & 2047), source + (i * 40 & 2047), small_size(i));
-    return sum_of(target, 4096);
+        copy(to + (i * 24 & 2047), source + (i * 40 & 2047), small_size(i));
+    return sum_of(to, 4096);
 }
+
+static uint64_t run_memcpy_small(uint64_t count) { return copy_small(target, count); }
+static uint64_t run_memcpy_aliased(uint64_t count) { return copy_small(aliased, count); }
 
 static uint64_t run_memset_small(uint64_t count)
 {
@@ -172,6 +181,7 @@ static uint64_t run_chase_64m(uint64_t count)
 const struct bench memory_group[] = {
     { "sieve", run_sieve, 1 },
     { "memcpy-small", run_memcpy_small, 10000 },
+    { "memcpy-aliased", run_memcpy_aliased, 10000 },
     { "memcpy-4m", run_memcpy_large, 1 },
     { "memset-small", run_memset_small, 10000 },
     { "memset-4m", run_memset_large, 2 },
