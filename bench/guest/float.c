@@ -130,7 +130,7 @@ static uint64_t run_sqrt(uint64_t count)
 const struct bench float_group[] = {
     { "matrix", run_matrix, 50 },
     { "saxpy", run_saxpy, 50 },
-    { "simd-integer", run_simd_integer, 50 },
+    { "simd-int", run_simd_integer, 50 },
     { "x87", run_x87, 1000 },
     { "convert", run_convert, 10000 },
     { "sqrt", run_sqrt, 5000 },
