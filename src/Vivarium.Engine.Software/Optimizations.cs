@@ -15,5 +15,8 @@ public enum Optimizations : ulong
     /// <summary>Privileged instructions in their usual case are done without leaving translated code.</summary>
     InlinePrivileged = 1ul << 2,
 
+    /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
+    BesideCode = 1ul << 50,
+
     All = ulong.MaxValue,
 }
