@@ -15,5 +15,8 @@ public enum Optimizations : ulong
     /// <summary>Privileged instructions in their usual case are done without leaving translated code.</summary>
     InlinePrivileged = 1ul << 2,
 
+    /// <summary>The same guest code at another address is copied from its first translation.</summary>
+    Relocation = 1ul << 3,
+
     All = ulong.MaxValue,
 }

@@ -70,6 +70,10 @@ internal sealed unsafe partial class Translator
     private readonly List<ushort> _map = [];
     private readonly List<ColdPart> _cold = [];
     private readonly List<ushort> _stubs = [];
+    private readonly BlockRecords _records;
+
+    /// <summary>The block's guest bytes, as they were decoded.</summary>
+    private readonly byte[] _bytes = new byte[MaxInstructions * MaxInstructionBytes];
 
     private CodeSource _source;
     private BlockMode _mode;
@@ -85,8 +89,9 @@ internal sealed unsafe partial class Translator
     private bool _ended;
     private bool _locked;
 
-    public Translator(Emitter emitter, TranslationCache cache, Thunks thunks)
+    public Translator(Emitter emitter, TranslationCache cache, Thunks thunks, BlockRecords records)
     {
+        _records = records;
         _e = emitter;
         _cache = cache;
         _thunks = thunks;
@@ -125,6 +130,7 @@ internal sealed unsafe partial class Translator
         _ended = false;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
+        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && Options.Has(Optimizations.Relocation));
         _guest.Start(CodeBits, source.Rip, source.Bytes, source.Length);
         _rip = source.Rip;
 
@@ -153,6 +159,7 @@ internal sealed unsafe partial class Translator
             }
 
             _count++;
+            _guest.Bytes.CopyTo(_bytes.AsSpan(length));
             length = (int)(_guest.Position - source.Bytes);
             Mark(_rip);
             _nextRip = Truncate(_rip + (ulong)(_guest.Position - start));
@@ -171,13 +178,41 @@ internal sealed unsafe partial class Translator
         {
             Key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit),
             Code = _blockCode,
-            CodeLength = (int)(_e.Here - _blockCode),
-            GuestLength = length,
             SecondPage = source.SecondPage,
-            Locked = Careful && _locked,
-            Map = [.. _map],
-            JumpStubs = [.. _stubs],
+            Record = Record(length),
         };
+    }
+
+    /// <summary>Notes what is to be known of the block later.</summary>
+    private BlockRecord* Record(int guestLength)
+    {
+        Relocations relocations = _e.Relocations;
+        var header = new BlockRecord
+        {
+            Mode = _mode,
+            PageOffset = (ushort)(_source.Gpa & GuestMemory.PageMask),
+            Flags = (Careful && _locked ? RecordFlags.Locked : 0) | (relocations.Complete ? RecordFlags.Movable : 0) | (relocations.Short ? RecordFlags.Short : 0),
+            GuestLength = (ushort)guestLength,
+            CodeLength = (ushort)(_e.Here - _blockCode),
+            RelocationCount = (ushort)(relocations.Complete ? relocations.Fields.Length : 0),
+            MapCount = (ushort)_map.Count,
+            StubCount = (ushort)_stubs.Count,
+            Lowest = relocations.Lowest,
+            Highest = relocations.Highest,
+        };
+        header.Size = (uint)header.Measure();
+        BlockRecord* record = _records.Allocate((int)header.Size);
+        *record = header;
+        if (relocations.Complete)
+        {
+            new Span<ulong>(BlockRecord.GuestOf(record), header.GuestWords).Clear();
+            _bytes.AsSpan(0, guestLength).CopyTo(new Span<byte>(BlockRecord.GuestBytesOf(record), guestLength));
+            relocations.Fields.CopyTo(new Span<Relocation>(BlockRecord.RelocationsOf(record), header.RelocationCount));
+        }
+
+        CollectionsMarshal.AsSpan(_map).CopyTo(new Span<ushort>(BlockRecord.MapOf(record), header.MapCount));
+        CollectionsMarshal.AsSpan(_stubs).CopyTo(new Span<ushort>(BlockRecord.StubsOf(record), header.StubCount));
+        return record;
     }
 
     private ulong Truncate(ulong rip) => CodeBits == 64 ? rip : (uint)rip;
@@ -286,7 +321,7 @@ internal sealed unsafe partial class Translator
         {
             if (Careful && IsMasked(original))
             {
-                _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(original));
+                EmitTrapIndex(AddTrap(original), _rip);
             }
 
             EmitOffset(original, 0);
@@ -571,7 +606,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitExitAt(ulong rip, ExitCode code)
     {
-        _e.StoreStateImm(StateOffset.Rip, rip);
+        _e.StoreStateRip(StateOffset.Rip, rip);
         EmitExitTail(code);
     }
 
@@ -583,7 +618,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitTrap(in Instruction instruction)
     {
-        _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(instruction));
+        EmitTrapIndex(AddTrap(instruction), _rip);
         EmitExit(ExitCode.Trap);
     }
 
@@ -592,6 +627,9 @@ internal sealed unsafe partial class Translator
     {
         return Traps.Add(instruction);
     }
+
+    /// <summary>S-&gt;ExitInfo = the index of the trapped instruction at a RIP.</summary>
+    private void EmitTrapIndex(int index, ulong rip) => _e.StoreStateTrap(StateOffset.ExitInfo, index, (int)(rip - _source.Rip));
 
     private void Mark(ulong rip)
     {
