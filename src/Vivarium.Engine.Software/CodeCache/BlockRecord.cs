@@ -27,6 +27,10 @@ internal unsafe struct BlockRecord
     public RecordFlags Flags;
 
     public ushort GuestLength;
+
+    /// <summary>Guest bytes that the translator has looked at: at least those it has translated.</summary>
+    public ushort DecodedLength;
+
     public ushort CodeLength;
 
     /// <summary>How many relocations, and 16-bit numbers in map and stubs.</summary>
@@ -42,7 +46,7 @@ internal unsafe struct BlockRecord
     public readonly int Misalignment => PageOffset & (Word - 1);
 
     /// <summary>How many words of eight bytes the guest's bytes take.</summary>
-    public readonly int GuestWords => Flags.HasFlag(RecordFlags.Movable) ? (Misalignment + GuestLength + Word - 1) / Word : 0;
+    public readonly int GuestWords => Flags.HasFlag(RecordFlags.Movable) ? (Misalignment + DecodedLength + Word - 1) / Word : 0;
 
     /// <summary>Bytes of a record with these counts.</summary>
     public readonly int Measure()

@@ -42,7 +42,7 @@ internal sealed unsafe class RelocationCheck(TranslationCache cache, Translator 
             byte* page = buffer + (-(nint)buffer & (nint)GuestMemory.PageMask);
             byte* bytes = page + record->PageOffset;
             new ReadOnlySpan<byte>(source.Bytes, source.Length).CopyTo(new Span<byte>(bytes, source.Length));
-            new ReadOnlySpan<byte>(BlockRecord.GuestBytesOf(record), record->GuestLength).CopyTo(new Span<byte>(bytes, record->GuestLength));
+            new ReadOnlySpan<byte>(BlockRecord.GuestBytesOf(record), record->DecodedLength).CopyTo(new Span<byte>(bytes, record->DecodedLength));
             return new CodeSource
             {
                 Rip = rip,

@@ -1,4 +1,3 @@
-using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Decode;
 using Vivarium.Engine.Software.Translate;
@@ -72,8 +71,8 @@ internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps)
 
     private int AddTrap(BlockRecord* record, ulong rip, int at)
     {
-        _guest.Start(64, rip, BlockRecord.GuestBytesOf(record) + at, record->GuestLength - at);
-        _guest.Decode(out Instruction instruction);
-        return traps.Add(instruction);
+        _guest.Start(64, rip, BlockRecord.GuestBytesOf(record) + at, record->DecodedLength - at);
+        _ = _guest.TryDecode();
+        return traps.Add(_guest[0].Instruction);
     }
 }

@@ -26,7 +26,7 @@ internal static unsafe class TemplateKey
         // Any RIP of the same kind.
         ulong rip = record->PageOffset | (record->Flags.HasFlag(RecordFlags.Short) ? 0 : 1ul << 40);
         byte* bytes = BlockRecord.GuestBytesOf(record);
-        return record->GuestLength >= LongBytes ? Long(record->Mode, rip, bytes) : Short(record->Mode, rip, bytes);
+        return record->DecodedLength >= LongBytes ? Long(record->Mode, rip, bytes) : Short(record->Mode, rip, bytes);
     }
 
     private static uint Mix(BlockMode mode, ulong rip, ulong bytes)

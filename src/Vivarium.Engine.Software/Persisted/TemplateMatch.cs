@@ -9,7 +9,7 @@ internal static unsafe class TemplateMatch
 {
     /// <summary>True if the record was made from the same bytes at the same place of a page, and can be moved to the source's RIP.</summary>
     public static bool Serves(BlockRecord* record, in CodeSource source, BlockMode mode)
-        => record->Mode == mode && record->PageOffset == (source.Rip & GuestMemory.PageMask) && record->GuestLength <= source.Length
+        => record->Mode == mode && record->PageOffset == (source.Rip & GuestMemory.PageMask) && record->DecodedLength <= source.Length
             && Reaches(record, source.Rip) && SameBytes(record, source.Bytes);
 
     /// <summary>No RIP in the block wraps or needs a longer form.</summary>
@@ -41,7 +41,7 @@ internal static unsafe class TemplateMatch
             mask = ulong.MaxValue;
         }
 
-        int beyond = (words * 8) - misalignment - record->GuestLength;
+        int beyond = (words * 8) - misalignment - record->DecodedLength;
         return ((Volatile.Read(ref guest[words - 1]) ^ wanted[words - 1]) & mask & (ulong.MaxValue >> (beyond * 8))) == 0;
     }
 }

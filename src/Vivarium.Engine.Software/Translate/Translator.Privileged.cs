@@ -1,5 +1,4 @@
 using Iced.Intel;
-using Vivarium.Engine.Software.CodeCache;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -56,9 +55,7 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>The next instruction will be translated in this block, whatever it is.</summary>
-    private bool NextIsInBlock
-        => _source.SecondPage == Block.NoPage && _count < MaxInstructions
-            && _guest.Position + MaxInstructionBytes <= _source.Bytes + _source.Length;
+    private bool NextIsInBlock => _index + 1 < _guest.Count;
 
     /// <summary>Changes the second byte of SystemFlags. Keeps the arithmetic flags.</summary>
     private void EmitSystemFlag(int operation, int value)

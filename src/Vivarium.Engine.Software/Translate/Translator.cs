@@ -55,9 +55,6 @@ internal sealed unsafe partial class Translator
     /// <summary>Most guest instructions in a block.</summary>
     private const int MaxInstructions = 64;
 
-    /// <summary>Most bytes that an instruction may have (SDM vol. 2A, 2.3.11).</summary>
-    private const int MaxInstructionBytes = 15;
-
     /// <summary>More than any block's translation takes.</summary>
     private const int MaxBlockBytes = 60 << 10;
 
@@ -72,9 +69,6 @@ internal sealed unsafe partial class Translator
     private readonly List<ushort> _stubs = [];
     private readonly BlockRecords _records;
 
-    /// <summary>The block's guest bytes, as they were decoded.</summary>
-    private readonly byte[] _bytes = new byte[MaxInstructions * MaxInstructionBytes];
-
     private CodeSource _source;
     private BlockMode _mode;
     private byte* _blockCode;
@@ -84,10 +78,9 @@ internal sealed unsafe partial class Translator
     private ulong _nextRip;
     private bool _extendedChecked;
 
-    /// <summary>Instructions in the block so far, the present one included.</summary>
-    private int _count;
+    /// <summary>The instruction being translated, as an index into the decoded ones.</summary>
+    private int _index;
     private bool _ended;
-    private bool _locked;
 
     public Translator(Emitter emitter, TranslationCache cache, Thunks thunks, BlockRecords records)
     {
@@ -131,40 +124,27 @@ internal sealed unsafe partial class Translator
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
         _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && Options.Has(Optimizations.Relocation));
-        _guest.Start(CodeBits, source.Rip, source.Bytes, source.Length);
-        _rip = source.Rip;
-
-        _count = 0;
-        int length = 0;
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
-        while (!_ended)
+        if (!Decode(limit))
         {
-            if (_count == limit)
+            return null;
+        }
+
+        int length = 0;
+        _rip = source.Rip;
+        for (_index = 0; !_ended; _index++)
+        {
+            if (_index == _guest.Count)
             {
                 EmitJump(_rip);
                 break;
             }
 
-            byte* start = _guest.Position;
-            _guest.Decode(out Instruction instruction);
-            if (instruction.Code == Code.INVALID && _guest.RanOut)
-            {
-                if (_count == 0)
-                {
-                    return null;
-                }
-
-                EmitJump(_rip);
-                break;
-            }
-
-            _count++;
-            _guest.Bytes.CopyTo(_bytes.AsSpan(length));
-            length = (int)(_guest.Position - source.Bytes);
+            ref readonly GuestInstruction next = ref _guest[_index];
+            length = next.End;
             Mark(_rip);
-            _nextRip = Truncate(_rip + (ulong)(_guest.Position - start));
-            _locked = instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.Op0Kind == OpKind.Memory);
-            EmitInstruction(instruction, start);
+            _nextRip = next.NextRip;
+            EmitInstruction(next);
             _rip = _nextRip;
         }
 
@@ -173,7 +153,7 @@ internal sealed unsafe partial class Translator
             EmitCold(part);
         }
 
-        InstructionCount += _count;
+        InstructionCount += _index;
         return new Block
         {
             Key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit),
@@ -191,8 +171,9 @@ internal sealed unsafe partial class Translator
         {
             Mode = _mode,
             PageOffset = (ushort)(_source.Gpa & GuestMemory.PageMask),
-            Flags = (Careful && _locked ? RecordFlags.Locked : 0) | (relocations.Complete ? RecordFlags.Movable : 0) | (relocations.Short ? RecordFlags.Short : 0),
+            Flags = (Careful && IsLocked(_guest[0].Instruction) ? RecordFlags.Locked : 0) | (relocations.Complete ? RecordFlags.Movable : 0) | (relocations.Short ? RecordFlags.Short : 0),
             GuestLength = (ushort)guestLength,
+            DecodedLength = (ushort)_guest[_guest.Count - 1].End,
             CodeLength = (ushort)(_e.Here - _blockCode),
             RelocationCount = (ushort)(relocations.Complete ? relocations.Fields.Length : 0),
             MapCount = (ushort)_map.Count,
@@ -206,7 +187,13 @@ internal sealed unsafe partial class Translator
         if (relocations.Complete)
         {
             new Span<ulong>(BlockRecord.GuestOf(record), header.GuestWords).Clear();
-            _bytes.AsSpan(0, guestLength).CopyTo(new Span<byte>(BlockRecord.GuestBytesOf(record), guestLength));
+            byte* to = BlockRecord.GuestBytesOf(record);
+            for (int i = 0; i < _guest.Count; i++)
+            {
+                _guest[i].Code.CopyTo(new Span<byte>(to, _guest[i].Length));
+                to += _guest[i].Length;
+            }
+
             relocations.Fields.CopyTo(new Span<Relocation>(BlockRecord.RelocationsOf(record), header.RelocationCount));
         }
 
@@ -215,15 +202,36 @@ internal sealed unsafe partial class Translator
         return record;
     }
 
-    private ulong Truncate(ulong rip) => CodeBits == 64 ? rip : (uint)rip;
-
-    private void EmitInstruction(in Instruction instruction, byte* start)
+    /// <summary>
+    /// Decodes instructions until one that surely ends the block (translation may end it earlier). False if the first
+    /// needs bytes beyond <see cref="CodeSource.Length"/>.
+    /// </summary>
+    private bool Decode(int limit)
     {
+        _guest.Start(CodeBits, _source.Rip, _source.Bytes, _source.Length);
+        while (_guest.Count < limit && _guest.TryDecode())
+        {
+            ref readonly Instruction last = ref _guest[_guest.Count - 1].Instruction;
+            if (last.FlowControl != FlowControl.Next || Features[last.Code] == Offering.Undefined)
+            {
+                break;
+            }
+        }
+
+        return _guest.Count != 0;
+    }
+
+    private static bool IsLocked(in Instruction instruction)
+        => instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.Op0Kind == OpKind.Memory);
+
+    private void EmitInstruction(in GuestInstruction guest)
+    {
+        ref readonly Instruction instruction = ref guest.Instruction;
         switch (Features[instruction.Code])
         {
             case Offering.Undefined:
                 // The decoder gives up after the most bytes that an instruction may have.
-                EmitExit(_guest.Position - start < MaxInstructionBytes ? ExitCode.InvalidOpcode : ExitCode.TooLong);
+                EmitExit(guest.Length < GuestCode.MaxInstructionBytes ? ExitCode.InvalidOpcode : ExitCode.TooLong);
                 return;
             case Offering.Nop:
                 return;
@@ -259,7 +267,7 @@ internal sealed unsafe partial class Translator
 
         if (CodeBits == 64 && CanCopy(instruction))
         {
-            _e.Bytes(_guest.Bytes);
+            _e.Bytes(guest.Code);
             return;
         }
 
