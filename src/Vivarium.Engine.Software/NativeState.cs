@@ -62,6 +62,9 @@ internal unsafe struct NativeJumpCache
 
     public const int IndexShift = 4;
 
+    /// <summary>Where the entry for a RIP stands, from emitted code's state pointer.</summary>
+    public static int DisplacementOf(ulong rip, AddressSpace space) => Translate.StateOffset.Jumps(space) + (IndexOf(rip, space) * 16);
+
     /// <summary>Pairs: negated RIP (so that an LEA compares without touching flags), code address.</summary>
     public fixed ulong Entry[Entries * 2];
 }

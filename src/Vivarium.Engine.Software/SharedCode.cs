@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Mmu;
+using Vivarium.Engine.Software.Persisted;
 using Vivarium.Engine.Software.Privileged;
 using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
@@ -28,7 +29,11 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     private readonly Rendezvous _rendezvous;
     private readonly CodeGranules _granules;
     private readonly TranslationCache _cache;
+    private readonly BlockRecords _records = new();
     private readonly Translator _translator;
+    private readonly Templates _templates = new();
+    private readonly Relocator _relocator;
+    private readonly RelocationCheck? _check;
 
     public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, EngineOptions options)
     {
@@ -41,7 +46,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode));
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, Thunks) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
+        _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
+        _relocator = new Relocator(_cache, _translator.Traps);
+        _check = options.CheckRelocation ? new RelocationCheck(_cache, _translator, _relocator) : null;
         memory.CodeWritten += OnWritten;
     }
 
@@ -132,17 +139,39 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             source.Refresh();
             long before = _translator.InstructionCount;
-            if (_translator.Translate(source, mode) is not { } block)
+            if (Make(source, mode) is not { } block)
             {
                 return null;
             }
 
             _cache.Add(block);
+            if (_check is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+            {
+                _check.Check(block, source, mode);
+            }
+
             statistics.BlocksTranslated++;
             statistics.InstructionsTranslated += _translator.InstructionCount - before;
             statistics.CodeBytes = _cache.UsedBytes;
             return block;
         }
+    }
+
+    private Block? Make(in CodeSource source, BlockMode mode)
+    {
+        if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
+            && _templates.Find(source, mode) is { Exists: true } template)
+        {
+            return _relocator.Copy(template, source, mode);
+        }
+
+        Block? block = _translator.Translate(source, mode);
+        if (block is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+        {
+            _templates.Add(block);
+        }
+
+        return block;
     }
 
     /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
@@ -180,6 +209,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 {
                     _cache.Clear();
                     _translator.Traps.Clear();
+                    _templates.Clear();
+                    _records.Clear();
                 }
 
                 foreach (SoftwareVcpu other in _rendezvous.Vcpus)
@@ -228,6 +259,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _memory.CodeWritten -= OnWritten;
         _cache.Dispose();
         _granules.Dispose();
+        _records.Dispose();
     }
 
     /// <summary>Jump caches forget blocks that are not valid any more. Returns how many they were.</summary>
