@@ -102,6 +102,9 @@ internal sealed unsafe partial class Translator
     /// <summary>What the CPU model makes of each instruction form.</summary>
     public required CpuFeatures Features { get; init; }
 
+    /// <summary>RIPs at which translations, but not careful ones, leave for the run loop: a debugger's breakpoints.</summary>
+    public HashSet<ulong> Stops { get; } = [];
+
     public long InstructionCount { get; private set; }
 
     private bool Careful => (_mode & BlockMode.Careful) != 0;
@@ -155,7 +158,15 @@ internal sealed unsafe partial class Translator
             Mark(_rip);
             _nextRip = Truncate(_rip + (ulong)(_guest.Position - start));
             _locked = instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.Op0Kind == OpKind.Memory);
-            EmitInstruction(instruction, start);
+            if (Stops.Count != 0 && !Careful && Stops.Contains(_rip))
+            {
+                EmitExit(ExitCode.DebugStop);
+            }
+            else
+            {
+                EmitInstruction(instruction, start);
+            }
+
             _rip = _nextRip;
         }
 
