@@ -159,6 +159,12 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     private Block? Make(in CodeSource source, BlockMode mode)
     {
+        if (_translator.Stops.Count != 0)
+        {
+            // Blocks with a debugger's stops in them are for their place only.
+            return _translator.Translate(source, mode);
+        }
+
         if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
             && _templates.Find(source, mode) is { Exists: true } template)
         {
@@ -254,6 +260,50 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
+    /// <summary>From now on, translations leave at an address for the run loop. Who runs there may pass it once more.</summary>
+    public void AddStop(ulong rip)
+    {
+        lock (_gate)
+        {
+            if (_translator.Stops.Add(rip))
+            {
+                DropBlocksAt(rip);
+            }
+        }
+    }
+
+    /// <summary>Translations run on at an address, unless some vCPU's debugger has a breakpoint there.</summary>
+    public void ForgetStop(ulong rip)
+    {
+        lock (_gate)
+        {
+            foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+            {
+                if (vcpu.HasBreakpointAt(rip))
+                {
+                    return;
+                }
+            }
+
+            if (_translator.Stops.Remove(rip))
+            {
+                DropBlocksAt(rip);
+            }
+        }
+    }
+
+    /// <summary>Forgets all stops that no vCPU's debugger wants.</summary>
+    public void ForgetStops()
+    {
+        lock (_gate)
+        {
+            foreach (ulong rip in _translator.Stops.ToArray())
+            {
+                ForgetStop(rip);
+            }
+        }
+    }
+
     public void Dispose()
     {
         _memory.CodeWritten -= OnWritten;
@@ -281,6 +331,15 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
 
         return blocks.Count;
+    }
+
+    /// <summary>Lock held.</summary>
+    private void DropBlocksAt(ulong rip)
+    {
+        foreach (ulong gpa in _cache.WhereTranslated(rip))
+        {
+            _ = Invalidate(gpa, 1);
+        }
     }
 
     private void OnWritten(ulong gpa, int length) => Invalidate(gpa, length);

@@ -111,6 +111,22 @@ internal sealed unsafe class TranslationCache : IDisposable
         return hit;
     }
 
+    /// <summary>The guest-physical addresses that code at a RIP was translated from.</summary>
+    public List<ulong> WhereTranslated(ulong rip)
+    {
+        List<ulong> found = [];
+        foreach (Block block in _blocks.Values)
+        {
+            ulong offset = rip - block.Key.Rip;
+            if (offset < (ulong)block.GuestLength)
+            {
+                found.Add(block.Key.Gpa + offset);
+            }
+        }
+
+        return found;
+    }
+
     /// <summary>Throws everything away. Not while translated code is active.</summary>
     public void Clear()
     {

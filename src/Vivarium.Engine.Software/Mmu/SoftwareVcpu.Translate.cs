@@ -59,6 +59,13 @@ internal sealed unsafe partial class SoftwareVcpu
             return null;
         }
 
+        if (_watchpoints.Length != 0 && IsWatchedPage(linear))
+        {
+            // Never in the TLB, so that translated code cannot get by.
+            result.Kind = ResolveKind.Slow;
+            return null;
+        }
+
         AddressSpace space = DataSpace;
         if (!TryTranslate(linear, access, space, out CachedPage page, out uint errorCode))
         {

@@ -102,6 +102,9 @@ internal sealed unsafe partial class Translator
 
     public required EngineOptions Options { get; init; }
 
+    /// <summary>RIPs at which translations, but not careful ones, leave for the run loop: a debugger's breakpoints.</summary>
+    public HashSet<ulong> Stops { get; } = [];
+
     public long InstructionCount { get; private set; }
 
     private bool Careful => (_mode & BlockMode.Careful) != 0;
@@ -144,7 +147,15 @@ internal sealed unsafe partial class Translator
             length = next.End;
             Mark(_rip);
             _nextRip = next.NextRip;
-            EmitInstruction(next);
+            if (Stops.Count != 0 && !Careful && Stops.Contains(_rip))
+            {
+                EmitExit(ExitCode.DebugStop);
+            }
+            else
+            {
+                EmitInstruction(next);
+            }
+
             _rip = _nextRip;
         }
 
