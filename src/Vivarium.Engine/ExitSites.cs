@@ -18,6 +18,7 @@ public sealed class ExitSites
     private const int TableSize = Ways * Sets;
     private const ulong GoldenRatio = 0x9E37_79B9_7F4A_7C15;
 
+    private readonly long[] _totals = new long[(int)ExitCause.Kick + 1];
     private readonly Entry[] _entries = new Entry[((int)ExitCause.Kick + 1) * TableSize];
 
     private struct Entry
@@ -30,6 +31,7 @@ public sealed class ExitSites
     /// <summary>Counts an exit, or several at once.</summary>
     public void Add(ExitCause cause, ulong rip, long count = 1)
     {
+        _totals[(int)cause] += count;
         int set = (int)((rip * GoldenRatio) >> 58);
         Span<Entry> ways = _entries.AsSpan(((int)cause * TableSize) + (set * Ways), Ways);
         ref Entry rarest = ref ways[0];
@@ -51,6 +53,9 @@ public sealed class ExitSites
         rarest.Rip = rip;
         rarest.Count += count;
     }
+
+    /// <summary>All that were counted here, wherever they were.</summary>
+    public long Total(ExitCause cause) => Volatile.Read(ref _totals[(int)cause]);
 
     /// <summary>Adds what is known of a cause to sums by RIP.</summary>
     public void AddTo(Dictionary<ulong, long> sums, ExitCause cause)

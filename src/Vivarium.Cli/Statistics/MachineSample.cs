@@ -119,16 +119,19 @@ internal sealed record TimeSample(double Guest, double Monitor, double Devices, 
 /// <summary>Exits for one reason.</summary>
 /// <param name="Count">How many.</param>
 /// <param name="Seconds">How long the guest has waited because of them; null if never measured.</param>
-/// <param name="Sites">Where most of them happened, as far as that was measured.</param>
-internal sealed record ExitSample(long Count, double? Seconds, IReadOnlyList<SiteSample> Sites)
+/// <param name="Located">Of how many it is known where they happened: of those while the machine measured.</param>
+/// <param name="Sites">Where most of these happened.</param>
+internal sealed record ExitSample(long Count, double? Seconds, long Located, IReadOnlyList<SiteSample> Sites)
 {
     public static ExitSample Take(IReadOnlyList<VcpuStatistics> vcpus, ExitCause cause, int topSites)
     {
         List<VcpuTimes> times = [.. vcpus.Select(vcpu => vcpu.Times).OfType<VcpuTimes>()];
+        List<ExitSites> sites = [.. vcpus.Select(vcpu => vcpu.Sites).OfType<ExitSites>()];
         return new ExitSample(
             vcpus.Sum(vcpu => vcpu.Exits(cause)),
             times.Count == 0 ? null : times.Sum(vcpu => vcpu.Of(cause).TotalSeconds),
-            [.. ExitSites.Top(vcpus.Select(vcpu => vcpu.Sites).OfType<ExitSites>(), cause, topSites).Select(site => new SiteSample($"{site.Rip:x}", site.Count))]);
+            sites.Sum(vcpu => vcpu.Total(cause)),
+            [.. ExitSites.Top(sites, cause, topSites).Select(site => new SiteSample($"{site.Rip:x}", site.Count))]);
     }
 }
 

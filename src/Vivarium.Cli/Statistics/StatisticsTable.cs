@@ -98,8 +98,8 @@ internal static class StatisticsTable
         string Time(double spent) => !timed ? "" : before is null ? Seconds(spent) : Share(spent, waited);
     }
 
-    /// <summary>A site's share of all exits for the reason, in percent.</summary>
-    private static double Share(SiteSample site, ExitSample exit) => Math.Min(100.0 * site.Count / Math.Max(exit.Count, 1), 100);
+    /// <summary>A site's share of all exits for the reason whose place is known, in percent.</summary>
+    private static double Share(SiteSample site, ExitSample exit) => 100.0 * site.Count / Math.Max(exit.Located, 1);
 
     private static void AddCounts(StringBuilder text, MachineSample sample, MachineSample? since, double seconds)
     {
