@@ -65,6 +65,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
 
+    /// <summary>From any thread, approximately.</summary>
+    public CodeCacheUse Use => _cache.Use;
+
     public Block? Find(in BlockKey key)
     {
         lock (_gate)
@@ -152,7 +155,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             statistics.BlocksTranslated++;
             statistics.InstructionsTranslated += _translator.InstructionCount - before;
-            statistics.CodeBytes = _cache.UsedBytes;
+            statistics.GuestBytesTranslated += block.GuestLength;
             return block;
         }
     }
@@ -181,7 +184,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     }
 
     /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
-    public void Link(byte* stub, Block target)
+    public void Link(byte* stub, Block target, VcpuStatistics statistics)
     {
         if (target.SecondPage != Block.NoPage || !Options.Has(Optimizations.Linking))
         {
@@ -194,6 +197,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
             {
                 _cache.Link(source.JumpOf(stub), target);
+                statistics.Links++;
             }
         }
     }

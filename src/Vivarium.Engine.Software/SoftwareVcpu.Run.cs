@@ -449,7 +449,7 @@ internal sealed unsafe partial class SoftwareVcpu
         int generation = _code.Generation;
         if (FindBlock(_mode) is { } target && generation == _code.Generation)
         {
-            _code.Link(stub, target);
+            _code.Link(stub, target, Statistics);
         }
     }
 
@@ -529,6 +529,7 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Null: a fault was delivered, or everything was thrown away meanwhile and RIP is to be looked up again.</summary>
     private Block? Translate(in BlockKey key, ulong linear, byte* bytes, int length)
     {
+        Statistics.Count(ExitCause.Translation);
         _code.MakeRoom(this);
         CodePage page = _code.BeginTranslation(this, key.Gpa);
         try

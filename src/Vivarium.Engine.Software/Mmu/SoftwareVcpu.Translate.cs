@@ -221,6 +221,8 @@ internal sealed unsafe partial class SoftwareVcpu
             return true;
         }
 
+        Statistics.PageWalks++;
+
         // Whatever a cached entry forbids is decided by the tables themselves: the guest may have widened the rights.
         if (!PageWalker.TryWalk(Memory, paging, linear, access, space, out PageTranslation translation, out errorCode))
         {
