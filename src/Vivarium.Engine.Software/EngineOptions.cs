@@ -17,6 +17,7 @@ public sealed record EngineOptions
         ("string-thunks", Optimizations.StringThunks, "repeated string instructions run as the host's own within known pages"),
         ("linking", Optimizations.Linking, "direct jumps within a page go straight to the next translation"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
+        ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
     ];
 
     public Optimizations Optimizations { get; init; } = Optimizations.All;

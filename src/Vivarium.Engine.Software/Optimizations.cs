@@ -15,5 +15,8 @@ public enum Optimizations : ulong
     /// <summary>Privileged instructions in their usual case are done without leaving translated code.</summary>
     InlinePrivileged = 1ul << 2,
 
+    /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
+    LazyFlags = 1ul << 3,
+
     All = ulong.MaxValue,
 }
