@@ -120,6 +120,9 @@ internal unsafe struct NativeState
     /// <summary>Host address that goes with <see cref="ExitCode"/>: behind the call in the stub of the jump to link, or the faulting instruction.</summary>
     public ulong ExitHostPc;
 
+    /// <summary>As <see cref="CodeCache.CodeGranules.Bias"/>.</summary>
+    public ulong GranuleBias;
+
     /// <summary>Index of the trapped instruction.</summary>
     public ulong ExitInfo;
 

@@ -16,7 +16,10 @@ public enum Optimizations : ulong
     InlinePrivileged = 1ul << 2,
 
     /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
-    LazyFlags = 1ul << 3,
+    LazyFlags = 1ul << 40,
+
+    /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
+    BesideCode = 1ul << 50,
 
     All = ulong.MaxValue,
 }

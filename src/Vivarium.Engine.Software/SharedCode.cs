@@ -13,16 +13,20 @@ namespace Vivarium.Engine.Software;
 /// </summary>
 /// <remarks>
 /// Translated code is exact towards writes from everywhere by three rules. Who writes to a page looks at its
-/// <see cref="PageFlags.Code"/> after the bytes have changed, and reports them if it is set (translated code may write
-/// without looking as long as its TLB has a write tag for the page). Who translates sets the flag, takes the write tags
-/// away, and waits for vCPUs that may be between tag and write; then it reads the bytes under the lock. A report takes
-/// the lock: it comes before the bytes are read, or finds the block.
+/// <see cref="PageFlags.Code"/> and its granules (<see cref="CodeGranules"/>) after the bytes have changed, and reports them
+/// if they are set. Who translates sets them, takes the write tags of the TLBs away, and waits for vCPUs that may be
+/// between tag and write; then it reads the bytes under the lock. A report takes the lock: it comes before the bytes are
+/// read, or finds the block.
+/// Translated code needs not look after a write: by a plain write tag of its TLB it may write anything in the page, and by
+/// a tag for writes beside code (<see cref="FirstLevelTlb.BesideTag"/>) what lies in no granule that is set. It may even
+/// write where blocks were, once they are dropped: who would make new ones finds its tag, and waits.
 /// </remarks>
 internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 {
     private readonly Lock _gate = new();
     private readonly GuestMemory _memory;
     private readonly Rendezvous _rendezvous;
+    private readonly CodeGranules _granules;
     private readonly TranslationCache _cache;
     private readonly Translator _translator;
 
@@ -31,10 +35,11 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         Options = options;
         _memory = memory;
         _rendezvous = rendezvous;
-        _cache = new TranslationCache(memory, options.CodeCacheBytes);
+        _granules = new CodeGranules(memory);
+        _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces);
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode));
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, Thunks) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
         memory.CodeWritten += OnWritten;
@@ -43,6 +48,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     public Thunks Thunks { get; }
 
     public EngineOptions Options { get; }
+
+    /// <summary>As <see cref="CodeGranules.Bias"/>.</summary>
+    public ulong GranuleBias => _granules.Bias;
 
     /// <summary>The instructions of <see cref="ExitCode.Trap"/> exits.</summary>
     public TrapTable Traps => _translator.Traps;
@@ -77,9 +85,15 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         {
             CodePage page;
             bool first;
+            bool tagged;
             lock (_gate)
             {
-                page = _cache.Pages.Open(gpa, out first);
+                page = _cache.Pages.Open(gpa, out first, out bool beside);
+                tagged = first | beside;
+                if (tagged)
+                {
+                    page.Unsettle();
+                }
             }
 
             if (first)
@@ -88,9 +102,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             }
 
             int generation = Generation;
-            if (_rendezvous.Alone || !WaitForWriters(vcpu, page, gpa, first) || generation == Generation)
+            if (!WaitForWriters(vcpu, page, gpa, tagged) || generation == Generation)
             {
-                page.Settled = true;
                 return page;
             }
         }
@@ -181,31 +194,32 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
-    public bool Overlaps(ulong gpa, int size)
+    public int GiveWay(ulong gpa, int size, byte* running)
     {
+        if (!_granules.Touch(gpa, size))
+        {
+            return 0;
+        }
+
         lock (_gate)
         {
-            return _cache.Pages.Overlaps(gpa, size);
+            bool wholePages = _rendezvous.Alone;
+            return _cache.Pages.IsOpen(gpa) || _cache.Pages.WouldRemove(running, gpa, size, wholePages)
+                ? -1
+                : Drop(_cache.Invalidate(gpa, size, wholePages));
         }
     }
 
     public int Invalidate(ulong gpa, int size)
     {
+        if (!_granules.Touch(gpa, size))
+        {
+            return 0;
+        }
+
         lock (_gate)
         {
-            List<Block>? hit = _cache.Invalidate(gpa, size);
-
-            // A vCPU enters a block into its jump cache and then looks whether it is valid; here it is the other way round.
-            Interlocked.MemoryBarrier();
-            foreach (Block block in CollectionsMarshal.AsSpan(hit))
-            {
-                foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
-                {
-                    vcpu.DropJumps(block);
-                }
-            }
-
-            return hit?.Count ?? 0;
+            return Drop(_cache.Invalidate(gpa, size, wholePages: false));
         }
     }
 
@@ -213,6 +227,28 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     {
         _memory.CodeWritten -= OnWritten;
         _cache.Dispose();
+        _granules.Dispose();
+    }
+
+    /// <summary>Jump caches forget blocks that are not valid any more. Returns how many they were.</summary>
+    private int Drop(List<Block>? blocks)
+    {
+        if (blocks is null)
+        {
+            return 0;
+        }
+
+        // A vCPU enters a block into its jump cache and then looks whether it is valid; here it is the other way round.
+        Interlocked.MemoryBarrier();
+        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
+        {
+            foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+            {
+                vcpu.DropJumps(block);
+            }
+        }
+
+        return blocks.Count;
     }
 
     private void OnWritten(ulong gpa, int length) => Invalidate(gpa, length);
@@ -221,21 +257,27 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// Waits until no other vCPU can write to the page without telling. Returns true if it had to wait: the caller was
     /// parked meanwhile.
     /// </summary>
-    private bool WaitForWriters(SoftwareVcpu vcpu, CodePage page, ulong gpa, bool first)
+    /// <param name="tagged">Others may have write tags for the page.</param>
+    private bool WaitForWriters(SoftwareVcpu vcpu, CodePage page, ulong gpa, bool tagged)
     {
-        Interlocked.MemoryBarrier();
         bool parked = false;
-        foreach (SoftwareVcpu other in _rendezvous.Vcpus)
+        if (tagged)
         {
-            if (other != vcpu && (other.MayBeWritingBesideCode(gpa) | (first && other.ForgetWrites(gpa))))
+            foreach (SoftwareVcpu other in _rendezvous.Vcpus)
             {
-                Park();
-                Rendezvous.WaitFor(other);
+                if (other != vcpu && other.ForgetWrites(gpa))
+                {
+                    Park();
+                    Rendezvous.WaitFor(other);
+                }
             }
+
+            page.Settle();
         }
 
+        // The tags that another vCPU has taken away are its to wait for.
         var spin = new SpinWait();
-        while (!first && !page.Settled)
+        while (page.Unsettled)
         {
             Park();
             spin.SpinOnce(sleep1Threshold: -1);
@@ -243,8 +285,6 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
         if (parked)
         {
-            // Others may go on as soon as we wait for nobody any more.
-            page.Settled = true;
             _rendezvous.Enter(vcpu);
         }
 
