@@ -18,6 +18,9 @@ public enum Optimizations : ulong
     /// <summary>The same guest code at another address is copied from its first translation.</summary>
     Relocation = 1ul << 3,
 
+    /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
+    LazyFlags = 1ul << 40,
+
     /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
     BesideCode = 1ul << 50,
 
