@@ -18,6 +18,7 @@ public sealed record EngineOptions
         ("linking", Optimizations.Linking, "direct jumps within a page go straight to the next translation"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
+        ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
     ];
 
     public Optimizations Optimizations { get; init; } = Optimizations.All;

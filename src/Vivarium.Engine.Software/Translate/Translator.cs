@@ -30,6 +30,9 @@ internal readonly unsafe struct CodeSource
     /// <summary>GPA of the second page, for an instruction that crosses pages; else <see cref="Block.NoPage"/>.</summary>
     public ulong SecondPage { get; init; }
 
+    /// <summary>The translation is to check itself (<see cref="Block.ChecksItself"/>); there is no second page then.</summary>
+    public bool ChecksItself { get; init; }
+
     /// <summary>With a second page: where the two parts of <see cref="Bytes"/> stand in the host, the second null if it is not memory.</summary>
     public byte* FirstPart { get; init; }
     public byte* SecondPart { get; init; }
@@ -117,6 +120,7 @@ internal sealed unsafe partial class Translator
         _map.Clear();
         _cold.Clear();
         _stubs.Clear();
+        _mismatches.Clear();
         _extendedChecked = false;
         _ended = false;
         _blockCode = _cache.Next;
@@ -125,6 +129,11 @@ internal sealed unsafe partial class Translator
         if (!Decode(limit))
         {
             return null;
+        }
+
+        if (source.ChecksItself)
+        {
+            EmitSelfCheck();
         }
 
         int length = 0;
@@ -150,6 +159,7 @@ internal sealed unsafe partial class Translator
             EmitCold(part);
         }
 
+        EmitMismatch();
         InstructionCount += _index;
         return new Block
         {
@@ -158,6 +168,7 @@ internal sealed unsafe partial class Translator
             CodeLength = (int)(_e.Here - _blockCode),
             GuestLength = length,
             SecondPage = source.SecondPage,
+            ChecksItself = source.ChecksItself,
             Locked = Careful && IsLocked(_guest[0].Instruction),
             Map = [.. _map],
             JumpStubs = [.. _stubs],
@@ -174,7 +185,8 @@ internal sealed unsafe partial class Translator
         while (_guest.Count < limit && _guest.TryDecode())
         {
             ref readonly Instruction last = ref _guest[_guest.Count - 1].Instruction;
-            if (last.FlowControl != FlowControl.Next || Features[last.Code] == Offering.Undefined)
+            if (last.FlowControl != FlowControl.Next || Features[last.Code] == Offering.Undefined
+                || (_source.ChecksItself && EndsSelfCheck(_guest[_guest.Count - 1])))
             {
                 break;
             }
@@ -219,6 +231,11 @@ internal sealed unsafe partial class Translator
         if (PrivilegedTable.Find(instruction) != null)
         {
             EmitTrap(instruction);
+            return;
+        }
+
+        if (_source.ChecksItself && EmitWithFreshConstant(guest))
+        {
             return;
         }
 
