@@ -24,5 +24,8 @@ public enum Optimizations : ulong
     /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
     BesideCode = 1ul << 50,
 
+    /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
+    SelfChecks = 1ul << 51,
+
     All = ulong.MaxValue,
 }

@@ -51,6 +51,12 @@ internal sealed unsafe class Block
     /// <summary>The one instruction of a careful translation is a locked one: the bounce buffer does not make it atomic.</summary>
     public bool Locked => Record->Flags.HasFlag(RecordFlags.Locked);
 
+    /// <summary>
+    /// Compares the bytes that it was made from whenever it is entered, and ends after an instruction that writes: nobody
+    /// else watches them.
+    /// </summary>
+    public bool ChecksItself { get; init; }
+
     /// <summary>False once the guest has changed the code.</summary>
     public bool Valid { get; set; } = true;
 

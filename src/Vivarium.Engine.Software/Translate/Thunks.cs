@@ -34,7 +34,8 @@ internal sealed unsafe class Thunks
             _exitWith[code] = (nint)EmitExitWith((ExitCode)code);
         }
 
-        Link = EmitLink();
+        Link = EmitWithAddress(ExitCode.Link);
+        Changed = EmitWithAddress(ExitCode.Changed);
         LoadExtended = EmitLoadExtended();
         byte* common = EmitResolve((byte*)resolve);
         _resolve = new nint[spaces * 2];
@@ -59,6 +60,9 @@ internal sealed unsafe class Thunks
 
     /// <summary>Called from the stub of a jump that is not linked: exits with the return address in S-&gt;ExitHostPc.</summary>
     public byte* Link { get; }
+
+    /// <summary>Called from a block that finds the guest's bytes changed: exits in the same way.</summary>
+    public byte* Changed { get; }
 
     /// <summary>Called from translated code: brings x87 and vector state into the host's registers, or exits (#NM). Changes no register.</summary>
     public byte* LoadExtended { get; }
@@ -131,11 +135,11 @@ internal sealed unsafe class Thunks
         return start;
     }
 
-    private byte* EmitLink()
+    private byte* EmitWithAddress(ExitCode code)
     {
         byte* start = _e.Here;
         _e.Rm(0x8F, 0, State, StateOffset.ExitHostPc, wide: false); // pop
-        _e.Jmp(ExitWith(ExitCode.Link));
+        _e.Jmp(ExitWith(code));
         return start;
     }
 

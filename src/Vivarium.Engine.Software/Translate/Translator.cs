@@ -30,6 +30,9 @@ internal readonly unsafe struct CodeSource
     /// <summary>GPA of the second page, for an instruction that crosses pages; else <see cref="Block.NoPage"/>.</summary>
     public ulong SecondPage { get; init; }
 
+    /// <summary>The translation is to check itself (<see cref="Block.ChecksItself"/>); there is no second page then.</summary>
+    public bool ChecksItself { get; init; }
+
     /// <summary>With a second page: where the two parts of <see cref="Bytes"/> stand in the host, the second null if it is not memory.</summary>
     public byte* FirstPart { get; init; }
     public byte* SecondPart { get; init; }
@@ -122,16 +125,22 @@ internal sealed unsafe partial class Translator
         _map.Clear();
         _cold.Clear();
         _stubs.Clear();
+        _mismatches.Clear();
         _extendedChecked = false;
         _ended = false;
         _flags = FlagsAt.Host;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
-        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && Options.Has(Optimizations.Relocation));
+        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && Options.Has(Optimizations.Relocation));
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
         if (!Decode(limit))
         {
             return null;
+        }
+
+        if (source.ChecksItself)
+        {
+            EmitSelfCheck();
         }
 
         int length = 0;
@@ -165,12 +174,14 @@ internal sealed unsafe partial class Translator
             EmitCold(part);
         }
 
+        EmitMismatch();
         InstructionCount += _index;
         return new Block
         {
             Key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit),
             Code = _blockCode,
             SecondPage = source.SecondPage,
+            ChecksItself = source.ChecksItself,
             Record = Record(length),
         };
     }
@@ -224,7 +235,8 @@ internal sealed unsafe partial class Translator
         while (_guest.Count < limit && _guest.TryDecode())
         {
             ref readonly Instruction last = ref _guest[_guest.Count - 1].Instruction;
-            if (last.FlowControl != FlowControl.Next || Features[last.Code] == Offering.Undefined)
+            if (last.FlowControl != FlowControl.Next || Features[last.Code] == Offering.Undefined
+                || (_source.ChecksItself && EndsSelfCheck(_guest[_guest.Count - 1])))
             {
                 break;
             }
@@ -269,6 +281,11 @@ internal sealed unsafe partial class Translator
         if (PrivilegedTable.Find(instruction) != null)
         {
             EmitTrap(instruction);
+            return;
+        }
+
+        if (_source.ChecksItself && EmitWithFreshConstant(guest))
+        {
             return;
         }
 
