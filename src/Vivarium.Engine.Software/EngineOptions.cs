@@ -16,6 +16,9 @@ public sealed record EngineOptions
     [
         ("string-thunks", Optimizations.StringThunks, "repeated string instructions run as the host's own within known pages"),
         ("linking", Optimizations.Linking, "direct jumps within a page go straight to the next translation"),
+        ("paired-returns", Optimizations.PairedReturns, "calls and returns run as the host's own, which predicts returns"),
+        ("jumps-by-page", Optimizations.JumpsByPage, "jumps find translations by the physical page of their target, so that they outlive changes of the address space"),
+        ("early-linking", Optimizations.EarlyLinking, "a new translation's jumps go straight to those that are there already"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
     ];
 

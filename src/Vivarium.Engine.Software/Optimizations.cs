@@ -15,5 +15,14 @@ public enum Optimizations : ulong
     /// <summary>Privileged instructions in their usual case are done without leaving translated code.</summary>
     InlinePrivileged = 1ul << 2,
 
+    /// <summary>Guest calls and returns run as the host's, which predicts returns.</summary>
+    PairedReturns = 1ul << 8,
+
+    /// <summary>Jumps find translations by the physical page of their target before they ask the run loop.</summary>
+    JumpsByPage = 1ul << 9,
+
+    /// <summary>A new translation's jumps go straight to those that are there already.</summary>
+    EarlyLinking = 1ul << 10,
+
     All = ulong.MaxValue,
 }

@@ -34,7 +34,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _cache = new TranslationCache(memory, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces);
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, options.Has(Optimizations.JumpsByPage), SoftwareVcpu.Spaces);
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, Thunks) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
         memory.CodeWritten += OnWritten;
@@ -125,6 +125,11 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             }
 
             _cache.Add(block);
+            if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
+            {
+                LinkKnown(block);
+            }
+
             statistics.BlocksTranslated++;
             statistics.InstructionsTranslated += _translator.InstructionCount - before;
             statistics.CodeBytes = _cache.UsedBytes;
@@ -146,6 +151,19 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
             {
                 _cache.Link(source.JumpOf(stub), target);
+            }
+        }
+    }
+
+    /// <summary>Links the jumps of a new block whose targets are known already.</summary>
+    private void LinkKnown(Block block)
+    {
+        foreach ((nint displacement, ulong target) in _translator.Links)
+        {
+            ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | ((block.Key.Gpa + (target - block.Key.Rip)) & GuestMemory.PageMask);
+            if (_cache.Find(block.Key with { Gpa = gpa, Rip = target }) is { SecondPage: Block.NoPage } known)
+            {
+                _cache.Link((byte*)displacement, known);
             }
         }
     }

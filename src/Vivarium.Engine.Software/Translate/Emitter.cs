@@ -204,6 +204,42 @@ internal sealed unsafe class Emitter
     /// <summary>LEA reg, [base + disp].</summary>
     public void Lea(int reg, int @base, int disp, bool wide = true) => Rm(0x8D, reg, @base, disp, wide);
 
+    /// <summary>LEA reg, an executable address.</summary>
+    public void LeaRip(int reg, byte* target)
+    {
+        Byte(0x48 | ((reg >> 3) << 2));
+        Byte(0x8D);
+        Byte(5 | ((reg & 7) << 3));
+        Dword(checked((int)(target - (Here + 4))));
+    }
+
+    public void Push(int reg)
+    {
+        if (reg >= 8)
+        {
+            Byte(0x41);
+        }
+
+        Byte(0x50 | (reg & 7));
+    }
+
+    public void Pop(int reg)
+    {
+        if (reg >= 8)
+        {
+            Byte(0x41);
+        }
+
+        Byte(0x58 | (reg & 7));
+    }
+
+    /// <summary>Pushes a sign-extended constant of 8 bytes.</summary>
+    public void PushImm(int value)
+    {
+        Byte(0x68);
+        Dword(value);
+    }
+
     // ---- flags ----
 
     /// <summary>Puts the arithmetic flags into AX without changing them; RAX goes to <paramref name="slot"/>.</summary>
@@ -243,12 +279,15 @@ internal sealed unsafe class Emitter
         Dword(checked((int)(target - (Here + 4))));
     }
 
-    /// <summary>Jcc (0-15) or JMP (-1) to a place not known yet. Returns where its 32-bit displacement stands.</summary>
+    /// <summary>For <see cref="JumpForward"/>: CALL instead of a jump.</summary>
+    public const int CallCondition = -2;
+
+    /// <summary>Jcc (0-15), JMP (-1) or CALL (-2) to a place not known yet. Returns where its 32-bit displacement stands.</summary>
     public byte* JumpForward(int condition)
     {
         if (condition < 0)
         {
-            Byte(0xE9);
+            Byte(condition == CallCondition ? 0xE8 : 0xE9);
         }
         else
         {
@@ -290,6 +329,13 @@ internal sealed unsafe class Emitter
     }
 
     public void LandShort(byte* displacement) => *displacement = checked((byte)(sbyte)(_cursor - (displacement + 1)));
+
+    /// <summary>Short Jcc or JRCXZ to a place before (writable address).</summary>
+    public void ShortBack(int opcode, byte* target)
+    {
+        Byte(opcode);
+        Byte(checked((sbyte)(target - (_cursor + 1))));
+    }
 
     private void Opcode(int opcode)
     {

@@ -4,11 +4,15 @@ namespace Vivarium.Engine.Software.Translate;
 
 /// <summary>
 /// The emitted routines between C# and translated code. They stand at the start of each code region.
-/// In translated code the host stack pointer is 16-byte aligned and the guest's registers are as
+/// In translated code the host stack pointer is 16-byte aligned, at the frames of calls under way, and the guest's registers are as
 /// <see cref="HostRegister"/> says; in C# the whole guest state is in the state block.
 /// </summary>
 internal sealed unsafe class Thunks
 {
+    /// <summary>A guest call under way takes 16 bytes of the host's stack, so its alignment stays.</summary>
+    private const int FrameSize = 16;
+    private const int MostFrames = 1024;
+
     private static readonly int[] CalleeSaved = [Rbx, Rbp, 12, 13, 14, 15];
 
     private readonly Emitter _e;
@@ -17,11 +21,10 @@ internal sealed unsafe class Thunks
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
-        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces)
+        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, bool findsByPage, int spaces)
     {
         _e = emitter;
         _avx = avx;
-        Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter();
         Leave = EmitLeave();
         Exit = EmitExit();
         for (int code = 0; code < _exitWith.Length; code++)
@@ -29,6 +32,7 @@ internal sealed unsafe class Thunks
             _exitWith[code] = (nint)EmitExitWith((ExitCode)code);
         }
 
+        Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter(EmitReturnToZero());
         Link = EmitLink();
         LoadExtended = EmitLoadExtended();
         byte* common = EmitResolve((byte*)resolve);
@@ -41,6 +45,7 @@ internal sealed unsafe class Thunks
         ResolveCareful = EmitResolve((byte*)resolveCareful);
         Commit = EmitCommit((byte*)commit);
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
+        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), findsByPage, spaces);
     }
 
     /// <summary>C#: enters translated code; returns when it exits.</summary>
@@ -72,21 +77,39 @@ internal sealed unsafe class Thunks
 
     public StringThunks Strings { get; }
 
+    public JumpThunks Jumps { get; }
+
     /// <summary>Everything saved already: returns to C#.</summary>
     private byte* Leave { get; }
 
-    private byte* EmitEnter()
+    /// <summary>The frame below all calls has RIP 0: should the guest return there, it is not known where that is.</summary>
+    private byte* EmitReturnToZero()
+    {
+        byte* start = _e.Here;
+        _e.StoreState(StateOffset.Rip, T1);
+        _e.Jmp(ExitWith(ExitCode.Dispatch));
+        return start;
+    }
+
+    private byte* EmitEnter(byte* lowestReturn)
     {
         byte* start = _e.Here;
         foreach (int reg in CalleeSaved)
         {
-            Push(reg);
+            _e.Push(reg);
         }
 
         _e.Rr(0x83, 5, Rsp);            // sub rsp, 8
         _e.Byte(8);
         _e.Lea(State, Rdi, StateOffset.Bias);
         _e.MovRr(T1, Rsi);
+        _e.PushImm(0);
+        _e.LeaRip(Rax, lowestReturn);
+        _e.Push(Rax);
+        _e.StoreState(StateOffset.HostStack, Rsp);
+        _e.Lea(Rax, Rsp, -FrameSize * MostFrames);
+        _e.Rr(0xF7, 3, Rax);            // neg
+        _e.StoreState(StateOffset.HostStackEnd, Rax);
         LoadGuest();
         _e.Rr(0xFF, 4, T1, wide: false); // jmp T1
         return start;
@@ -95,11 +118,12 @@ internal sealed unsafe class Thunks
     private byte* EmitLeave()
     {
         byte* start = _e.Here;
-        _e.Rr(0x83, 0, Rsp);            // add rsp, 8
-        _e.Byte(8);
+        _e.LoadState(Rsp, StateOffset.HostStack);
+        _e.Rr(0x83, 0, Rsp);            // add rsp
+        _e.Byte(FrameSize + 8);
         for (int i = CalleeSaved.Length - 1; i >= 0; i--)
         {
-            Pop(CalleeSaved[i]);
+            _e.Pop(CalleeSaved[i]);
         }
 
         _e.Byte(0xC3);
@@ -190,8 +214,6 @@ internal sealed unsafe class Thunks
         LoadGuest();
         _e.Byte(0xC3);
         _e.Land(leave);
-        _e.Rr(0x83, 0, Rsp);
-        _e.Byte(8);
         _e.Jmp(Leave);
         return start;
     }
@@ -285,25 +307,5 @@ internal sealed unsafe class Thunks
         _e.Load(Rax, State, StateOffset.XsaveMask, wide: false);
         _e.Load(Rdx, State, StateOffset.XsaveMask + 4, wide: false);
         _e.LoadState(Rcx, StateOffset.Xsave);
-    }
-
-    private void Push(int reg)
-    {
-        if (reg >= 8)
-        {
-            _e.Byte(0x41);
-        }
-
-        _e.Byte(0x50 | (reg & 7));
-    }
-
-    private void Pop(int reg)
-    {
-        if (reg >= 8)
-        {
-            _e.Byte(0x41);
-        }
-
-        _e.Byte(0x58 | (reg & 7));
     }
 }

@@ -67,6 +67,7 @@ internal sealed unsafe partial class Translator
     private readonly List<ushort> _map = [];
     private readonly List<ColdPart> _cold = [];
     private readonly List<ushort> _stubs = [];
+    private readonly List<(nint Displacement, ulong Target)> _links = [];
 
     private CodeSource _source;
     private BlockMode _mode;
@@ -102,6 +103,9 @@ internal sealed unsafe partial class Translator
 
     public long InstructionCount { get; private set; }
 
+    /// <summary>The last block's jumps to blocks in the same page: address of the displacement, and RIP of the target.</summary>
+    public ReadOnlySpan<(nint Displacement, ulong Target)> Links => CollectionsMarshal.AsSpan(_links);
+
     private bool Careful => (_mode & BlockMode.Careful) != 0;
 
     private int CodeBits => _mode.CodeBits();
@@ -117,6 +121,7 @@ internal sealed unsafe partial class Translator
         _map.Clear();
         _cold.Clear();
         _stubs.Clear();
+        _links.Clear();
         _extendedChecked = false;
         _ended = false;
         _blockCode = _cache.Next;
