@@ -17,6 +17,8 @@ public sealed record EngineOptions
         ("string-thunks", Optimizations.StringThunks, "repeated string instructions run as the host's own within known pages"),
         ("linking", Optimizations.Linking, "direct jumps within a page go straight to the next translation"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
+        ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),
+        ("privilege-switches", Optimizations.PrivilegeSwitches, "SYSCALL, SYSRET and IRET do not leave translated code"),
     ];
 
     public Optimizations Optimizations { get; init; } = Optimizations.All;

@@ -15,5 +15,11 @@ public enum Optimizations : ulong
     /// <summary>Privileged instructions in their usual case are done without leaving translated code.</summary>
     InlinePrivileged = 1ul << 2,
 
+    /// <summary>STAC and CLAC change what the rest of a translation may access.</summary>
+    AccessSwitches = 1ul << 24,
+
+    /// <summary>SYSCALL, SYSRET and IRET change the privilege level without leaving translated code.</summary>
+    PrivilegeSwitches = 1ul << 25,
+
     All = ulong.MaxValue,
 }

@@ -35,6 +35,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         NativeMemory.Clear(S->Xsave, CpuModel.MaxXsaveSize);
         S->XsaveMask = model.XsaveMask;
         S->HostMxcsr = DefaultMxcsr;
+        S->ReturnCsSelector = S->ReturnSsSelector = NativeState.NoSelector;
         *(uint*)(S->Xsave + MxcsrOffset) = DefaultMxcsr;
         S->ExtendedInMemory = 1;
         _handle = GCHandle.Alloc(this);

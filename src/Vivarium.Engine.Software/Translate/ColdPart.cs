@@ -31,7 +31,7 @@ internal enum ColdKind : byte
 }
 
 /// <summary>A part of a block that is rarely run, and stands behind it.</summary>
-internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, bool flagsSaved = false)
+internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, bool flagsSaved = false, AddressSpace space = AddressSpace.User)
 {
     public ColdKind Kind => kind;
 
@@ -46,6 +46,9 @@ internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, b
 
     /// <summary>Access description, or jump target.</summary>
     public ulong Data => data;
+
+    /// <summary>With whose rights memory is accessed.</summary>
+    public AddressSpace Space => space;
 
     /// <summary>The flags are in AX.</summary>
     public bool FlagsSaved => flagsSaved;

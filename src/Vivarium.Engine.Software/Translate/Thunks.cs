@@ -40,6 +40,7 @@ internal sealed unsafe class Thunks
 
         ResolveCareful = EmitResolve((byte*)resolveCareful);
         Commit = EmitCommit((byte*)commit);
+        System = new SystemThunks(emitter, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap));
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
     }
 
@@ -71,6 +72,8 @@ internal sealed unsafe class Thunks
     public byte* Commit { get; }
 
     public StringThunks Strings { get; }
+
+    public SystemThunks System { get; }
 
     /// <summary>Everything saved already: returns to C#.</summary>
     private byte* Leave { get; }

@@ -117,7 +117,7 @@ internal sealed unsafe partial class Translator
         byte* miss = _e.JumpForward(7);         // ja
         _e.Rx(0x03, T1, State, T2, 3, Tlb + HostPageOffset);
         _e.RestoreFlags(StateOffset.SavedRax);
-        _cold.Add(new ColdPart(ColdKind.Resolve, _rip, miss, _e.Here, info.Word, flagsSaved: true));
+        _cold.Add(new ColdPart(ColdKind.Resolve, _rip, miss, _e.Here, info.Word, flagsSaved: true, space: _mode.Space()));
     }
 
     /// <summary>Makes the memory operand of an instruction for the host [T1], a host address.</summary>
