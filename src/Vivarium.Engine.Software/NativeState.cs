@@ -63,6 +63,9 @@ internal unsafe struct NativeJumpCache
 
     public const int IndexShift = 4;
 
+    /// <summary>Where the entry for a RIP stands, from emitted code's state pointer.</summary>
+    public static int DisplacementOf(ulong rip, AddressSpace space) => Translate.StateOffset.Jumps(space) + (IndexOf(rip, space) * 16);
+
     /// <summary>Pairs: negated RIP (so that an LEA compares without touching flags), code address.</summary>
     public fixed ulong Entry[Entries * 2];
 }
@@ -120,6 +123,9 @@ internal unsafe struct NativeState
 
     /// <summary>Host address that goes with <see cref="ExitCode"/>: behind the call in the stub of the jump to link, or the faulting instruction.</summary>
     public ulong ExitHostPc;
+
+    /// <summary>As <see cref="CodeCache.CodeGranules.Bias"/>.</summary>
+    public ulong GranuleBias;
 
     /// <summary>Index of the trapped instruction.</summary>
     public ulong ExitInfo;

@@ -15,6 +15,12 @@ public enum Optimizations : ulong
     /// <summary>Privileged instructions in their usual case are done without leaving translated code.</summary>
     InlinePrivileged = 1ul << 2,
 
+    /// <summary>The same guest code at another address is copied from its first translation.</summary>
+    Relocation = 1ul << 3,
+
+    /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
+    BesideCode = 1ul << 50,
+
     /// <summary>STAC and CLAC change what the rest of a translation may access.</summary>
     AccessSwitches = 1ul << 24,
 

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Mmu;
+using Vivarium.Engine.Software.Persisted;
 using Vivarium.Engine.Software.Privileged;
 using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
@@ -13,36 +14,50 @@ namespace Vivarium.Engine.Software;
 /// </summary>
 /// <remarks>
 /// Translated code is exact towards writes from everywhere by three rules. Who writes to a page looks at its
-/// <see cref="PageFlags.Code"/> after the bytes have changed, and reports them if it is set (translated code may write
-/// without looking as long as its TLB has a write tag for the page). Who translates sets the flag, takes the write tags
-/// away, and waits for vCPUs that may be between tag and write; then it reads the bytes under the lock. A report takes
-/// the lock: it comes before the bytes are read, or finds the block.
+/// <see cref="PageFlags.Code"/> and its granules (<see cref="CodeGranules"/>) after the bytes have changed, and reports them
+/// if they are set. Who translates sets them, takes the write tags of the TLBs away, and waits for vCPUs that may be
+/// between tag and write; then it reads the bytes under the lock. A report takes the lock: it comes before the bytes are
+/// read, or finds the block.
+/// Translated code needs not look after a write: by a plain write tag of its TLB it may write anything in the page, and by
+/// a tag for writes beside code (<see cref="FirstLevelTlb.BesideTag"/>) what lies in no granule that is set. It may even
+/// write where blocks were, once they are dropped: who would make new ones finds its tag, and waits.
 /// </remarks>
 internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 {
     private readonly Lock _gate = new();
     private readonly GuestMemory _memory;
     private readonly Rendezvous _rendezvous;
+    private readonly CodeGranules _granules;
     private readonly TranslationCache _cache;
+    private readonly BlockRecords _records = new();
     private readonly Translator _translator;
+    private readonly Templates _templates = new();
+    private readonly Relocator _relocator;
+    private readonly RelocationCheck? _check;
 
     public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, EngineOptions options)
     {
         Options = options;
         _memory = memory;
         _rendezvous = rendezvous;
-        _cache = new TranslationCache(memory, options.CodeCacheBytes);
+        _granules = new CodeGranules(memory);
+        _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces);
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode));
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, Thunks) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
+        _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
+        _relocator = new Relocator(_cache, _translator.Traps);
+        _check = options.CheckRelocation ? new RelocationCheck(_cache, _translator, _relocator) : null;
         memory.CodeWritten += OnWritten;
     }
 
     public Thunks Thunks { get; }
 
     public EngineOptions Options { get; }
+
+    /// <summary>As <see cref="CodeGranules.Bias"/>.</summary>
+    public ulong GranuleBias => _granules.Bias;
 
     /// <summary>The instructions of <see cref="ExitCode.Trap"/> exits.</summary>
     public TrapTable Traps => _translator.Traps;
@@ -77,9 +92,15 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         {
             CodePage page;
             bool first;
+            bool tagged;
             lock (_gate)
             {
-                page = _cache.Pages.Open(gpa, out first);
+                page = _cache.Pages.Open(gpa, out first, out bool beside);
+                tagged = first | beside;
+                if (tagged)
+                {
+                    page.Unsettle();
+                }
             }
 
             if (first)
@@ -88,9 +109,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             }
 
             int generation = Generation;
-            if (_rendezvous.Alone || !WaitForWriters(vcpu, page, gpa, first) || generation == Generation)
+            if (!WaitForWriters(vcpu, page, gpa, tagged) || generation == Generation)
             {
-                page.Settled = true;
                 return page;
             }
         }
@@ -119,17 +139,45 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             source.Refresh();
             long before = _translator.InstructionCount;
-            if (_translator.Translate(source, mode) is not { } block)
+            if (Make(source, mode) is not { } block)
             {
                 return null;
             }
 
             _cache.Add(block);
+            if (_check is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+            {
+                _check.Check(block, source, mode);
+            }
+
             statistics.BlocksTranslated++;
             statistics.InstructionsTranslated += _translator.InstructionCount - before;
             statistics.CodeBytes = _cache.UsedBytes;
             return block;
         }
+    }
+
+    private Block? Make(in CodeSource source, BlockMode mode)
+    {
+        if (_translator.Stops.Count != 0)
+        {
+            // Blocks with a debugger's stops in them are for their place only.
+            return _translator.Translate(source, mode);
+        }
+
+        if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
+            && _templates.Find(source, mode) is { Exists: true } template)
+        {
+            return _relocator.Copy(template, source, mode);
+        }
+
+        Block? block = _translator.Translate(source, mode);
+        if (block is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+        {
+            _templates.Add(block);
+        }
+
+        return block;
     }
 
     /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
@@ -167,6 +215,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 {
                     _cache.Clear();
                     _translator.Traps.Clear();
+                    _templates.Clear();
+                    _records.Clear();
                 }
 
                 foreach (SoftwareVcpu other in _rendezvous.Vcpus)
@@ -181,31 +231,76 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
-    public bool Overlaps(ulong gpa, int size)
+    public int GiveWay(ulong gpa, int size, byte* running)
     {
+        if (!_granules.Touch(gpa, size))
+        {
+            return 0;
+        }
+
         lock (_gate)
         {
-            return _cache.Pages.Overlaps(gpa, size);
+            bool wholePages = _rendezvous.Alone;
+            return _cache.Pages.IsOpen(gpa) || _cache.Pages.WouldRemove(running, gpa, size, wholePages)
+                ? -1
+                : Drop(_cache.Invalidate(gpa, size, wholePages));
         }
     }
 
     public int Invalidate(ulong gpa, int size)
     {
+        if (!_granules.Touch(gpa, size))
+        {
+            return 0;
+        }
+
         lock (_gate)
         {
-            List<Block>? hit = _cache.Invalidate(gpa, size);
+            return Drop(_cache.Invalidate(gpa, size, wholePages: false));
+        }
+    }
 
-            // A vCPU enters a block into its jump cache and then looks whether it is valid; here it is the other way round.
-            Interlocked.MemoryBarrier();
-            foreach (Block block in CollectionsMarshal.AsSpan(hit))
+    /// <summary>From now on, translations leave at an address for the run loop. Who runs there may pass it once more.</summary>
+    public void AddStop(ulong rip)
+    {
+        lock (_gate)
+        {
+            if (_translator.Stops.Add(rip))
             {
-                foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+                DropBlocksAt(rip);
+            }
+        }
+    }
+
+    /// <summary>Translations run on at an address, unless some vCPU's debugger has a breakpoint there.</summary>
+    public void ForgetStop(ulong rip)
+    {
+        lock (_gate)
+        {
+            foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+            {
+                if (vcpu.HasBreakpointAt(rip))
                 {
-                    vcpu.DropJumps(block);
+                    return;
                 }
             }
 
-            return hit?.Count ?? 0;
+            if (_translator.Stops.Remove(rip))
+            {
+                DropBlocksAt(rip);
+            }
+        }
+    }
+
+    /// <summary>Forgets all stops that no vCPU's debugger wants.</summary>
+    public void ForgetStops()
+    {
+        lock (_gate)
+        {
+            foreach (ulong rip in _translator.Stops.ToArray())
+            {
+                ForgetStop(rip);
+            }
         }
     }
 
@@ -213,6 +308,38 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     {
         _memory.CodeWritten -= OnWritten;
         _cache.Dispose();
+        _granules.Dispose();
+        _records.Dispose();
+    }
+
+    /// <summary>Jump caches forget blocks that are not valid any more. Returns how many they were.</summary>
+    private int Drop(List<Block>? blocks)
+    {
+        if (blocks is null)
+        {
+            return 0;
+        }
+
+        // A vCPU enters a block into its jump cache and then looks whether it is valid; here it is the other way round.
+        Interlocked.MemoryBarrier();
+        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
+        {
+            foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+            {
+                vcpu.DropJumps(block);
+            }
+        }
+
+        return blocks.Count;
+    }
+
+    /// <summary>Lock held.</summary>
+    private void DropBlocksAt(ulong rip)
+    {
+        foreach (ulong gpa in _cache.WhereTranslated(rip))
+        {
+            _ = Invalidate(gpa, 1);
+        }
     }
 
     private void OnWritten(ulong gpa, int length) => Invalidate(gpa, length);
@@ -221,21 +348,27 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// Waits until no other vCPU can write to the page without telling. Returns true if it had to wait: the caller was
     /// parked meanwhile.
     /// </summary>
-    private bool WaitForWriters(SoftwareVcpu vcpu, CodePage page, ulong gpa, bool first)
+    /// <param name="tagged">Others may have write tags for the page.</param>
+    private bool WaitForWriters(SoftwareVcpu vcpu, CodePage page, ulong gpa, bool tagged)
     {
-        Interlocked.MemoryBarrier();
         bool parked = false;
-        foreach (SoftwareVcpu other in _rendezvous.Vcpus)
+        if (tagged)
         {
-            if (other != vcpu && (other.MayBeWritingBesideCode(gpa) | (first && other.ForgetWrites(gpa))))
+            foreach (SoftwareVcpu other in _rendezvous.Vcpus)
             {
-                Park();
-                Rendezvous.WaitFor(other);
+                if (other != vcpu && other.ForgetWrites(gpa))
+                {
+                    Park();
+                    Rendezvous.WaitFor(other);
+                }
             }
+
+            page.Settle();
         }
 
+        // The tags that another vCPU has taken away are its to wait for.
         var spin = new SpinWait();
-        while (!first && !page.Settled)
+        while (page.Unsettled)
         {
             Park();
             spin.SpinOnce(sleep1Threshold: -1);
@@ -243,8 +376,6 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
         if (parked)
         {
-            // Others may go on as soon as we wait for nobody any more.
-            page.Settled = true;
             _rendezvous.Enter(vcpu);
         }
 

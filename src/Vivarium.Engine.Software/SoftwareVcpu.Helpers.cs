@@ -41,7 +41,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private static byte* Resolve(SoftwareVcpu cpu, NativeState* state, ulong linear, uint word, ulong returnAddress)
     {
         var info = new AccessInfo(word);
-        byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out ResolveResult result);
+        byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out ResolveResult result, (byte*)returnAddress - 1);
         if (host != null)
         {
             return host;

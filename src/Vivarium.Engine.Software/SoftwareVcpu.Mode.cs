@@ -61,7 +61,8 @@ internal sealed unsafe partial class SoftwareVcpu
 
         mode |= cpl == 0 || !S->Cr4.Has(Cr4Bits.Tsd) ? BlockMode.Rdtsc : 0;
         if (S->SystemFlags.Has(RflagsBits.Tf) || (S->Dr[7] & BreakpointsEnabled) != 0
-            || (cpl == 3 && alignmentCheck && S->Cr0.Has(Cr0Bits.Am)))
+            || (cpl == 3 && alignmentCheck && S->Cr0.Has(Cr0Bits.Am))
+            || (_debug is not null && MustStepForDebugger))
         {
             mode |= BlockMode.Stepping;
         }
@@ -75,7 +76,7 @@ internal sealed unsafe partial class SoftwareVcpu
             Adopt(other.Space(), other, 0);
         }
 
-        FindDirectModes(mode & OfControlRegisters);
+        FindDirectModes(mode);
     }
 
     /// <summary>A jump cache holds blocks of one mode only.</summary>
@@ -89,15 +90,15 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
-    private void FindDirectModes(BlockMode common)
+    private void FindDirectModes(BlockMode mode)
     {
         S->KernelMode = S->UserMode = S->ReturnMode = 0;
-        if (!LongModeActive || (S->Dr[7] & BreakpointsEnabled) != 0)
+        if (!LongModeActive || (mode & BlockMode.Stepping) != 0)
         {
             return;
         }
 
-        common |= BlockMode.Code64;
+        BlockMode common = (mode & OfControlRegisters) | BlockMode.Code64;
         BlockMode kernel = common | BlockMode.Ring0 | BlockMode.Rdtsc;
         BlockMode user = common | BlockMode.User | (S->Cr4.Has(Cr4Bits.Tsd) ? 0 : BlockMode.Rdtsc);
         S->KernelMode = IsAdopted(AddressSpace.Supervisor, kernel) && IsAdopted(AddressSpace.SupervisorAc, kernel | BlockMode.SupervisorAc) ? kernel : 0;

@@ -79,7 +79,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
             bool shadow = InterruptShadow;
             InterruptShadow = false;
-            if (HasDeliverableEvent)
+            if (HasDeliverableEvent && !(_debug is { BlockInterrupts: true } && !Halted))
             {
                 // An instruction to be run carefully may be the one after STI: nothing comes before it.
                 if (shadow || _carefulNext)
@@ -97,7 +97,14 @@ internal sealed unsafe partial class SoftwareVcpu
                 return;
             }
 
-            Step();
+            if (_debug is null)
+            {
+                _ = Step();
+            }
+            else if (StepDebugged(ref exit))
+            {
+                return;
+            }
         }
     }
 
@@ -196,7 +203,8 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
-    private void Step()
+    /// <summary>Returns true if an instruction has been completed, of those that the monitor sees.</summary>
+    private bool Step()
     {
         bool stepping = Stepping;
         bool singleStep = stepping && S->SystemFlags.Has(RflagsBits.Tf);
@@ -209,7 +217,7 @@ internal sealed unsafe partial class SoftwareVcpu
             _breakpointsHit = 0;
             if (stepping && MeetsInstructionBreakpoint())
             {
-                return;
+                return false;
             }
         }
 
@@ -227,7 +235,7 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             if (FindBlock(mode) is not { } block || !EnterCareful(block))
             {
-                return;
+                return false;
             }
         }
         else
@@ -235,7 +243,7 @@ internal sealed unsafe partial class SoftwareVcpu
             byte* code = FindCode();
             if (code == null)
             {
-                return;
+                return false;
             }
 
             Statistics.DispatcherEntries++;
@@ -247,6 +255,8 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             FinishStep(singleStep);
         }
+
+        return completed;
     }
 
     /// <summary>
@@ -300,6 +310,12 @@ internal sealed unsafe partial class SoftwareVcpu
             case ExitCode.CarefulDone:
                 CountSlowAccess();
                 return true;
+            case ExitCode.DebugStop:
+                // Not this vCPU's breakpoint, or it is looked for before the instruction.
+                _code.ForgetStop(S->Rip);
+                _carefulNext = true;
+                _countedBeforeCareful = CountedInCareful;
+                return false;
             case ExitCode.Link:
                 Statistics.Count(ExitCause.Dispatch);
                 Link();

@@ -46,6 +46,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         _code = code;
         _rendezvous = rendezvous;
         S->ExitThunk = code.Thunks.Exit;
+        S->GranuleBias = code.GranuleBias;
         CodeWatch = code;
         FlushTlb(keepGlobal: false);
         rendezvous.Add(this);

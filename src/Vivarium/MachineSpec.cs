@@ -88,6 +88,9 @@ public sealed record MachineSpec
     /// <summary>Measure where the processors' time goes (<see cref="MachineStatistics.Time"/>), which slows them down a little.</summary>
     public bool MeasureTimes { get; init; }
 
+    /// <summary>Let a debugger (GDB) come; null for none. Whoever can reach the port owns the guest.</summary>
+    public GdbSpec? Gdb { get; init; }
+
     /// <summary>Wall-clock limit for the whole run, or null.</summary>
     public TimeSpan? Timeout { get; init; }
 

@@ -1,9 +1,13 @@
+using System.Net;
+using System.Net.Sockets;
 using Vivarium.Board;
 using Vivarium.Cpu;
+using Vivarium.Debugging;
 using Vivarium.Devices;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Firmware.Boot;
+using Vivarium.Gdb;
 using Vivarium.Network;
 using Vivarium.Serial;
 
@@ -32,6 +36,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     private readonly TaskCompletionSource<MachineExit> _exit = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly GuestOutput _debugOutput = new("debug output");
     private readonly Lock _lock = new();
+    private readonly GdbServer? _gdb;
     private PowerCycle? _cycle;
     private Thread? _thread;
     private Timer? _timeout;
@@ -48,10 +53,12 @@ public sealed class VirtualMachine : IAsyncDisposable
         _model = model;
         try
         {
-            _cycle = StartCycle();
+            _gdb = spec.Gdb is { } gdb ? OpenGdb(gdb) : null;
+            _cycle = StartCycle(debuggerWaits: spec.Gdb is { Wait: true });
         }
         catch
         {
+            _gdb?.DisposeAsync().AsTask().Wait();
             _parts.Dispose();
             throw;
         }
@@ -82,6 +89,9 @@ public sealed class VirtualMachine : IAsyncDisposable
         get => _warnings.Target;
         set => _warnings.Target = value;
     }
+
+    /// <summary>Where a debugger can come to (<see cref="MachineSpec.Gdb"/>), with the port that was chosen; null for nowhere.</summary>
+    public IPEndPoint? GdbEndPoint => _gdb?.EndPoint;
 
     /// <summary>Counters of the present (or last) power cycle.</summary>
     public MachineStatistics Statistics { get; private set; } = new();
@@ -132,6 +142,7 @@ public sealed class VirtualMachine : IAsyncDisposable
 
             _thread = new Thread(RunCycles) { IsBackground = true, Name = "vcpu 0" };
             _thread.Start();
+            _gdb?.Start();
             if (_spec.Timeout is { } limit)
             {
                 _timeout = new Timer(_ => Ask(new CycleEnd(CycleEndKind.TimedOut)), null, limit, Timeout.InfiniteTimeSpan);
@@ -245,6 +256,11 @@ public sealed class VirtualMachine : IAsyncDisposable
         }
 
         await StopAsync().ConfigureAwait(false);
+        if (_gdb is not null)
+        {
+            await _gdb.DisposeAsync().ConfigureAwait(false);
+        }
+
         if (_timeout is not null)
         {
             await _timeout.DisposeAsync().ConfigureAwait(false);
@@ -346,7 +362,7 @@ public sealed class VirtualMachine : IAsyncDisposable
                     return _asked;
                 }
 
-                _cycle = StartCycle();
+                _cycle = StartCycle(debuggerWaits: false);
             }
         }
     }
@@ -385,7 +401,27 @@ public sealed class VirtualMachine : IAsyncDisposable
         };
     }
 
-    private PowerCycle StartCycle() => new(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte);
+    private PowerCycle StartCycle(bool debuggerWaits) => new(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte, debuggerWaits);
+
+    private GdbServer OpenGdb(GdbSpec gdb)
+    {
+        try
+        {
+            return GdbServer.Open(gdb.EndPoint, FindDebugTarget);
+        }
+        catch (SocketException e)
+        {
+            throw new InvalidInputException($"cannot wait for a debugger on {gdb.EndPoint}: {e.Message}; take another port, or 0 for any free one", e);
+        }
+    }
+
+    private CycleDebugger? FindDebugTarget()
+    {
+        lock (_lock)
+        {
+            return _disposed ? null : _cycle?.Debugger;
+        }
+    }
 
     private void WriteDebugByte(byte value) => _debugOutput.Write([value]);
 }

@@ -70,6 +70,16 @@ internal sealed class FakeVcpu(int index, LocalApic apic, Action<int> handler) :
     {
     }
 
+    public void SetGuestDebug(GuestDebug? debug)
+    {
+    }
+
+    public bool TryTranslate(ulong linear, out ulong gpa)
+    {
+        gpa = linear;
+        return true;
+    }
+
     public void GetState(CpuState state) => Copy(_state, state);
 
     /// <summary>A processor that is set anew is told by <see cref="Starts"/> when it runs next.</summary>

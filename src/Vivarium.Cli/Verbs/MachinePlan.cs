@@ -37,6 +37,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Virtio = options.Virtio,
             VirtioConsole = options.VirtioConsole,
             Vsock = options.Vsock,
+            Gdb = options.Gdb,
             Balloon = options.Balloon,
             Ports = [.. options.Ports.Select(port => port.Name)],
             Shares = options.Shares,

@@ -44,6 +44,7 @@ internal sealed record RunOptions
     public NetworkOptions Network { get; init; } = NetworkOptions.Unsaid;
     public VirtioSpec Virtio { get; init; } = new();
     public VsockSpec? Vsock { get; init; }
+    public GdbSpec? Gdb { get; init; }
 
     /// <summary>Null leaves it to <see cref="Virtualization"/>.</summary>
     public bool? Balloon { get; init; }

@@ -1,3 +1,4 @@
+using System.Net;
 using System.Runtime.InteropServices;
 using Vivarium.Cli.Guests;
 using Vivarium.Cli.Machines;
@@ -157,6 +158,7 @@ internal sealed class RunSession
         await using var control = new ControlServer(_folder.Socket, running);
         SayWhatIsMissing();
         SayHowToLogIn(boot);
+        SayHowToDebug(machine);
         try
         {
             return await RunOnTerminalAsync(machine, line, console, running).ConfigureAwait(false);
@@ -242,6 +244,19 @@ internal sealed class RunSession
         {
             string ssh = _record.Ssh is null ? "" : $"; viv ssh {_folder.Name} needs none";
             Notices.Say($"log in as {string.Join(" or ", logins.Select(login => login.User))}, password {logins.Key}{ssh}");
+        }
+    }
+
+    private void SayHowToDebug(VirtualMachine machine)
+    {
+        if (machine.GdbEndPoint is { } place)
+        {
+            string waits = _spec.Gdb!.Wait ? "the guest waits for GDB" : "GDB may come";
+            Notices.Say($"{waits}: in gdb, target remote {place}");
+            if (!IPAddress.IsLoopback(place.Address))
+            {
+                Notices.Say($"whoever can reach {place} owns the guest: GDB's protocol asks for no password");
+            }
         }
     }
 

@@ -20,10 +20,10 @@ internal sealed unsafe class TranslationCache : IDisposable
     private byte* _next;
 
     /// <param name="capacity">Bytes of translations at most, thunks included; not more than a region has.</param>
-    public TranslationCache(GuestMemory memory, long capacity)
+    public TranslationCache(GuestMemory memory, CodeGranules granules, long capacity)
     {
         _capacity = capacity;
-        _pages = new CodePages(memory);
+        _pages = new CodePages(memory, granules);
         _start = _next = Region.Executable;
     }
 
@@ -98,9 +98,10 @@ internal sealed unsafe class TranslationCache : IDisposable
     }
 
     /// <summary>Throws away the blocks made from any of the bytes, and returns them: jump caches must forget them too.</summary>
-    public List<Block>? Invalidate(ulong gpa, int size)
+    /// <param name="wholePages">As for <see cref="CodePages.Remove"/>.</param>
+    public List<Block>? Invalidate(ulong gpa, int size, bool wholePages)
     {
-        List<Block>? hit = _pages.Remove(gpa, size);
+        List<Block>? hit = _pages.Remove(gpa, size, wholePages);
         foreach (Block block in CollectionsMarshal.AsSpan(hit))
         {
             _blocks.Remove(block.Key);
@@ -108,6 +109,22 @@ internal sealed unsafe class TranslationCache : IDisposable
         }
 
         return hit;
+    }
+
+    /// <summary>The guest-physical addresses that code at a RIP was translated from.</summary>
+    public List<ulong> WhereTranslated(ulong rip)
+    {
+        List<ulong> found = [];
+        foreach (Block block in _blocks.Values)
+        {
+            ulong offset = rip - block.Key.Rip;
+            if (offset < (ulong)block.GuestLength)
+            {
+                found.Add(block.Key.Gpa + offset);
+            }
+        }
+
+        return found;
     }
 
     /// <summary>Throws everything away. Not while translated code is active.</summary>

@@ -112,9 +112,6 @@ internal sealed unsafe partial class SoftwareVcpu
             | FirstLevelTlb.FlushWrites(&S->SupervisorAcTlb, host);
     }
 
-    /// <summary>A write to a page with code, but not to the code, may be under way. Callable from any thread.</summary>
-    internal bool MayBeWritingBesideCode(ulong gpa) => Volatile.Read(ref _writingBesideCode) == (gpa | GuestMemory.PageMask);
-
     /// <summary>Jumps of translated code find the block no more, which was marked as not valid before. Callable from any thread.</summary>
     internal void DropJumps(Block block)
     {

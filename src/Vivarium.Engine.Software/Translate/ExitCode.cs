@@ -38,4 +38,7 @@ internal enum ExitCode
 
     /// <summary>A careful translation has finished its one instruction; S-&gt;Rip is the next.</summary>
     CarefulDone,
+
+    /// <summary>Some vCPU's debugger wants to stop at S->Rip, or wanted to.</summary>
+    DebugStop,
 }

@@ -34,6 +34,7 @@ internal static unsafe class StateOffset
     public static readonly int FaultError = Of(s => &s->FaultError);
     public static readonly int FaultAddress = Of(s => &s->FaultAddress);
     public static readonly int ExitThunk = Of(s => &s->ExitThunk);
+    public static readonly int GranuleBias = Of(s => &s->GranuleBias);
     public static readonly int HostMxcsr = Of(s => &s->HostMxcsr);
     public static readonly int Cr0 = Of(s => &s->Cr0);
     public static readonly int Cr2 = Of(s => &s->Cr2);

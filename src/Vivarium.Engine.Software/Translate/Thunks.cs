@@ -1,3 +1,6 @@
+using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Mmu;
+using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -13,14 +16,16 @@ internal sealed unsafe class Thunks
 
     private readonly Emitter _e;
     private readonly bool _avx;
+    private readonly bool _besideCode;
     private readonly nint[] _resolve;
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
-        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces)
+        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, bool besideCode)
     {
         _e = emitter;
         _avx = avx;
+        _besideCode = besideCode;
         Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter();
         Leave = EmitLeave();
         Exit = EmitExit();
@@ -164,12 +169,81 @@ internal sealed unsafe class Thunks
     /// <summary>Undoes what the check has done to the address and the flags.</summary>
     private byte* EmitMiss(AddressSpace space, bool write, byte* resolve)
     {
-        byte* start = _e.Here;
-        _e.Rx(0x33, T1, State, T2, 3, StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0)); // xor
+        int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
+        byte* undo = _e.Here;
+        _e.Rx(0x33, T1, State, T2, 3, tag); // xor
         _e.RestoreFlags(StateOffset.SavedRax);
         _e.Load(T2, State, StateOffset.ExitInfo, wide: false);
         _e.Jmp(resolve);
+        return write && _besideCode ? EmitWriteBesideCode(space, tag, undo) : undo;
+    }
+
+    /// <summary>
+    /// A write to a page with code (<see cref="FirstLevelTlb.BesideTag"/>) that touches no granule with code needs no monitor.
+    /// In: as <see cref="Resolve"/>. One that does, and all else, goes to <paramref name="refused"/> as it came.
+    /// </summary>
+    private byte* EmitWriteBesideCode(AddressSpace space, int tag, byte* refused)
+    {
+        // The bytes of an access lie in two granules at most.
+        const int largest = 1 << CodeGranules.GranuleShift;
+        int hostPage = StateOffset.Tlb(space) + (2 * 8 * NativeTlb.Entries);
+
+        byte* notBeside = _e.Here;
+        Toggle();
+        _e.Jmp(refused);
+        byte* touched = _e.Here;
+        Pop(Rdx);
+        Pop(Rcx);
+        _e.Jmp(notBeside);
+        byte* tooFar = _e.Here;
+        Pop(Rcx);
+        _e.Jmp(notBeside);
+
+        byte* start = _e.Here;
+        _e.Rx(0xF6, 0, State, T2, 3, tag, wide: false); // test byte [tag], BesideMark
+        _e.Byte(FirstLevelTlb.BesideMark);
+        _e.Jcc(4, refused);
+        Toggle();                       // T1 = offset in the page, if it is the page
+        Push(Rcx);
+        _e.Rm(0x0FB7, Rcx, State, StateOffset.ExitInfo, wide: false); // movzx: the size
+        _e.Rr(0x83, 7, Rcx, wide: false); // cmp
+        _e.Byte(largest);
+        _e.Jcc(7, tooFar);
+        _e.Rx(0x8D, Rcx, T1, Rcx, 0, -1); // lea: the last byte
+        _e.Rr(0x81, 7, Rcx);            // cmp
+        _e.Dword((int)GuestMemory.PageMask);
+        _e.Jcc(7, tooFar);
+        Push(Rdx);
+        _e.Rx(0x8B, Rdx, State, T2, 3, hostPage);
+        _e.Rr(0xC1, 5, Rdx);            // shr
+        _e.Byte(CodeGranules.PageToWordShift);
+        _e.Rm(0x03, Rdx, State, StateOffset.GranuleBias);
+        _e.Load(Rdx, Rdx, 0);
+        _e.Rr(0x85, Rdx, Rdx);          // test: no code any more, so an ordinary tag is due
+        _e.Jcc(4, touched);
+        _e.Rr(0xC1, 5, Rcx, wide: false); // shr
+        _e.Byte(CodeGranules.GranuleShift);
+        _e.Rr(0x0FA3, Rcx, Rdx);        // bt rdx, rcx
+        _e.Jcc(2, touched);
+        _e.Mov32Rr(Rcx, T1);
+        _e.Rr(0xC1, 5, Rcx, wide: false);
+        _e.Byte(CodeGranules.GranuleShift);
+        _e.Rr(0x0FA3, Rcx, Rdx);
+        _e.Jcc(2, touched);
+        Pop(Rdx);
+        Pop(Rcx);
+        _e.Rx(0x03, T1, State, T2, 3, hostPage); // add
+        _e.RestoreFlags(StateOffset.SavedRax);
+        _e.Byte(0xC3);
         return start;
+
+        void Toggle()
+        {
+            _e.Rr(0x0FBA, 7, T1);       // btc
+            _e.Byte(FirstLevelTlb.BesideBit);
+            _e.Rr(0x83, 6, T1);         // xor
+            _e.Byte(FirstLevelTlb.BesideMark);
+        }
     }
 
     private byte* EmitResolve(byte* helper)

@@ -19,7 +19,7 @@ internal sealed unsafe partial class Translator
         {
             case ColdKind.LoadExtended:
                 _e.MovRr(Rcx, T1);
-                _e.StoreStateImm(StateOffset.Rip, part.Rip);
+                _e.StoreStateRip(StateOffset.Rip, part.Rip);
                 _e.Call(_thunks.LoadExtended);
                 _e.Jmp(part.Resume);
                 break;
@@ -30,7 +30,7 @@ internal sealed unsafe partial class Translator
                 break;
             case ColdKind.Trap:
                 RestoreFlagsIf(part.FlagsSaved);
-                _e.StoreStateImm(StateOffset.ExitInfo, part.Data);
+                EmitTrapIndex((int)part.Data, part.Rip);
                 EmitExitAt(part.Rip, ExitCode.Trap);
                 break;
             case ColdKind.Careful:
@@ -38,7 +38,7 @@ internal sealed unsafe partial class Translator
                 EmitExitAt(part.Rip, ExitCode.Careful);
                 break;
             case ColdKind.Link:
-                _e.StoreStateImm(StateOffset.Rip, part.Data);
+                _e.StoreStateRip(StateOffset.Rip, part.Data);
                 _e.Call(_thunks.Link);
                 break;
             case ColdKind.Poll:

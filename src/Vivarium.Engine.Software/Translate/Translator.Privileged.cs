@@ -1,5 +1,4 @@
 using Iced.Intel;
-using Vivarium.Engine.Software.CodeCache;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -76,9 +75,7 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>The next instruction will be translated in this block, whatever it is.</summary>
-    private bool NextIsInBlock
-        => _source.SecondPage == Block.NoPage && _count < MaxInstructions
-            && _guest.Position + MaxInstructionBytes <= _source.Bytes + _source.Length;
+    private bool NextIsInBlock => _index + 1 < _guest.Count;
 
     /// <summary>Changes the second byte of SystemFlags. Keeps the arithmetic flags.</summary>
     private void EmitSystemFlag(int operation, int value)
@@ -132,8 +129,8 @@ internal sealed unsafe partial class Translator
             Mnemonic.Stosd or Mnemonic.Movsd => 2,
             _ => 3,
         };
-        _e.StoreStateImm(StateOffset.Rip, _rip);
-        _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(instruction));
+        _e.StoreStateRip(StateOffset.Rip, _rip);
+        EmitTrapIndex(AddTrap(instruction), _rip);
         _e.Call(instruction.Op1Kind == OpKind.Register
             ? _thunks.Strings.Stos(_mode.Space(), shift)
             : _thunks.Strings.Movs(_mode.Space(), shift));
@@ -153,19 +150,22 @@ internal sealed unsafe partial class Translator
         _e.StoreState(StateOffset.SystemFlags, T1);
         _e.StoreStateImm32(StateOffset.Mode, (uint)mode);
         _mode = mode;
+
+        // A copy would take its jumps' cache from the mode that the block begins with.
+        _e.Relocations.GiveUp();
     }
 
     private void EmitSyscall(in Instruction instruction)
     {
-        _e.StoreStateImm(StateOffset.Scratch, _nextRip);
+        _e.StoreStateRip(StateOffset.Scratch, _nextRip);
         EmitPrivilegeSwitch(instruction, _thunks.System.Syscall);
     }
 
     /// <summary>Ends the block. T1 is kept.</summary>
     private void EmitPrivilegeSwitch(in Instruction instruction, byte* thunk)
     {
-        _e.StoreStateImm(StateOffset.Rip, _rip);
-        _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(instruction));
+        _e.StoreStateRip(StateOffset.Rip, _rip);
+        EmitTrapIndex(AddTrap(instruction), _rip);
         _e.Jmp(thunk);
         _ended = true;
     }
