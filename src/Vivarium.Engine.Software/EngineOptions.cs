@@ -24,6 +24,8 @@ public sealed record EngineOptions
         ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
+        ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),
+        ("privilege-switches", Optimizations.PrivilegeSwitches, "SYSCALL, SYSRET and IRET do not leave translated code"),
     ];
 
     public Optimizations Optimizations { get; init; } = Optimizations.All;

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Vivarium.Engine;
+using Vivarium.Engine.Software.Translate;
 
 namespace Vivarium.Engine.Software;
 
@@ -143,9 +144,6 @@ internal unsafe struct NativeState
     /// <summary>The stack pointer at which no frame fits any more, negated.</summary>
     public ulong HostStackEnd;
 
-    /// <summary>The present mode at its place in <see cref="NativeFoundBlock.Key"/>.</summary>
-    public ulong ModeKey;
-
     /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
     public NativeFoundBlock* FoundBlocks;
 
@@ -211,6 +209,37 @@ internal unsafe struct NativeState
     public uint GdtrLimit, IdtrLimit;
     public ulong Cr0, Cr2, Cr3, Cr4, Efer, Xcr0;
     public fixed ulong Dr[8];
+
+    /// <summary>What translations take for granted at present. C# sets it, and translated code where it changes privilege level or EFLAGS.AC.</summary>
+    public BlockMode Mode;
+
+    /// <summary>
+    /// What <see cref="Mode"/> becomes where 64-bit code enters ring 0 or returns to ring 3 without C#; 0: only C# can do it,
+    /// for example because the jump cache holds blocks of another mode.
+    /// </summary>
+    public BlockMode KernelMode, UserMode;
+
+    /// <summary>As <see cref="UserMode"/>, for IRET: 0 also while it would have to make a data segment null.</summary>
+    public BlockMode ReturnMode;
+
+    /// <summary>The selectors of <see cref="ReturnCs"/> and <see cref="ReturnSs"/>; <see cref="NoSelector"/> if they are not known.</summary>
+    public uint ReturnCsSelector, ReturnSsSelector;
+
+    /// <summary>What the last IRET to 64-bit code of ring 3 loaded, and the descriptors in the GDT that it was made from.</summary>
+    public NativeSegment ReturnCs, ReturnSs;
+    public ulong ReturnCsDescriptor, ReturnSsDescriptor;
+
+    /// <summary>What SYSCALL and SYSRET load in 64-bit mode: made from IA32_STAR.</summary>
+    public NativeSegment SyscallCs, SyscallSs, SysretCs, SysretSs;
+
+    /// <summary>IA32_STAR, IA32_LSTAR, IA32_FMASK (SDM vol. 3A, 5.8.8).</summary>
+    public ulong Star, Lstar, SyscallMask;
+
+    /// <summary>Not zero: an NMI is being handled; further ones wait for IRET (SDM vol. 3A, 6.7.1).</summary>
+    public ulong NmiBlocked;
+
+    /// <summary>No selector has more than 16 bits.</summary>
+    public const uint NoSelector = 0x1_0000;
 
     /// <summary>Bounce buffer for accesses that cannot go to RAM directly (page-crossing, MMIO); the guest address's alignment is kept.</summary>
     public fixed byte Bounce[1024];

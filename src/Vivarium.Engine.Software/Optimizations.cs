@@ -27,6 +27,12 @@ public enum Optimizations : ulong
     /// <summary>A new translation's jumps go straight to those that are there already.</summary>
     EarlyLinking = 1ul << 10,
 
+    /// <summary>STAC and CLAC change what the rest of a translation may access.</summary>
+    AccessSwitches = 1ul << 24,
+
+    /// <summary>SYSCALL, SYSRET and IRET change the privilege level without leaving translated code.</summary>
+    PrivilegeSwitches = 1ul << 25,
+
     /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
     LazyFlags = 1ul << 40,
 

@@ -281,7 +281,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         foreach ((nint displacement, ulong target) in _translator.Links)
         {
             ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | ((block.Key.Gpa + (target - block.Key.Rip)) & GuestMemory.PageMask);
-            if (_cache.Find(block.Key with { Gpa = gpa, Rip = target }) is { SecondPage: Block.NoPage } known)
+            if (_cache.Find(block.Key with { Gpa = gpa, Rip = target, Mode = _translator.LastMode }) is { SecondPage: Block.NoPage } known)
             {
                 _cache.Link((byte*)displacement, known);
             }

@@ -225,7 +225,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         // It was for this instruction only; a fault, or a repeated instruction that is not done, sets it again.
         S->SystemFlags &= ~RflagsBits.Rf;
-        BlockMode mode = _mode;
+        BlockMode mode = Mode;
         bool careful = _carefulNext || stepping;
         if (careful)
         {
@@ -476,7 +476,7 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         byte* stub = (byte*)S->ExitHostPc - 1;
         int generation = _code.Generation;
-        if (FindBlock(_mode) is { } target && generation == _code.Generation)
+        if (FindBlock(Mode) is { } target && generation == _code.Generation)
         {
             _code.Link(stub, target, Statistics);
         }
@@ -485,19 +485,19 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>The translation for RIP, from the jump cache if it is there. Null: a fault was delivered, or the machine cannot go on.</summary>
     private byte* FindCode()
     {
-        ulong* entry = JumpsOf(_mode.Space())->Entry + (NativeJumpCache.IndexOf(S->Rip, _mode.Space()) * 2);
+        ulong* entry = JumpsOf(Mode.Space())->Entry + (NativeJumpCache.IndexOf(S->Rip, Mode.Space()) * 2);
         if (entry[0] == 0 - S->Rip && entry[1] != 0)
         {
             return (byte*)entry[1];
         }
 
-        Block? block = FindBlock(_mode);
+        Block? block = FindBlock(Mode);
         if (block is null)
         {
             return null;
         }
 
-        EnterJump(_mode.Space(), block);
+        EnterJump(Mode.Space(), block);
         return block.Code;
     }
 

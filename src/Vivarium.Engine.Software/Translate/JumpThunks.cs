@@ -134,7 +134,10 @@ internal sealed unsafe class JumpThunks
         _e.Dword((1 << NativeExecutedPages.PhysicalBits) - 1);
         byte* otherPage = _e.JumpForward(JaCondition);
 
-        _e.Rm(0x03, T2, State, StateOffset.ModeKey);
+        _e.Load(Rax, State, StateOffset.Mode, wide: false);
+        _e.Rr(0xC1, ShiftLeft, Rax);
+        _e.Byte(NativeExecutedPages.PhysicalBits);
+        _e.Rr(0x01, Rax, T2);                   // add T2, rax
         EmitHash(Rcx, T1, NativeFoundBlock.Count);
         _e.Rr(0xC1, ShiftLeft, Rcx, wide: false);
         _e.Byte(NativeFoundBlock.SizeShift);

@@ -50,6 +50,7 @@ internal sealed unsafe class Thunks
 
         ResolveCareful = EmitResolve((byte*)resolveCareful);
         Commit = EmitCommit((byte*)commit);
+        System = new SystemThunks(emitter, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap));
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
         Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), findsByPage, spaces);
     }
@@ -87,6 +88,8 @@ internal sealed unsafe class Thunks
     public StringThunks Strings { get; }
 
     public JumpThunks Jumps { get; }
+
+    public SystemThunks System { get; }
 
     /// <summary>Everything saved already: returns to C#.</summary>
     private byte* Leave { get; }

@@ -33,7 +33,7 @@ internal sealed unsafe partial class Translator
                 break;
             case ColdKind.Resolve:
                 _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
-                _e.Call(_thunks.Resolve(_mode.Space(), (part.Data & AccessInfo.WriteBit) != 0));
+                _e.Call(_thunks.Resolve(part.Space, (part.Data & AccessInfo.WriteBit) != 0));
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Trap:

@@ -114,6 +114,9 @@ internal sealed unsafe partial class Translator
     /// <summary>The last block's jumps to blocks in the same page: address of the displacement, and RIP of the target.</summary>
     public ReadOnlySpan<(nint Displacement, ulong Target)> Links => CollectionsMarshal.AsSpan(_links);
 
+    /// <summary>The mode in which the last block's jumps go to their targets.</summary>
+    public BlockMode LastMode => _mode;
+
     private bool Careful => (_mode & BlockMode.Careful) != 0;
 
     private int CodeBits => _mode.CodeBits();
