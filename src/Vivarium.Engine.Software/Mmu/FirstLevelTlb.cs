@@ -3,6 +3,9 @@ namespace Vivarium.Engine.Software.Mmu;
 /// <summary>Filling and emptying of the TLBs and jump caches that translated code reads (SDM vol. 3A, 4.10.4).</summary>
 internal static unsafe class FirstLevelTlb
 {
+    public const int BesideBit = 62;
+    public const int BesideMark = 1;
+
     private const ulong PageMask = 0xFFF;
 
     /// <summary>No access matches: bit 63 alone is not canonical, and entry 0, where it would be indexed, gets another page.</summary>
@@ -25,6 +28,22 @@ internal static unsafe class FirstLevelTlb
         tlb->ReadTag[index] = page;
         tlb->WriteTag[index] = writable ? page : InvalidTag(index);
     }
+
+    /// <summary>The page may be read, and written where no granule is set (see <see cref="BesideTag"/>).</summary>
+    public static void FillBesideCode(NativeTlb* tlb, ulong linear, byte* hostPage)
+    {
+        int index = Index(linear);
+        ulong page = linear & ~PageMask;
+        tlb->HostPage[index] = (ulong)hostPage;
+        tlb->ReadTag[index] = page;
+        tlb->WriteTag[index] = BesideTag(page);
+    }
+
+    /// <summary>
+    /// A write tag that no access matches, but by which the miss routine (<see cref="Translate.Thunks.Resolve"/>) knows a
+    /// page with code: bit 62 is not the page's, and bit 0, which no other tag has, tells it from theirs.
+    /// </summary>
+    public static ulong BesideTag(ulong page) => (page ^ (1ul << BesideBit)) | BesideMark;
 
     /// <summary>The host address of a byte whose page is cached for the access, or null. The caller stays within the page.</summary>
     public static byte* Find(NativeTlb* tlb, ulong linear, Access access)
@@ -82,12 +101,12 @@ internal static unsafe class FirstLevelTlb
         tlb->WriteTag[0] = InvalidForEntry0;
     }
 
-    /// <summary>RIP 1 has its place at index 1 only (see IndexOf), where RIP 0, whose place is index 0, stands instead: neither can be found.</summary>
+    /// <summary>RIP 1 has its place at one index only, where RIP 0, whose place is index 0, stands instead: neither can be found.</summary>
     public static void Flush(NativeJumpCache* jumps, AddressSpace space)
     {
         // The first ulong of each pair is the low half.
         new Span<UInt128>(jumps->Entry, NativeJumpCache.EntriesOf(space)).Fill(new UInt128(0, EmptyJump));
-        jumps->Entry[2] = 0;
+        jumps->Entry[NativeJumpCache.IndexOf(1, space) * 2] = 0;
     }
 
     /// <summary>Forgets one translation. The vCPU may be jumping by this entry: its code address stays.</summary>
@@ -97,7 +116,7 @@ internal static unsafe class FirstLevelTlb
         ulong* entry = jumps->Entry + (index * 2);
         if (entry[1] == (ulong)code)
         {
-            Volatile.Write(ref entry[0], index == 1 ? 0 : EmptyJump);
+            Volatile.Write(ref entry[0], index == NativeJumpCache.IndexOf(1, space) ? 0 : EmptyJump);
         }
     }
 

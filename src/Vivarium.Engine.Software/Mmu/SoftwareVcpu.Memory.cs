@@ -143,7 +143,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
     private void NoteWhenStepping(ulong linear, int size, bool write)
     {
-        if (Stepping)
+        if (Stepping || _watchpoints.Length != 0)
         {
             NoteDataBreakpoints(linear, size, write);
         }
@@ -180,12 +180,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         if (page.IsCode)
         {
-            int dropped = CodeWatch.Invalidate(page.Gpa + offset, size);
-            Statistics.BlocksInvalidated += dropped;
-            if (dropped != 0)
-            {
-                Statistics.Count(ExitCause.SelfModifyingCode);
-            }
+            CountInvalidated(CodeWatch.Invalidate(page.Gpa + offset, size));
         }
 
         SlotFlags.Set(page.Flags, PageFlags.Dirty);

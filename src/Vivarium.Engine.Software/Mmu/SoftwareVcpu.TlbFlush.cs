@@ -61,7 +61,7 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Forgets the translation of one page, whatever its size (INVLPG).</summary>
     public void FlushPage(ulong linear)
     {
-        Statistics.TlbFlushes++;
+        Statistics.TlbPageFlushes++;
         bool large = _tlb.MayHoldLargePage(linear) || _tlb.MayHoldGiantPage(linear);
         DropPage(linear);
         if (large || _executedByUser.MayContain(linear))
@@ -123,9 +123,6 @@ internal sealed unsafe partial class SoftwareVcpu
             | FirstLevelTlb.FlushWrites(&S->SupervisorTlb, host)
             | FirstLevelTlb.FlushWrites(&S->SupervisorAcTlb, host);
     }
-
-    /// <summary>A write to a page with code, but not to the code, may be under way. Callable from any thread.</summary>
-    internal bool MayBeWritingBesideCode(ulong gpa) => Volatile.Read(ref _writingBesideCode) == (gpa | GuestMemory.PageMask);
 
     /// <summary>Jumps of translated code find the block no more, which was marked as not valid before. Callable from any thread.</summary>
     internal void DropJumps(Block block)

@@ -5,6 +5,9 @@ internal enum ColdKind : byte
     /// <summary>Bring the extended state into registers, go on.</summary>
     LoadExtended,
 
+    /// <summary>The same, with RCX in T1.</summary>
+    LoadExtendedKeepingFlags,
+
     /// <summary>TLB miss: ask the helper for the host address, go on.</summary>
     Resolve,
 
@@ -20,19 +23,22 @@ internal enum ColdKind : byte
     /// <summary>A poll saw a request; go on at the target afterwards.</summary>
     Poll,
 
-    /// <summary>A poll saw a request; S-&gt;Rip is set.</summary>
-    PollAtRip,
+    /// <summary>The same, with RCX in T1.</summary>
+    PollKeepingFlags,
+
+    /// <summary>The same, to go on at S-&gt;JumpTarget.</summary>
+    PollAtTarget,
 
     /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know.</summary>
     Miss,
 
-    /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set, the flags are in AX.</summary>
+    /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,
 
-    /// <summary>A return that the topmost call frame does not answer: T1 = target, T2 = RCX.</summary>
+    /// <summary>A return that the topmost call frame does not answer: T1 = target.</summary>
     ReturnMiss,
 
-    /// <summary>An indirect call that the jump cache does not know: as <see cref="IndirectMiss"/>.</summary>
+    /// <summary>An indirect call that the jump cache does not know; S-&gt;JumpTarget is set.</summary>
     CallMiss,
 
     /// <summary>An indirect jump to an address that is not canonical.</summary>
@@ -40,7 +46,7 @@ internal enum ColdKind : byte
 }
 
 /// <summary>A part of a block that is rarely run, and stands behind it.</summary>
-internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, bool flagsSaved = false)
+internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, FlagsAt flags = FlagsAt.Host)
 {
     public ColdKind Kind => kind;
 
@@ -56,6 +62,6 @@ internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, b
     /// <summary>Access description, or jump target.</summary>
     public ulong Data => data;
 
-    /// <summary>The flags are in AX.</summary>
-    public bool FlagsSaved => flagsSaved;
+    /// <summary>Where the flags are.</summary>
+    public FlagsAt Flags => flags;
 }

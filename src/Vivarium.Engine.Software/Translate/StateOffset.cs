@@ -29,10 +29,12 @@ internal static unsafe class StateOffset
     public static readonly int Xsave = Of(s => &s->Xsave);
     public static readonly int XsaveMask = Of(s => &s->XsaveMask);
     public static readonly int TscOffset = Of(s => &s->TscOffset);
-    public static readonly int SavedRax = Of(s => &s->SavedRax);
+    public static readonly int SavedFlags = Of(s => &s->SavedFlags);
     public static readonly int Scratch = Of(s => &s->Scratch);
     public static readonly int JumpRcx = Of(s => &s->JumpRcx);
-    public static readonly int JumpFlags = Of(s => &s->JumpFlags);
+    public static readonly int JumpRax = Of(s => &s->JumpRax);
+    public static readonly int JumpTarget = Of(s => &s->JumpTarget);
+    public static readonly int JumpCode = Of(s => &s->JumpCode);
     public static readonly int ExitCode = Of(s => &s->ExitCode);
     public static readonly int ExitHostPc = Of(s => &s->ExitHostPc);
     public static readonly int ExitInfo = Of(s => &s->ExitInfo);
@@ -40,6 +42,7 @@ internal static unsafe class StateOffset
     public static readonly int FaultError = Of(s => &s->FaultError);
     public static readonly int FaultAddress = Of(s => &s->FaultAddress);
     public static readonly int ExitThunk = Of(s => &s->ExitThunk);
+    public static readonly int GranuleBias = Of(s => &s->GranuleBias);
     public static readonly int HostMxcsr = Of(s => &s->HostMxcsr);
     public static readonly int Cr0 = Of(s => &s->Cr0);
     public static readonly int Es = Of(s => &s->Es);

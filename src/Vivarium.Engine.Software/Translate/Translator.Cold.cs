@@ -1,3 +1,4 @@
+using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -6,12 +7,13 @@ internal sealed unsafe partial class Translator
 {
     private void EmitCold(in ColdPart part)
     {
+        _flags = FlagsAt.Host;
         Mark(part.Rip);
         if (part.Kind == ColdKind.Link)
         {
             _stubs.Add((ushort)(_e.ToExecutable(part.Jump) - _blockCode));
             _stubs.Add((ushort)(_e.Here - _blockCode));
-            _links.Add(((nint)_e.ToExecutable(part.Jump), part.Data));
+            _stubs.Add((ushort)((_source.Gpa + (part.Data - _source.Rip)) & GuestMemory.PageMask));
         }
 
         byte* displacement = part.Jump;
@@ -19,8 +21,14 @@ internal sealed unsafe partial class Translator
         switch (part.Kind)
         {
             case ColdKind.LoadExtended:
-                _e.MovRr(Rcx, T1);
-                _e.StoreStateImm(StateOffset.Rip, part.Rip);
+            case ColdKind.LoadExtendedKeepingFlags:
+                if (part.Kind == ColdKind.LoadExtendedKeepingFlags)
+                {
+                    _e.MovRr(Rcx, T1);
+                }
+
+                RestoreFlags(part);
+                _e.StoreStateRip(StateOffset.Rip, part.Rip);
                 _e.Call(_thunks.LoadExtended);
                 _e.Jmp(part.Resume);
                 break;
@@ -30,29 +38,35 @@ internal sealed unsafe partial class Translator
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Trap:
-                RestoreFlagsIf(part.FlagsSaved);
-                _e.StoreStateImm(StateOffset.ExitInfo, part.Data);
+                RestoreFlags(part);
+                EmitTrapIndex((int)part.Data, part.Rip);
                 EmitExitAt(part.Rip, ExitCode.Trap);
                 break;
             case ColdKind.Careful:
-                RestoreFlagsIf(part.FlagsSaved);
+                RestoreFlags(part);
                 EmitExitAt(part.Rip, ExitCode.Careful);
                 break;
             case ColdKind.Link:
-                _e.StoreStateImm(StateOffset.Rip, part.Data);
+                _e.StoreStateRip(StateOffset.Rip, part.Data);
                 _e.Call(_thunks.Link);
                 break;
             case ColdKind.Poll:
+                RestoreFlags(part);
+                EmitExitAt(part.Data, ExitCode.Poll);
+                break;
+            case ColdKind.PollKeepingFlags:
                 _e.MovRr(Rcx, T1);
                 EmitExitAt(part.Data, ExitCode.Poll);
                 break;
-            case ColdKind.PollAtRip:
-                _e.MovRr(Rcx, T1);
+            case ColdKind.PollAtTarget:
+                RestoreFlags(part);
+                _e.LoadState(T1, StateOffset.JumpTarget);
+                _e.StoreState(StateOffset.Rip, T1);
                 EmitExitTail(ExitCode.Poll);
                 break;
             case ColdKind.Miss:
                 _e.MovRr(Rcx, T1);
-                _e.MovImm(T1, part.Data);
+                _e.MovRip(T1, part.Data);
                 if (part.Resume == null)
                 {
                     _e.Jmp(_thunks.Jumps.Direct(_mode.Space()));
@@ -67,15 +81,13 @@ internal sealed unsafe partial class Translator
                 _e.Jmp(_thunks.Jumps.Jump(_mode.Space()));
                 break;
             case ColdKind.ReturnMiss:
-                _e.MovRr(Rcx, T2);
                 EmitOrigin(part);
                 _e.Jmp(_thunks.Jumps.Return(_mode.Space()));
                 break;
             case ColdKind.CallMiss:
-                _e.LoadState(T1, StateOffset.Rip);
+                _e.LoadState(T1, StateOffset.JumpTarget);
                 EmitCanonicalTest(T1);
                 byte* refused = _e.JumpForward(JaCondition);
-                RestoreFlagsIf(part.FlagsSaved);
                 _e.LeaRip(T1, _thunks.Jumps.Call(_mode.Space()));
                 _e.Jmp(part.Resume);
                 _e.Land(refused);
@@ -96,7 +108,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitNotCanonical(in ColdPart part)
     {
-        RestoreFlagsIf(part.FlagsSaved);
+        RestoreFlags(part);
         if (part.Data != 0)
         {
             EmitAdjustStack(-(int)part.Data);
@@ -105,11 +117,12 @@ internal sealed unsafe partial class Translator
         EmitExitAt(part.Rip, ExitCode.Protection);
     }
 
-    private void RestoreFlagsIf(bool saved)
+    /// <summary>Before an exit: the flags are in RFLAGS. T2 is lost.</summary>
+    private void RestoreFlags(in ColdPart part)
     {
-        if (saved)
+        if ((part.Flags & FlagsAt.Host) == 0)
         {
-            _e.RestoreFlags(StateOffset.SavedRax);
+            _e.RestoreFlags(T2);
         }
     }
 }

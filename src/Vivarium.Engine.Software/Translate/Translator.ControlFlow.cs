@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Decode;
 using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
@@ -69,6 +70,7 @@ internal sealed unsafe partial class Translator
             EmitPoll(target);
         }
 
+        NeedFlags();
         if (InPage(target))
         {
             EmitLinkable(-1, target);
@@ -91,7 +93,10 @@ internal sealed unsafe partial class Translator
         _cold.Add(new ColdPart(ColdKind.Link, _rip, jump, null, target));
     }
 
-    /// <summary>True if the target is in the same linear page, whose mapping the running block proves.</summary>
+    /// <summary>
+    /// True if the target is in the same linear page, whose mapping the running block proves, and so is the whole
+    /// instruction there: what crosses pages is looked up each time.
+    /// </summary>
     private bool InPage(ulong target)
     {
         ulong linear = _source.Linear + (target - _source.Rip);
@@ -100,36 +105,45 @@ internal sealed unsafe partial class Translator
             linear = (uint)linear;
         }
 
-        return _source.SecondPage == Block.NoPage && ((linear ^ _source.Linear) & ~GuestMemory.PageMask) == 0;
+        return _source.SecondPage == Block.NoPage && (linear & GuestMemory.PageMask) <= GuestMemory.PageSize - GuestCode.MaxInstructionBytes
+            && ((linear ^ _source.Linear) & ~GuestMemory.PageMask) == 0;
     }
 
     /// <summary>Leaves for the run loop, to go on at <paramref name="target"/>, if a request is pending. Keeps flags.</summary>
     private void EmitPoll(ulong target)
     {
+        if (!FlagsInHost)
+        {
+            _e.CmpStateImm8(StateOffset.ExitRequest, 0);
+            _cold.Add(new ColdPart(ColdKind.Poll, _rip, _e.JumpForward(JnzCondition), null, target, _flags));
+            return;
+        }
+
         _e.MovRr(T1, Rcx);
         _e.LoadState(Rcx, StateOffset.ExitRequest);
         byte* none = _e.ShortForward(Jrcxz);
         byte* request = _e.JumpForward(-1);
         _e.LandShort(none);
         _e.MovRr(Rcx, T1);
-        _cold.Add(new ColdPart(ColdKind.Poll, _rip, request, null, target));
+        _cold.Add(new ColdPart(ColdKind.PollKeepingFlags, _rip, request, null, target));
     }
 
     /// <summary>Another page may be mapped differently next time, so the jump cache (emptied with the TLB) is asked. Keeps flags.</summary>
     private void EmitCrossPageJump(ulong target, bool call = false)
     {
-        int entry = StateOffset.Jumps(_mode.Space()) + (NativeJumpCache.IndexOf(target, _mode.Space()) * 16);
-        bool small = (long)target == (int)target;
+        int entry = NativeJumpCache.DisplacementOf(target, _mode.Space());
+        bool small = Relocations.IsShort(target) && Relocations.IsShort(_source.Rip);
         if (!small)
         {
-            _e.MovImm(T2, target);
+            _e.MovRip(T2, target);
         }
 
         _e.MovRr(T1, Rcx);
         _e.LoadState(Rcx, entry);
+        _e.NoteJumpEntry(RelocationKind.JumpEntry, target);
         if (small)
         {
-            _e.Lea(Rcx, Rcx, (int)target);
+            _e.LeaRip(Rcx, Rcx, target);
         }
         else
         {
@@ -141,6 +155,7 @@ internal sealed unsafe partial class Translator
         _e.LandShort(hit);
         _e.MovRr(Rcx, T1);
         _e.Rm(0xFF, call ? 2 : 4, State, entry + 8, wide: false);  // jmp or call [entry.code]
+        _e.NoteJumpEntry(RelocationKind.JumpCode, target);
         _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, call ? _e.Here : null, target));
     }
 
@@ -154,10 +169,10 @@ internal sealed unsafe partial class Translator
         {
             if (CodeBits == 64)
             {
-                _e.SaveFlags(StateOffset.SavedRax);
+                DestroyFlags();
                 EmitCanonicalTest(T1);
-                _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, (ulong)popped, flagsSaved: true));
-                _e.RestoreFlags(StateOffset.SavedRax);
+                _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, (ulong)popped, _flags));
+                NeedFlags();
             }
 
             EmitExitTail(ExitCode.CarefulDone);
@@ -165,22 +180,19 @@ internal sealed unsafe partial class Translator
         }
 
         int jumps = StateOffset.Jumps(_mode.Space());
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         EmitProbe();
-        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, flagsSaved: true));
+        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
-        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, flagsSaved: true));
-        _e.RestoreFlags(StateOffset.SavedRax);
+        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
+        NeedFlags(T1);
         _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
     }
 
     /// <summary>T2 = where in the jump cache the RIP in T1 would stand; T1 and ZF become zero if it does.</summary>
     private void EmitProbe()
     {
-        _e.Mov32Rr(T2, T1);
-        _e.Rr(0xC1, 5, T2, wide: false);        // shr T2d, IndexShift
-        _e.Byte(NativeJumpCache.IndexShift);
-        _e.Rr(0x31, T1, T2, wide: false);       // xor T2d, T1d
+        _e.Crc32(T2, T1);
         _e.Rr(0x81, 4, T2, wide: false);        // and T2d, entries - 1
         _e.Dword(NativeJumpCache.EntriesOf(_mode.Space()) - 1);
         _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d, 4
@@ -196,10 +208,10 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         EmitCanonicalTest(T1);
-        _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, 0, flagsSaved: true));
-        _e.RestoreFlags(StateOffset.SavedRax);
+        _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, 0, _flags));
+        EndCheck();
     }
 
     /// <summary>Sets the flags so that JA jumps if the address in a register is not canonical: bits 63:47 are neither all 0 nor all 1. T2 is lost.</summary>
@@ -217,6 +229,7 @@ internal sealed unsafe partial class Translator
     private void EmitConditional(int condition, ulong target)
     {
         _ended = true;
+        NeedFlags();
         if (!Careful && InPage(target) && target > _rip)
         {
             EmitLinkable(condition, target);
@@ -235,6 +248,7 @@ internal sealed unsafe partial class Translator
     private void EmitCountBranch(in Instruction instruction)
     {
         _ended = true;
+        NeedFlags();
         int size = CountSize(instruction.Code);
         byte* notTaken = null;
         if (IsLoop(instruction))
@@ -326,7 +340,7 @@ internal sealed unsafe partial class Translator
         => instruction.Op0Kind == OpKind.Register ? instruction.Op0Register.GetSize() : instruction.MemorySize.GetSize();
 
     private void EmitPushNextRip(in Instruction instruction)
-        => EmitPushImmediate(-instruction.StackPointerIncrement, instruction.NextIP);
+        => EmitPushImmediate(-instruction.StackPointerIncrement, instruction.NextIP, isRip: true);
 
     private void EmitZeroExtend(int to, int from, int size)
     {
