@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.InteropServices;
 using Vivarium.Engine;
 using Vivarium.Engine.Software.Translate;
@@ -58,10 +59,8 @@ internal unsafe struct NativeJumpCache
     /// </summary>
     public static int EntriesOf(AddressSpace space) => space == AddressSpace.User ? UserEntries : Entries;
 
-    /// <summary>Functions begin at multiples of 16, so the lowest bits alone would crowd few entries.</summary>
-    public static int IndexOf(ulong rip, AddressSpace space) => (int)(rip ^ (rip >> IndexShift)) & (EntriesOf(space) - 1);
-
-    public const int IndexShift = 4;
+    /// <summary>From all bits (CRC-32C, as the host's CRC32): code far apart is often equal in the lower ones.</summary>
+    public static int IndexOf(ulong rip, AddressSpace space) => (int)BitOperations.Crc32C(0, rip) & (EntriesOf(space) - 1);
 
     /// <summary>Where the entry for a RIP stands, from emitted code's state pointer.</summary>
     public static int DisplacementOf(ulong rip, AddressSpace space) => Translate.StateOffset.Jumps(space) + (IndexOf(rip, space) * 16);
@@ -100,7 +99,8 @@ internal unsafe struct NativeExecutedPages
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeFoundBlock
 {
-    public const int Count = 1 << 13;
+    private const int CountBits = 13;
+    public const int Count = 1 << CountBits;
     public const int SizeShift = 5;
 
     public ulong Rip;
@@ -112,7 +112,10 @@ internal unsafe struct NativeFoundBlock
 
     public static ulong KeyFor(ulong gpa, Translate.BlockMode mode) => (gpa >> 12) | ((ulong)mode << NativeExecutedPages.PhysicalBits);
 
-    public static int IndexOf(ulong rip) => (int)(rip ^ (rip >> NativeJumpCache.IndexShift)) & (Count - 1);
+    /// <summary>By other bits than the jump cache's index, so that what shares a place there does not here.</summary>
+    public static int IndexOf(ulong rip) => (int)(BitOperations.Crc32C(0, rip) >> IndexShift);
+
+    public const int IndexShift = 32 - CountBits;
 }
 
 /// <summary>
@@ -141,7 +144,7 @@ internal unsafe struct NativeState
     /// <summary>The host's stack pointer in translated code while no call is under way: at the frame below all, which no return matches.</summary>
     public ulong HostStack;
 
-    /// <summary>The stack pointer at which no frame fits any more, negated.</summary>
+    /// <summary>The stack pointer at which no frame fits any more.</summary>
     public ulong HostStackEnd;
 
     /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
@@ -172,9 +175,13 @@ internal unsafe struct NativeState
     public ulong SavedFlags;
     public ulong Scratch;
 
-    /// <summary>Guest RCX and RAX while the jump thunks work.</summary>
-    public ulong JumpRcx;
+    /// <summary>RIP that an indirect call goes to, and the address of the translation.</summary>
+    public ulong JumpTarget;
+    public ulong JumpCode;
+
+    /// <summary>Guest RAX and RCX while the jump thunks work.</summary>
     public ulong JumpRax;
+    public ulong JumpRcx;
 
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;

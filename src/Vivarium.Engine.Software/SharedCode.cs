@@ -49,7 +49,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode), options.Has(Optimizations.JumpsByPage));
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options);
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
         _relocator = new Relocator(_cache, _translator.Traps);
@@ -153,16 +153,14 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             }
 
             _cache.Add(block);
-            if (_check is not null)
-            {
-                if (block.Record->Flags.HasFlag(RecordFlags.Movable))
-                {
-                    _check.Check(block, source, mode);
-                }
-            }
-            else if (!copied && Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
+            if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
             {
                 LinkKnown(block);
+            }
+
+            if (_check is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+            {
+                _check.Check(block, source, mode);
             }
 
             if (block.ChecksItself)
@@ -278,12 +276,14 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>Links the jumps of a new block whose targets are known already.</summary>
     private void LinkKnown(Block block)
     {
-        foreach ((nint displacement, ulong target) in _translator.Links)
+        ReadOnlySpan<ushort> stubs = block.JumpStubs;
+        for (int i = 0; i < stubs.Length; i += BlockRecord.StubSize)
         {
-            ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | ((block.Key.Gpa + (target - block.Key.Rip)) & GuestMemory.PageMask);
-            if (_cache.Find(block.Key with { Gpa = gpa, Rip = target, Mode = _translator.LastMode }) is { SecondPage: Block.NoPage } known)
+            int distance = stubs[i + 2] - (int)(block.Key.Gpa & GuestMemory.PageMask);
+            BlockKey target = block.Key with { Gpa = block.Key.Gpa + (ulong)distance, Rip = block.Key.Rip + (ulong)distance, Mode = block.Record->Mode };
+            if (_cache.Find(target) is { SecondPage: Block.NoPage } known)
             {
-                _cache.Link((byte*)displacement, known);
+                _cache.Link(block.Code + stubs[i], known);
             }
         }
     }

@@ -26,8 +26,8 @@ internal enum ColdKind : byte
     /// <summary>The same, with RCX in T1.</summary>
     PollKeepingFlags,
 
-    /// <summary>A poll saw a request; S-&gt;Rip is set.</summary>
-    PollAtRip,
+    /// <summary>The same, to go on at S-&gt;JumpTarget.</summary>
+    PollAtTarget,
 
     /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know.</summary>
     Miss,
@@ -38,7 +38,7 @@ internal enum ColdKind : byte
     /// <summary>A return that the topmost call frame does not answer: T1 = target.</summary>
     ReturnMiss,
 
-    /// <summary>An indirect call that the jump cache does not know: as <see cref="IndirectMiss"/>.</summary>
+    /// <summary>An indirect call that the jump cache does not know; S-&gt;JumpTarget is set.</summary>
     CallMiss,
 
     /// <summary>An indirect jump to an address that is not canonical.</summary>

@@ -160,23 +160,6 @@ internal sealed unsafe class Emitter
         Rip32(rip);
     }
 
-    /// <summary>PUSH of the complement of a RIP that is <see cref="Relocations.IsShort"/>.</summary>
-    public void PushComplement(ulong rip)
-    {
-        Byte(0x68);
-        Relocations.AddRip(RelocationKind.Complement32, Offset, rip);
-        Dword((int)~rip);
-    }
-
-    /// <summary>MOV of the complement of a RIP, in full length.</summary>
-    public void MovComplement(int reg, ulong rip)
-    {
-        Byte(0x48 | (reg >> 3));
-        Byte(0xB8 | (reg & 7));
-        Relocations.AddRip(RelocationKind.Complement64, Offset, rip);
-        Qword(~rip);
-    }
-
     /// <summary>A displacement from the state pointer that depends on a RIP of the guest's, behind an instruction that ends with 32 bits of it.</summary>
     public void NoteJumpEntry(RelocationKind kind, ulong rip) => Relocations.AddRip(kind, Offset - 4, rip);
 
@@ -333,11 +316,26 @@ internal sealed unsafe class Emitter
         Byte(0x58 | (reg & 7));
     }
 
-    /// <summary>Pushes a sign-extended constant of 8 bytes.</summary>
+    /// <summary>PUSH of a constant, sign-extended to 8 bytes.</summary>
     public void PushImm(int value)
     {
         Byte(0x68);
         Dword(value);
+    }
+
+    /// <summary>PUSH of a guest RIP. May use T2.</summary>
+    public void PushRip(ulong rip)
+    {
+        if (Relocations.IsShort(rip) && (Relocations.Short || !Relocations.Wanted))
+        {
+            Byte(0x68);
+            Rip32(rip);
+        }
+        else
+        {
+            MovRip(HostRegister.T2, rip);
+            Push(HostRegister.T2);
+        }
     }
 
     // ---- flags ----
@@ -360,6 +358,27 @@ internal sealed unsafe class Emitter
         Bytes([0x04, 0x7F]);    // add al, 7Fh: OF again
         Byte(0x9E);             // sahf
         MovRr(HostRegister.Rax, scratch);
+    }
+
+    /// <summary>to = where in the jump cache a RIP would stand, in bytes. The arithmetic flags are lost.</summary>
+    public void JumpPlace(int to, int rip, AddressSpace space)
+    {
+        const int and = 4;
+        const int shiftLeft = 4;
+        const int entryShift = 4;
+        Crc32(to, rip);
+        Rr(0x81, and, to, wide: false);
+        Dword(NativeJumpCache.EntriesOf(space) - 1);
+        Rr(0xC1, shiftLeft, to, wide: false);
+        Byte(entryShift);
+    }
+
+    /// <summary>to = CRC-32C of a register, from 0. Changes the flags.</summary>
+    public void Crc32(int to, int from)
+    {
+        Rr(0x31, to, to, wide: false);
+        Byte(0xF2);
+        Rr(0x0F38F1, to, from);
     }
 
     // ---- jumps ----
@@ -443,13 +462,6 @@ internal sealed unsafe class Emitter
         }
 
         Dword(checked((int)(target - (Here + 4))));
-    }
-
-    /// <summary>Short Jcc or JRCXZ to a place before (writable address).</summary>
-    public void ShortBack(int opcode, byte* target)
-    {
-        Byte(opcode);
-        Byte(checked((sbyte)(target - (_cursor + 1))));
     }
 
     private void Opcode(int opcode)

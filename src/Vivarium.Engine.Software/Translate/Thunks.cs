@@ -25,11 +25,11 @@ internal sealed unsafe class Thunks
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
-        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, bool besideCode, bool findsByPage)
+        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, EngineOptions options)
     {
         _e = emitter;
         _avx = avx;
-        _besideCode = besideCode;
+        _besideCode = options.Has(Optimizations.BesideCode);
         Leave = EmitLeave();
         Exit = EmitExit();
         for (int code = 0; code < _exitWith.Length; code++)
@@ -52,7 +52,7 @@ internal sealed unsafe class Thunks
         Commit = EmitCommit((byte*)commit);
         System = new SystemThunks(emitter, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap));
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
-        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), findsByPage, spaces);
+        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options.Has(Optimizations.JumpsByPage), spaces);
     }
 
     /// <summary>C#: enters translated code; returns when it exits.</summary>
@@ -120,7 +120,6 @@ internal sealed unsafe class Thunks
         _e.Push(Rax);
         _e.StoreState(StateOffset.HostStack, Rsp);
         _e.Lea(Rax, Rsp, -FrameSize * MostFrames);
-        _e.Rr(0xF7, 3, Rax);            // neg
         _e.StoreState(StateOffset.HostStackEnd, Rax);
         LoadGuest();
         _e.Rr(0xFF, 4, T1, wide: false); // jmp T1

@@ -1,3 +1,4 @@
+using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -12,7 +13,7 @@ internal sealed unsafe partial class Translator
         {
             _stubs.Add((ushort)(_e.ToExecutable(part.Jump) - _blockCode));
             _stubs.Add((ushort)(_e.Here - _blockCode));
-            _links.Add(((nint)_e.ToExecutable(part.Jump), part.Data));
+            _stubs.Add((ushort)((_source.Gpa + (part.Data - _source.Rip)) & GuestMemory.PageMask));
         }
 
         byte* displacement = part.Jump;
@@ -57,8 +58,10 @@ internal sealed unsafe partial class Translator
                 _e.MovRr(Rcx, T1);
                 EmitExitAt(part.Data, ExitCode.Poll);
                 break;
-            case ColdKind.PollAtRip:
+            case ColdKind.PollAtTarget:
                 RestoreFlags(part);
+                _e.LoadState(T1, StateOffset.JumpTarget);
+                _e.StoreState(StateOffset.Rip, T1);
                 EmitExitTail(ExitCode.Poll);
                 break;
             case ColdKind.Miss:
@@ -82,7 +85,7 @@ internal sealed unsafe partial class Translator
                 _e.Jmp(_thunks.Jumps.Return(_mode.Space()));
                 break;
             case ColdKind.CallMiss:
-                _e.LoadState(T1, StateOffset.Rip);
+                _e.LoadState(T1, StateOffset.JumpTarget);
                 EmitCanonicalTest(T1);
                 byte* refused = _e.JumpForward(JaCondition);
                 _e.LeaHost(T1, _thunks.Jumps.Call(_mode.Space()));

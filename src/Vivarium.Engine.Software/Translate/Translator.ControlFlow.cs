@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Decode;
 using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
@@ -92,7 +93,10 @@ internal sealed unsafe partial class Translator
         _cold.Add(new ColdPart(ColdKind.Link, _rip, jump, null, target));
     }
 
-    /// <summary>True if the target is in the same linear page, whose mapping the running block proves.</summary>
+    /// <summary>
+    /// True if the target is in the same linear page, whose mapping the running block proves, and so is the whole
+    /// instruction there: what crosses pages is looked up each time.
+    /// </summary>
     private bool InPage(ulong target)
     {
         ulong linear = _source.Linear + (target - _source.Rip);
@@ -101,7 +105,8 @@ internal sealed unsafe partial class Translator
             linear = (uint)linear;
         }
 
-        return _source.SecondPage == Block.NoPage && ((linear ^ _source.Linear) & ~GuestMemory.PageMask) == 0;
+        return _source.SecondPage == Block.NoPage && (linear & GuestMemory.PageMask) <= GuestMemory.PageSize - GuestCode.MaxInstructionBytes
+            && ((linear ^ _source.Linear) & ~GuestMemory.PageMask) == 0;
     }
 
     /// <summary>Leaves for the run loop, to go on at <paramref name="target"/>, if a request is pending. Keeps flags.</summary>
@@ -187,14 +192,7 @@ internal sealed unsafe partial class Translator
     /// <summary>T2 = where in the jump cache the RIP in T1 would stand; T1 and ZF become zero if it does.</summary>
     private void EmitProbe()
     {
-        _e.Mov32Rr(T2, T1);
-        _e.Rr(0xC1, 5, T2, wide: false);        // shr T2d, IndexShift
-        _e.Byte(NativeJumpCache.IndexShift);
-        _e.Rr(0x31, T1, T2, wide: false);       // xor T2d, T1d
-        _e.Rr(0x81, 4, T2, wide: false);        // and T2d, entries - 1
-        _e.Dword(NativeJumpCache.EntriesOf(_mode.Space()) - 1);
-        _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d, 4
-        _e.Byte(4);
+        _e.JumpPlace(T2, T1, _mode.Space());
         _e.Rx(0x03, T1, State, T2, 0, StateOffset.Jumps(_mode.Space())); // add T1, [entry]
     }
 
