@@ -42,6 +42,9 @@ internal unsafe struct NativeTlb
 
     /// <summary>Host address of the page's first byte.</summary>
     public fixed ulong HostPage[Entries];
+
+    /// <summary>What to add to a linear address in the page for its host address.</summary>
+    public fixed ulong Delta[Entries];
 }
 
 /// <summary>Where indirect and cross-page jumps look first: guest RIP to translated code, direct-mapped.</summary>
@@ -113,6 +116,9 @@ internal unsafe struct NativeState
     /// <summary>The arithmetic flags, where translated code has put them while it uses RFLAGS itself: as LAHF and SETO AL leave them in AX.</summary>
     public ulong SavedFlags;
     public ulong Scratch;
+
+    /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
+    public ulong ResolvedDelta;
 
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;

@@ -22,6 +22,7 @@ internal static unsafe class FirstLevelTlb
         int index = Index(linear);
         ulong page = linear & ~PageMask;
         tlb->HostPage[index] = (ulong)hostPage;
+        tlb->Delta[index] = (ulong)hostPage - page;
         tlb->ReadTag[index] = page;
         tlb->WriteTag[index] = writable ? page : InvalidTag(index);
     }
@@ -32,6 +33,7 @@ internal static unsafe class FirstLevelTlb
         int index = Index(linear);
         ulong page = linear & ~PageMask;
         tlb->HostPage[index] = (ulong)hostPage;
+        tlb->Delta[index] = (ulong)hostPage - page;
         tlb->ReadTag[index] = page;
         tlb->WriteTag[index] = BesideTag(page);
     }

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace Vivarium.Engine.Software.Translate;
 
@@ -97,6 +98,27 @@ internal sealed unsafe class Emitter
         }
     }
 
+    /// <summary>Register = the bits of an address from <paramref name="shift"/> on, as many as a mask takes. Destroys RFLAGS.</summary>
+    public void Bits(int to, int from, int shift, int mask)
+    {
+        if (Bmi2.IsSupported)
+        {
+            // rorx to, from, shift: VEX.LZ.F2.0F3A.W0 F0 (SDM vol. 2B, RORX)
+            Bytes([0xC4, (byte)((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3), 0x7B]);
+            Byte(0xF0);
+            Byte(0xC0 | ((to & 7) << 3) | (from & 7));
+        }
+        else
+        {
+            Mov32Rr(to, from);
+            Rr(0xC1, 5, to, wide: false);   // shr
+        }
+
+        Byte(shift);
+        Rr(0x81, 4, to, wide: false);       // and
+        Dword(mask);
+    }
+
     // ---- memory ----
 
     /// <summary>opcode reg, [base + disp] (or the reverse, as the opcode says).</summary>
@@ -139,6 +161,19 @@ internal sealed unsafe class Emitter
             Byte(0x84 | ((reg & 7) << 3));
             Byte(sib);
             Dword(disp);
+        }
+    }
+
+    /// <summary>opcode reg, operand.</summary>
+    public void Op(int opcode, int reg, in HostOperand operand, bool wide = true)
+    {
+        if (operand.Index < 0)
+        {
+            Rm(opcode, reg, operand.Base, operand.Displacement, wide);
+        }
+        else
+        {
+            Rx(opcode, reg, operand.Base, operand.Index, 0, operand.Displacement, wide);
         }
     }
 
@@ -203,6 +238,20 @@ internal sealed unsafe class Emitter
 
     /// <summary>LEA reg, [base + disp].</summary>
     public void Lea(int reg, int @base, int disp, bool wide = true) => Rm(0x8D, reg, @base, disp, wide);
+
+    public void Push(int reg) => Plus(0x50, reg);
+
+    public void Pop(int reg) => Plus(0x58, reg);
+
+    private void Plus(int opcode, int reg)
+    {
+        if (reg >= 8)
+        {
+            Byte(0x41);
+        }
+
+        Byte(opcode | (reg & 7));
+    }
 
     // ---- flags ----
 

@@ -65,7 +65,7 @@ internal sealed unsafe class Thunks
 
     /// <summary>
     /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags saved, S-&gt;ExitInfo = access description.
-    /// Returns with T1 = host address, or exits.
+    /// Returns with T1 = host address and T2 = host minus linear address, or exits.
     /// </summary>
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
 
@@ -85,7 +85,7 @@ internal sealed unsafe class Thunks
         byte* start = _e.Here;
         foreach (int reg in CalleeSaved)
         {
-            Push(reg);
+            _e.Push(reg);
         }
 
         _e.Rr(0x83, 5, Rsp);            // sub rsp, 8
@@ -104,7 +104,7 @@ internal sealed unsafe class Thunks
         _e.Byte(8);
         for (int i = CalleeSaved.Length - 1; i >= 0; i--)
         {
-            Pop(CalleeSaved[i]);
+            _e.Pop(CalleeSaved[i]);
         }
 
         _e.Byte(0xC3);
@@ -189,11 +189,11 @@ internal sealed unsafe class Thunks
         Toggle();
         _e.Jmp(refused);
         byte* touched = _e.Here;
-        Pop(Rdx);
-        Pop(Rcx);
+        _e.Pop(Rdx);
+        _e.Pop(Rcx);
         _e.Jmp(notBeside);
         byte* tooFar = _e.Here;
-        Pop(Rcx);
+        _e.Pop(Rcx);
         _e.Jmp(notBeside);
 
         byte* start = _e.Here;
@@ -201,7 +201,7 @@ internal sealed unsafe class Thunks
         _e.Byte(FirstLevelTlb.BesideMark);
         _e.Jcc(4, refused);
         Toggle();                       // T1 = offset in the page, if it is the page
-        Push(Rcx);
+        _e.Push(Rcx);
         _e.Rm(0x0FB7, Rcx, State, StateOffset.ExitInfo, wide: false); // movzx: the size
         _e.Rr(0x83, 7, Rcx, wide: false); // cmp
         _e.Byte(largest);
@@ -210,7 +210,7 @@ internal sealed unsafe class Thunks
         _e.Rr(0x81, 7, Rcx);            // cmp
         _e.Dword((int)GuestMemory.PageMask);
         _e.Jcc(7, tooFar);
-        Push(Rdx);
+        _e.Push(Rdx);
         _e.Rx(0x8B, Rdx, State, T2, 3, hostPage);
         _e.Rr(0xC1, 5, Rdx);            // shr
         _e.Byte(CodeGranules.PageToWordShift);
@@ -227,9 +227,10 @@ internal sealed unsafe class Thunks
         _e.Byte(CodeGranules.GranuleShift);
         _e.Rr(0x0FA3, Rcx, Rdx);
         _e.Jcc(2, touched);
-        Pop(Rdx);
-        Pop(Rcx);
+        _e.Pop(Rdx);
+        _e.Pop(Rcx);
         _e.Rx(0x03, T1, State, T2, 3, hostPage); // add
+        _e.Rx(0x8B, T2, State, T2, 3, StateOffset.Tlb(space) + (3 * 8 * NativeTlb.Entries));
         _e.Byte(0xC3);
         return start;
 
@@ -261,6 +262,7 @@ internal sealed unsafe class Thunks
         byte* leave = _e.JumpForward(4);
         ReloadExtendedUnlessInMemory();
         LoadGuest();
+        _e.LoadState(T2, StateOffset.ResolvedDelta);
         _e.Byte(0xC3);
         _e.Land(leave);
         _e.Rr(0x83, 0, Rsp);
@@ -358,25 +360,5 @@ internal sealed unsafe class Thunks
         _e.Load(Rax, State, StateOffset.XsaveMask, wide: false);
         _e.Load(Rdx, State, StateOffset.XsaveMask + 4, wide: false);
         _e.LoadState(Rcx, StateOffset.Xsave);
-    }
-
-    private void Push(int reg)
-    {
-        if (reg >= 8)
-        {
-            _e.Byte(0x41);
-        }
-
-        _e.Byte(0x50 | (reg & 7));
-    }
-
-    private void Pop(int reg)
-    {
-        if (reg >= 8)
-        {
-            _e.Byte(0x41);
-        }
-
-        _e.Byte(0x58 | (reg & 7));
     }
 }
