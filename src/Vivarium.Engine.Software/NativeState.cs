@@ -65,6 +65,9 @@ internal unsafe struct NativeJumpCache
 
     public const int IndexShift = 4;
 
+    /// <summary>Where the entry for a RIP stands, from emitted code's state pointer.</summary>
+    public static int DisplacementOf(ulong rip, AddressSpace space) => Translate.StateOffset.Jumps(space) + (IndexOf(rip, space) * 16);
+
     /// <summary>Pairs: negated RIP (so that an LEA compares without touching flags), code address.</summary>
     public fixed ulong Entry[Entries * 2];
 }
@@ -119,6 +122,12 @@ internal unsafe struct NativeState
 
     /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
     public ulong ResolvedDelta;
+
+    /// <summary>The second-level TLB: <see cref="Mmu.NativePages"/>, then its entries.</summary>
+    public Mmu.NativePages* SecondLevel;
+
+    /// <summary>By <see cref="AddressSpace"/>, not zero: a page that is not global came from the second-level TLB to the first.</summary>
+    public fixed uint TookLocal[4];
 
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Mmu;
+using Vivarium.Engine.Software.Persisted;
 using Vivarium.Engine.Software.Privileged;
 using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
@@ -28,7 +29,16 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     private readonly Rendezvous _rendezvous;
     private readonly CodeGranules _granules;
     private readonly TranslationCache _cache;
+    private readonly BlockRecords _records = new();
+    private readonly ChangeCounts _changes = new();
+
+    /// <summary>The blocks that check themselves, also those that were dropped since <see cref="_reconsidered"/>.</summary>
+    private readonly List<Block> _checking = [];
+    private long _reconsidered;
     private readonly Translator _translator;
+    private readonly Templates _templates = new();
+    private readonly Relocator _relocator;
+    private readonly RelocationCheck? _check;
 
     public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, EngineOptions options)
     {
@@ -39,9 +49,11 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode));
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, Thunks) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
+        _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
+        _relocator = new Relocator(_cache, _translator.Traps);
+        _check = options.CheckRelocation ? new RelocationCheck(_cache, _translator, _relocator) : null;
         memory.CodeWritten += OnWritten;
     }
 
@@ -57,6 +69,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
+
+    /// <summary>From any thread, approximately.</summary>
+    public CodeCacheUse Use => _cache.Use;
 
     public Block? Find(in BlockKey key)
     {
@@ -132,21 +147,107 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             source.Refresh();
             long before = _translator.InstructionCount;
-            if (_translator.Translate(source, mode) is not { } block)
+            if (Make(source, mode) is not { } block)
             {
                 return null;
             }
 
             _cache.Add(block);
+            if (_check is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+            {
+                _check.Check(block, source, mode);
+            }
+
+            if (block.ChecksItself)
+            {
+                _checking.Add(block);
+            }
+
             statistics.BlocksTranslated++;
             statistics.InstructionsTranslated += _translator.InstructionCount - before;
-            statistics.CodeBytes = _cache.UsedBytes;
+            statistics.GuestBytesTranslated += block.GuestLength;
             return block;
         }
     }
 
+    private Block? Make(in CodeSource source, BlockMode mode)
+    {
+        if (_translator.Stops.Count != 0 || source.ChecksItself)
+        {
+            // Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.
+            return _translator.Translate(source, mode);
+        }
+
+        if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
+            && _templates.Find(source, mode) is { Exists: true } template)
+        {
+            return _relocator.Copy(template, source, mode);
+        }
+
+        Block? block = _translator.Translate(source, mode);
+        if (block is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+        {
+            _templates.Add(block);
+        }
+
+        return block;
+    }
+
+    /// <summary>
+    /// Code there was changed so often of late that it is not to be watched: its translation is to check itself. It needs
+    /// no <see cref="BeginTranslation"/>.
+    /// </summary>
+    public bool ChangesOften(ulong gpa) => Options.Has(Optimizations.SelfChecks) && _changes.Often(gpa);
+
+    /// <summary>The block whose translation holds a host address has found its code changed: it is thrown away.</summary>
+    public Block? DropChanged(byte* hostPc)
+    {
+        lock (_gate)
+        {
+            Block? block = _cache.FindByAddress(hostPc);
+            if (block is { Valid: true })
+            {
+                _cache.Remove(block);
+                Drop([block]);
+            }
+
+            return block;
+        }
+    }
+
+    /// <summary>
+    /// From time to time all blocks that check themselves are thrown away: where the code does not change any more, the next
+    /// ones need not.
+    /// </summary>
+    /// <param name="now">In milliseconds, from any beginning.</param>
+    public void Reconsider(long now)
+    {
+        const int period = 1000;
+        if (now - Volatile.Read(ref _reconsidered) < period)
+        {
+            return;
+        }
+
+        lock (_gate)
+        {
+            _reconsidered = now;
+            _changes.Clear();
+            foreach (Block block in _checking)
+            {
+                if (block.Valid)
+                {
+                    _cache.Remove(block);
+                    _changes.Suspect(block.Key.Gpa);
+                    Drop([block]);
+                }
+            }
+
+            _checking.Clear();
+        }
+    }
+
     /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
-    public void Link(byte* stub, Block target)
+    public void Link(byte* stub, Block target, VcpuStatistics statistics)
     {
         if (target.SecondPage != Block.NoPage || !Options.Has(Optimizations.Linking))
         {
@@ -159,6 +260,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
             {
                 _cache.Link(source.JumpOf(stub), target);
+                statistics.Links++;
             }
         }
     }
@@ -179,7 +281,10 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 lock (_gate)
                 {
                     _cache.Clear();
+                    _checking.Clear();
                     _translator.Traps.Clear();
+                    _templates.Clear();
+                    _records.Clear();
                 }
 
                 foreach (SoftwareVcpu other in _rendezvous.Vcpus)
@@ -206,7 +311,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             bool wholePages = _rendezvous.Alone;
             return _cache.Pages.IsOpen(gpa) || _cache.Pages.WouldRemove(running, gpa, size, wholePages)
                 ? -1
-                : Drop(_cache.Invalidate(gpa, size, wholePages));
+                : Lose(_cache.Invalidate(gpa, size, wholePages));
         }
     }
 
@@ -219,7 +324,51 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
         lock (_gate)
         {
-            return Drop(_cache.Invalidate(gpa, size, wholePages: false));
+            return Lose(_cache.Invalidate(gpa, size, wholePages: false));
+        }
+    }
+
+    /// <summary>From now on, translations leave at an address for the run loop. Who runs there may pass it once more.</summary>
+    public void AddStop(ulong rip)
+    {
+        lock (_gate)
+        {
+            if (_translator.Stops.Add(rip))
+            {
+                DropBlocksAt(rip);
+            }
+        }
+    }
+
+    /// <summary>Translations run on at an address, unless some vCPU's debugger has a breakpoint there.</summary>
+    public void ForgetStop(ulong rip)
+    {
+        lock (_gate)
+        {
+            foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+            {
+                if (vcpu.HasBreakpointAt(rip))
+                {
+                    return;
+                }
+            }
+
+            if (_translator.Stops.Remove(rip))
+            {
+                DropBlocksAt(rip);
+            }
+        }
+    }
+
+    /// <summary>Forgets all stops that no vCPU's debugger wants.</summary>
+    public void ForgetStops()
+    {
+        lock (_gate)
+        {
+            foreach (ulong rip in _translator.Stops.ToArray())
+            {
+                ForgetStop(rip);
+            }
         }
     }
 
@@ -228,27 +377,47 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _memory.CodeWritten -= OnWritten;
         _cache.Dispose();
         _granules.Dispose();
+        _records.Dispose();
     }
 
-    /// <summary>Jump caches forget blocks that are not valid any more. Returns how many they were.</summary>
-    private int Drop(List<Block>? blocks)
+    /// <summary>The guest has changed the code of blocks, which are not valid any more. Returns how many they were.</summary>
+    private int Lose(List<Block>? blocks)
     {
         if (blocks is null)
         {
             return 0;
         }
 
+        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
+        {
+            _changes.Add(block.Key.Gpa);
+        }
+
+        Drop(CollectionsMarshal.AsSpan(blocks));
+        return blocks.Count;
+    }
+
+    /// <summary>Jump caches forget blocks that are not valid any more.</summary>
+    private void Drop(ReadOnlySpan<Block> blocks)
+    {
         // A vCPU enters a block into its jump cache and then looks whether it is valid; here it is the other way round.
         Interlocked.MemoryBarrier();
-        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
+        foreach (Block block in blocks)
         {
             foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
             {
                 vcpu.DropJumps(block);
             }
         }
+    }
 
-        return blocks.Count;
+    /// <summary>Lock held.</summary>
+    private void DropBlocksAt(ulong rip)
+    {
+        foreach (ulong gpa in _cache.WhereTranslated(rip))
+        {
+            _ = Invalidate(gpa, 1);
+        }
     }
 
     private void OnWritten(ulong gpa, int length) => Invalidate(gpa, length);

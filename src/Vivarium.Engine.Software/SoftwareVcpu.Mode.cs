@@ -54,7 +54,8 @@ internal sealed unsafe partial class SoftwareVcpu
 
         mode |= cpl == 0 || !S->Cr4.Has(Cr4Bits.Tsd) ? BlockMode.Rdtsc : 0;
         if (S->SystemFlags.Has(RflagsBits.Tf) || (S->Dr[7] & BreakpointsEnabled) != 0
-            || (cpl == 3 && alignmentCheck && S->Cr0.Has(Cr0Bits.Am)))
+            || (cpl == 3 && alignmentCheck && S->Cr0.Has(Cr0Bits.Am))
+            || (_debug is not null && MustStepForDebugger))
         {
             mode |= BlockMode.Stepping;
         }

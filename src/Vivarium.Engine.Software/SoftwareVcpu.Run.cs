@@ -64,6 +64,7 @@ internal sealed unsafe partial class SoftwareVcpu
                     _rendezvous.Enter(this);
                 }
 
+                _code.Reconsider(Environment.TickCount64);
                 if (Interlocked.Exchange(ref _tlbFlushRequested, 0) != 0)
                 {
                     FlushTlb(keepGlobal: false);
@@ -79,7 +80,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
             bool shadow = InterruptShadow;
             InterruptShadow = false;
-            if (HasDeliverableEvent)
+            if (HasDeliverableEvent && !(_debug is { BlockInterrupts: true } && !Halted))
             {
                 // An instruction to be run carefully may be the one after STI: nothing comes before it.
                 if (shadow || _carefulNext)
@@ -97,7 +98,14 @@ internal sealed unsafe partial class SoftwareVcpu
                 return;
             }
 
-            Step();
+            if (_debug is null)
+            {
+                _ = Step();
+            }
+            else if (StepDebugged(ref exit))
+            {
+                return;
+            }
         }
     }
 
@@ -196,7 +204,8 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
-    private void Step()
+    /// <summary>Returns true if an instruction has been completed, of those that the monitor sees.</summary>
+    private bool Step()
     {
         bool stepping = Stepping;
         bool singleStep = stepping && S->SystemFlags.Has(RflagsBits.Tf);
@@ -209,7 +218,7 @@ internal sealed unsafe partial class SoftwareVcpu
             _breakpointsHit = 0;
             if (stepping && MeetsInstructionBreakpoint())
             {
-                return;
+                return false;
             }
         }
 
@@ -227,7 +236,7 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             if (FindBlock(mode) is not { } block || !EnterCareful(block))
             {
-                return;
+                return false;
             }
         }
         else
@@ -235,7 +244,7 @@ internal sealed unsafe partial class SoftwareVcpu
             byte* code = FindCode();
             if (code == null)
             {
-                return;
+                return false;
             }
 
             Statistics.DispatcherEntries++;
@@ -247,6 +256,8 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             FinishStep(singleStep);
         }
+
+        return completed;
     }
 
     /// <summary>
@@ -300,6 +311,12 @@ internal sealed unsafe partial class SoftwareVcpu
             case ExitCode.CarefulDone:
                 CountSlowAccess();
                 return true;
+            case ExitCode.DebugStop:
+                // Not this vCPU's breakpoint, or it is looked for before the instruction.
+                _code.ForgetStop(S->Rip);
+                _carefulNext = true;
+                _countedBeforeCareful = CountedInCareful;
+                return false;
             case ExitCode.Link:
                 Statistics.Count(ExitCause.Dispatch);
                 Link();
@@ -309,6 +326,11 @@ internal sealed unsafe partial class SoftwareVcpu
             case ExitCode.Careful:
                 _carefulNext = true;
                 _countedBeforeCareful = CountedInCareful;
+                return false;
+            case ExitCode.Changed:
+                _carefulNext = _code.DropChanged((byte*)S->ExitHostPc - 1) is { } changed && (changed.Key.Mode & BlockMode.Careful) != 0;
+                Statistics.BlocksInvalidated++;
+                Statistics.Count(ExitCause.SelfModifyingCode);
                 return false;
             case ExitCode.Fault:
                 DeliverRaised();
@@ -438,7 +460,7 @@ internal sealed unsafe partial class SoftwareVcpu
         int generation = _code.Generation;
         if (FindBlock(_mode) is { } target && generation == _code.Generation)
         {
-            _code.Link(stub, target);
+            _code.Link(stub, target, Statistics);
         }
     }
 
@@ -518,26 +540,34 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Null: a fault was delivered, or everything was thrown away meanwhile and RIP is to be looked up again.</summary>
     private Block? Translate(in BlockKey key, ulong linear, byte* bytes, int length)
     {
+        Statistics.Count(ExitCause.Translation);
         _code.MakeRoom(this);
+        int limit = length;
+        if (!Code64)
+        {
+            limit = (int)Math.Min((ulong)length, S->Cs.Limit - key.Rip + 1);
+        }
+
+        var source = new CodeSource
+        {
+            Rip = key.Rip,
+            Linear = linear,
+            Gpa = key.Gpa,
+            CodeLimit = key.CodeLimit,
+            Bytes = bytes,
+            Length = limit,
+            SecondPage = Block.NoPage,
+            ChecksItself = _code.ChangesOften(key.Gpa),
+        };
+        if (source.ChecksItself && _code.Translate(source, key.Mode, Statistics) is { } checking)
+        {
+            return checking;
+        }
+
+        source = source with { ChecksItself = false };
         CodePage page = _code.BeginTranslation(this, key.Gpa);
         try
         {
-            int limit = length;
-            if (!Code64)
-            {
-                limit = (int)Math.Min((ulong)length, S->Cs.Limit - key.Rip + 1);
-            }
-
-            var source = new CodeSource
-            {
-                Rip = key.Rip,
-                Linear = linear,
-                Gpa = key.Gpa,
-                CodeLimit = key.CodeLimit,
-                Bytes = bytes,
-                Length = limit,
-                SecondPage = Block.NoPage,
-            };
             if (_code.Translate(source, key.Mode, Statistics) is { } block)
             {
                 return block;

@@ -9,8 +9,8 @@ internal static unsafe class FirstLevelTlb
     private const ulong PageMask = 0xFFF;
 
     /// <summary>No access matches: bit 63 alone is not canonical, and entry 0, where it would be indexed, gets another page.</summary>
-    private const ulong Invalid = 0x8000_0000_0000_0000;
-    private const ulong InvalidForEntry0 = Invalid | 0x1000;
+    public const ulong Invalid = 0x8000_0000_0000_0000;
+    public const ulong InvalidForEntry0 = Invalid | 0x1000;
 
     /// <summary>Negated RIP 1.</summary>
     private const ulong EmptyJump = unchecked((ulong)-1);

@@ -37,6 +37,7 @@ internal sealed unsafe partial class SoftwareVcpu
             _tlb.FlushAll();
         }
 
+        _tlb.Current = CurrentPcid;
         FlushFirstLevel(keepGlobal);
     }
 
@@ -51,13 +52,14 @@ internal sealed unsafe partial class SoftwareVcpu
             _tlb.FlushPcid(CurrentPcid);
         }
 
+        _tlb.Current = CurrentPcid;
         FlushFirstLevel(keepGlobal: true);
     }
 
     /// <summary>Forgets the translation of one page, whatever its size (INVLPG).</summary>
     public void FlushPage(ulong linear)
     {
-        Statistics.TlbFlushes++;
+        Statistics.TlbPageFlushes++;
         bool large = _tlb.MayHoldLargePage(linear) || _tlb.MayHoldGiantPage(linear);
         DropPage(linear);
         if (large || _executedByUser.MayContain(linear))
@@ -189,7 +191,7 @@ internal sealed unsafe partial class SoftwareVcpu
         for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
         {
             LocalPages local = _local[(int)space];
-            if (!keepGlobal || local.TooMany)
+            if (!keepGlobal || local.TooMany || TookLocal(space))
             {
                 FirstLevelTlb.Flush(TlbOf(space));
             }
@@ -210,6 +212,14 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             FlushSupervisorJumps();
         }
+    }
+
+    /// <summary>Translated code has found pages that are not global in the second level since it was last asked.</summary>
+    private bool TookLocal(AddressSpace space)
+    {
+        bool took = S->TookLocal[(int)space] != 0;
+        S->TookLocal[(int)space] = 0;
+        return took;
     }
 
     private void DropPage(ulong linear)

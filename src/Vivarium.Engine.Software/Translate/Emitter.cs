@@ -11,6 +11,10 @@ internal sealed unsafe class Emitter
 {
     private byte* _cursor;
     private long _toExecutable;
+    private byte* _start;
+
+    /// <summary>The fields of the present block that depend on its place.</summary>
+    public Relocations Relocations { get; } = new();
 
     /// <summary>Where the next byte is written.</summary>
     public byte* Cursor
@@ -22,10 +26,17 @@ internal sealed unsafe class Emitter
     /// <summary>The address at which the next byte will run.</summary>
     public byte* Here => _cursor + _toExecutable;
 
+    /// <summary>Start of the code region: where the thunks were emitted.</summary>
+    public byte* Region { get; private set; }
+
     public void Start(byte* writable, byte* executable)
     {
-        _cursor = writable;
+        _cursor = _start = writable;
         _toExecutable = executable - writable;
+        if (Region == null)
+        {
+            Region = executable;
+        }
     }
 
     public byte* ToExecutable(byte* writable) => writable + _toExecutable;
@@ -117,6 +128,70 @@ internal sealed unsafe class Emitter
         Byte(shift);
         Rr(0x81, 4, to, wide: false);       // and
         Dword(mask);
+    }
+
+    /// <summary>MOV of a RIP of the guest's; its length tells nothing of the value if the block is to be moved.</summary>
+    public void MovRip(int reg, ulong rip)
+    {
+        if (!Relocations.Wanted)
+        {
+            MovImm(reg, rip);
+            return;
+        }
+
+        Byte(0x48 | (reg >> 3));
+        if (Relocations.Short && Relocations.IsShort(rip))
+        {
+            Byte(0xC7);
+            Byte(0xC0 | (reg & 7));
+            Rip32(rip);
+        }
+        else
+        {
+            Byte(0xB8 | (reg & 7));
+            Relocations.AddRip(RelocationKind.Rip64, Offset, rip);
+            Qword(rip);
+        }
+    }
+
+    /// <summary>MOV qword [state + offset], a RIP of the guest's; may use T2.</summary>
+    public void StoreStateRip(int offset, ulong rip)
+    {
+        if (!Relocations.Wanted)
+        {
+            StoreStateImm(offset, rip);
+        }
+        else if (Relocations.Short && Relocations.IsShort(rip))
+        {
+            Rm(0xC7, 0, HostRegister.State, offset);
+            Rip32(rip);
+        }
+        else
+        {
+            MovRip(HostRegister.T2, rip);
+            StoreState(offset, HostRegister.T2);
+        }
+    }
+
+    /// <summary>LEA reg, [base + a RIP that is <see cref="Relocations.IsShort"/>].</summary>
+    public void LeaRip(int reg, int @base, ulong rip)
+    {
+        Byte(0x48 | ((reg >> 3) << 2) | (@base >> 3));
+        Byte(0x8D);
+        Byte(0x80 | ((reg & 7) << 3) | (@base & 7));
+        Rip32(rip);
+    }
+
+    /// <summary>A displacement from the state pointer that depends on a RIP of the guest's, behind an instruction that ends with 32 bits of it.</summary>
+    public void NoteJumpEntry(RelocationKind kind, ulong rip) => Relocations.AddRip(kind, Offset - 4, rip);
+
+    private int Offset => (int)(_cursor - _start);
+
+    /// <summary>Four bytes of a RIP of the guest's, which the processor sign-extends.</summary>
+    public void Rip32(ulong rip)
+    {
+        Relocations.AddRip(RelocationKind.Rip32, Offset, rip);
+        Dword((int)rip);
     }
 
     // ---- memory ----
@@ -222,6 +297,15 @@ internal sealed unsafe class Emitter
         Dword((int)value);
     }
 
+    /// <summary>MOV qword [state + offset], the index of a trapped instruction.</summary>
+    /// <param name="at">Where the instruction stands in the block's guest code.</param>
+    public void StoreStateTrap(int offset, int index, int at)
+    {
+        Rm(0xC7, 0, HostRegister.State, offset);
+        Relocations.Add(RelocationKind.Trap, Offset, at);
+        Dword(index);
+    }
+
     /// <summary>CMP qword [state + offset], imm8.</summary>
     public void CmpStateImm8(int offset, int value)
     {
@@ -280,20 +364,20 @@ internal sealed unsafe class Emitter
     public void Jmp(byte* target)
     {
         Byte(0xE9);
-        Dword(checked((int)(target - (Here + 4))));
+        Relative(target);
     }
 
     public void Call(byte* target)
     {
         Byte(0xE8);
-        Dword(checked((int)(target - (Here + 4))));
+        Relative(target);
     }
 
     public void Jcc(int condition, byte* target)
     {
         Byte(0x0F);
         Byte(0x80 | condition);
-        Dword(checked((int)(target - (Here + 4))));
+        Relative(target);
     }
 
     /// <summary>Jcc (0-15) or JMP (-1) to a place not known yet. Returns where its 32-bit displacement stands.</summary>
@@ -343,6 +427,17 @@ internal sealed unsafe class Emitter
     }
 
     public void LandShort(byte* displacement) => *displacement = checked((byte)(sbyte)(_cursor - (displacement + 1)));
+
+    /// <summary>What lies before the block is a thunk.</summary>
+    private void Relative(byte* target)
+    {
+        if (target < ToExecutable(_start))
+        {
+            Relocations.Add(RelocationKind.Thunk, Offset, checked((int)(target - Region)));
+        }
+
+        Dword(checked((int)(target - (Here + 4))));
+    }
 
     private void Opcode(int opcode)
     {

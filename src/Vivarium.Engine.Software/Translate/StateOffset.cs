@@ -28,6 +28,8 @@ internal static unsafe class StateOffset
     public static readonly int SavedFlags = Of(s => &s->SavedFlags);
     public static readonly int Scratch = Of(s => &s->Scratch);
     public static readonly int ResolvedDelta = Of(s => &s->ResolvedDelta);
+    public static readonly int SecondLevel = Of(s => &s->SecondLevel);
+    public static readonly int TookLocal = Of(s => s->TookLocal);
     public static readonly int ExitCode = Of(s => &s->ExitCode);
     public static readonly int ExitHostPc = Of(s => &s->ExitHostPc);
     public static readonly int ExitInfo = Of(s => &s->ExitInfo);

@@ -17,15 +17,17 @@ internal sealed unsafe class Thunks
     private readonly Emitter _e;
     private readonly bool _avx;
     private readonly bool _besideCode;
+    private readonly SecondLevelSearch? _secondLevel;
     private readonly nint[] _resolve;
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
-        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, bool besideCode)
+        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, EngineOptions options, bool alone)
     {
         _e = emitter;
         _avx = avx;
-        _besideCode = besideCode;
+        _besideCode = options.Has(Optimizations.BesideCode);
+        _secondLevel = options.Has(Optimizations.SecondLevelTlb) ? new SecondLevelSearch(emitter, alone) : null;
         Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter();
         Leave = EmitLeave();
         Exit = EmitExit();
@@ -34,7 +36,8 @@ internal sealed unsafe class Thunks
             _exitWith[code] = (nint)EmitExitWith((ExitCode)code);
         }
 
-        Link = EmitLink();
+        Link = EmitWithAddress(ExitCode.Link);
+        Changed = EmitWithAddress(ExitCode.Changed);
         LoadExtended = EmitLoadExtended();
         byte* common = EmitResolve((byte*)resolve);
         _resolve = new nint[spaces * 2];
@@ -59,6 +62,9 @@ internal sealed unsafe class Thunks
 
     /// <summary>Called from the stub of a jump that is not linked: exits with the return address in S-&gt;ExitHostPc.</summary>
     public byte* Link { get; }
+
+    /// <summary>Called from a block that finds the guest's bytes changed: exits in the same way.</summary>
+    public byte* Changed { get; }
 
     /// <summary>Called from translated code: brings x87 and vector state into the host's registers, or exits (#NM). Changes no register.</summary>
     public byte* LoadExtended { get; }
@@ -131,11 +137,11 @@ internal sealed unsafe class Thunks
         return start;
     }
 
-    private byte* EmitLink()
+    private byte* EmitWithAddress(ExitCode code)
     {
         byte* start = _e.Here;
         _e.Rm(0x8F, 0, State, StateOffset.ExitHostPc, wide: false); // pop
-        _e.Jmp(ExitWith(ExitCode.Link));
+        _e.Jmp(ExitWith(code));
         return start;
     }
 
@@ -169,6 +175,7 @@ internal sealed unsafe class Thunks
         int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
         byte* undo = _e.Here;
         _e.Rx(0x33, T1, State, T2, 3, tag); // xor
+        _secondLevel?.Emit(space, write);
         _e.RestoreFlags(T2);
         _e.Load(T2, State, StateOffset.ExitInfo, wide: false);
         _e.Jmp(resolve);

@@ -26,7 +26,7 @@ internal sealed unsafe partial class Translator
                 }
 
                 RestoreFlags(part);
-                _e.StoreStateImm(StateOffset.Rip, part.Rip);
+                _e.StoreStateRip(StateOffset.Rip, part.Rip);
                 _e.Call(_thunks.LoadExtended);
                 _e.Jmp(part.Resume);
                 break;
@@ -43,7 +43,7 @@ internal sealed unsafe partial class Translator
                 break;
             case ColdKind.Trap:
                 RestoreFlags(part);
-                _e.StoreStateImm(StateOffset.ExitInfo, part.Data);
+                EmitTrapIndex((int)part.Data, part.Rip);
                 EmitExitAt(part.Rip, ExitCode.Trap);
                 break;
             case ColdKind.Careful:
@@ -51,7 +51,7 @@ internal sealed unsafe partial class Translator
                 EmitExitAt(part.Rip, ExitCode.Careful);
                 break;
             case ColdKind.Link:
-                _e.StoreStateImm(StateOffset.Rip, part.Data);
+                _e.StoreStateRip(StateOffset.Rip, part.Data);
                 _e.Call(_thunks.Link);
                 break;
             case ColdKind.Poll:

@@ -129,18 +129,19 @@ internal sealed unsafe partial class Translator
     /// <summary>Another page may be mapped differently next time, so the jump cache (emptied with the TLB) is asked. Keeps flags.</summary>
     private void EmitCrossPageJump(ulong target)
     {
-        int entry = StateOffset.Jumps(_mode.Space()) + (NativeJumpCache.IndexOf(target, _mode.Space()) * 16);
-        bool small = (long)target == (int)target;
+        int entry = NativeJumpCache.DisplacementOf(target, _mode.Space());
+        bool small = Relocations.IsShort(target) && Relocations.IsShort(_source.Rip);
         if (!small)
         {
-            _e.MovImm(T2, target);
+            _e.MovRip(T2, target);
         }
 
         _e.MovRr(T1, Rcx);
         _e.LoadState(Rcx, entry);
+        _e.NoteJumpEntry(RelocationKind.JumpEntry, target);
         if (small)
         {
-            _e.Lea(Rcx, Rcx, (int)target);
+            _e.LeaRip(Rcx, Rcx, target);
         }
         else
         {
@@ -152,6 +153,7 @@ internal sealed unsafe partial class Translator
         _e.LandShort(hit);
         _e.MovRr(Rcx, T1);
         _e.Rm(0xFF, 4, State, entry + 8, wide: false);  // jmp [entry.code]
+        _e.NoteJumpEntry(RelocationKind.JumpCode, target);
         _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, null, target));
     }
 
@@ -331,7 +333,7 @@ internal sealed unsafe partial class Translator
         => instruction.Op0Kind == OpKind.Register ? instruction.Op0Register.GetSize() : instruction.MemorySize.GetSize();
 
     private void EmitPushNextRip(in Instruction instruction)
-        => EmitPushImmediate(-instruction.StackPointerIncrement, instruction.NextIP);
+        => EmitPushImmediate(-instruction.StackPointerIncrement, instruction.NextIP, isRip: true);
 
     private void EmitReturn(in Instruction instruction)
     {

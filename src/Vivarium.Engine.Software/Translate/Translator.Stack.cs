@@ -59,18 +59,33 @@ internal sealed unsafe partial class Translator
         EmitAdjustStack(-size);
     }
 
-    private void EmitPushImmediate(int size, ulong value)
+    private void EmitPushImmediate(int size, ulong value, bool isRip = false)
     {
         HostOperand top = EmitStackAccess(-size, size, write: true);
-        if (size == 8 && (long)value == (int)value)
+        if (size == 8 && Relocations.IsShort(value) && (!isRip || Relocations.IsShort(_source.Rip)))
         {
             _e.Op(0xC7, 0, top);
-            _e.Dword((int)value);
+            if (isRip)
+            {
+                _e.Rip32(value);
+            }
+            else
+            {
+                _e.Dword((int)value);
+            }
         }
         else
         {
             top = Collapse(top);
-            _e.MovImm(top.FreeScratch, value);
+            if (isRip)
+            {
+                _e.MovRip(top.FreeScratch, value);
+            }
+            else
+            {
+                _e.MovImm(top.FreeScratch, value);
+            }
+
             EmitStoreSized(top, top.FreeScratch, size);
         }
 
