@@ -44,6 +44,9 @@ internal unsafe struct NativeTlb
 
     /// <summary>Host address of the page's first byte.</summary>
     public fixed ulong HostPage[Entries];
+
+    /// <summary>What to add to a linear address in the page for its host address.</summary>
+    public fixed ulong Delta[Entries];
 }
 
 /// <summary>Where indirect and cross-page jumps look first: guest RIP to translated code, direct-mapped.</summary>
@@ -182,6 +185,15 @@ internal unsafe struct NativeState
     /// <summary>Guest RAX and RCX while the jump thunks work.</summary>
     public ulong JumpRax;
     public ulong JumpRcx;
+
+    /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
+    public ulong ResolvedDelta;
+
+    /// <summary>The second-level TLB: <see cref="Mmu.NativePages"/>, then its entries.</summary>
+    public Mmu.NativePages* SecondLevel;
+
+    /// <summary>By <see cref="AddressSpace"/>, not zero: a page that is not global came from the second-level TLB to the first.</summary>
+    public fixed uint TookLocal[4];
 
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;

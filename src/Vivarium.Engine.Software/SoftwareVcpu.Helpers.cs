@@ -49,6 +49,7 @@ internal sealed unsafe partial class SoftwareVcpu
         byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out ResolveResult result, (byte*)returnAddress - 1);
         if (host != null)
         {
+            state->ResolvedDelta = (ulong)host - linear;
             return host;
         }
 

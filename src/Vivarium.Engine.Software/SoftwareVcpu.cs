@@ -43,6 +43,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         _rendezvous = rendezvous;
         S->ExitThunk = code.Thunks.Exit;
         S->GranuleBias = code.GranuleBias;
+        S->SecondLevel = _tlb.Native;
         CodeWatch = code;
         FlushTlb(keepGlobal: false);
         rendezvous.Add(this);
@@ -53,6 +54,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         _rendezvous.Remove(this);
         _handle.Free();
         NativeMemory.Free(S->FoundBlocks);
+        _tlb.Dispose();
         NativeMemory.AlignedFree(S->Xsave);
         NativeMemory.AlignedFree(S);
     }

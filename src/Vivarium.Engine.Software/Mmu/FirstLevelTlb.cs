@@ -9,8 +9,8 @@ internal static unsafe class FirstLevelTlb
     private const ulong PageMask = 0xFFF;
 
     /// <summary>No access matches: bit 63 alone is not canonical, and entry 0, where it would be indexed, gets another page.</summary>
-    private const ulong Invalid = 0x8000_0000_0000_0000;
-    private const ulong InvalidForEntry0 = Invalid | 0x1000;
+    public const ulong Invalid = 0x8000_0000_0000_0000;
+    public const ulong InvalidForEntry0 = Invalid | 0x1000;
 
     /// <summary>An executed page that has its place at the last index only.</summary>
     private const ulong NoPage = ulong.MaxValue;
@@ -25,6 +25,7 @@ internal static unsafe class FirstLevelTlb
         int index = Index(linear);
         ulong page = linear & ~PageMask;
         tlb->HostPage[index] = (ulong)hostPage;
+        tlb->Delta[index] = (ulong)hostPage - page;
         tlb->ReadTag[index] = page;
         tlb->WriteTag[index] = writable ? page : InvalidTag(index);
     }
@@ -35,6 +36,7 @@ internal static unsafe class FirstLevelTlb
         int index = Index(linear);
         ulong page = linear & ~PageMask;
         tlb->HostPage[index] = (ulong)hostPage;
+        tlb->Delta[index] = (ulong)hostPage - page;
         tlb->ReadTag[index] = page;
         tlb->WriteTag[index] = BesideTag(page);
     }

@@ -11,6 +11,9 @@ internal enum ColdKind : byte
     /// <summary>TLB miss: ask the helper for the host address, go on.</summary>
     Resolve,
 
+    /// <summary>The same, for an operand at T1 + T2.</summary>
+    ResolveAddress,
+
     /// <summary>Emulate the instruction after all; its index is the data.</summary>
     Trap,
 

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace Vivarium.Engine.Software.Translate;
 
@@ -108,6 +109,27 @@ internal sealed unsafe class Emitter
         }
     }
 
+    /// <summary>Register = the bits of an address from <paramref name="shift"/> on, as many as a mask takes. Destroys RFLAGS.</summary>
+    public void Bits(int to, int from, int shift, int mask)
+    {
+        if (Bmi2.IsSupported)
+        {
+            // rorx to, from, shift: VEX.LZ.F2.0F3A.W0 F0 (SDM vol. 2B, RORX)
+            Bytes([0xC4, (byte)((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3), 0x7B]);
+            Byte(0xF0);
+            Byte(0xC0 | ((to & 7) << 3) | (from & 7));
+        }
+        else
+        {
+            Mov32Rr(to, from);
+            Rr(0xC1, 5, to, wide: false);   // shr
+        }
+
+        Byte(shift);
+        Rr(0x81, 4, to, wide: false);       // and
+        Dword(mask);
+    }
+
     /// <summary>MOV of a RIP of the guest's; its length tells nothing of the value if the block is to be moved.</summary>
     public void MovRip(int reg, ulong rip)
     {
@@ -165,7 +187,8 @@ internal sealed unsafe class Emitter
 
     private int Offset => (int)(_cursor - _start);
 
-    private void Rip32(ulong rip)
+    /// <summary>Four bytes of a RIP of the guest's, which the processor sign-extends.</summary>
+    public void Rip32(ulong rip)
     {
         Relocations.AddRip(RelocationKind.Rip32, Offset, rip);
         Dword((int)rip);
@@ -213,6 +236,19 @@ internal sealed unsafe class Emitter
             Byte(0x84 | ((reg & 7) << 3));
             Byte(sib);
             Dword(disp);
+        }
+    }
+
+    /// <summary>opcode reg, operand.</summary>
+    public void Op(int opcode, int reg, in HostOperand operand, bool wide = true)
+    {
+        if (operand.Index < 0)
+        {
+            Rm(opcode, reg, operand.Base, operand.Displacement, wide);
+        }
+        else
+        {
+            Rx(opcode, reg, operand.Base, operand.Index, 0, operand.Displacement, wide);
         }
     }
 
@@ -296,24 +332,18 @@ internal sealed unsafe class Emitter
         Relative(target);
     }
 
-    public void Push(int reg)
+    public void Push(int reg) => Plus(0x50, reg);
+
+    public void Pop(int reg) => Plus(0x58, reg);
+
+    private void Plus(int opcode, int reg)
     {
         if (reg >= 8)
         {
             Byte(0x41);
         }
 
-        Byte(0x50 | (reg & 7));
-    }
-
-    public void Pop(int reg)
-    {
-        if (reg >= 8)
-        {
-            Byte(0x41);
-        }
-
-        Byte(0x58 | (reg & 7));
+        Byte(opcode | (reg & 7));
     }
 
     /// <summary>PUSH of a constant, sign-extended to 8 bytes.</summary>

@@ -21,15 +21,17 @@ internal sealed unsafe class Thunks
     private readonly Emitter _e;
     private readonly bool _avx;
     private readonly bool _besideCode;
+    private readonly SecondLevelSearch? _secondLevel;
     private readonly nint[] _resolve;
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
-        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, EngineOptions options)
+        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, EngineOptions options, bool alone)
     {
         _e = emitter;
         _avx = avx;
         _besideCode = options.Has(Optimizations.BesideCode);
+        _secondLevel = options.Has(Optimizations.SecondLevelTlb) ? new SecondLevelSearch(emitter, alone) : null;
         Leave = EmitLeave();
         Exit = EmitExit();
         for (int code = 0; code < _exitWith.Length; code++)
@@ -75,7 +77,7 @@ internal sealed unsafe class Thunks
 
     /// <summary>
     /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags saved, S-&gt;ExitInfo = access description.
-    /// Returns with T1 = host address, or exits.
+    /// Returns with T1 = host address and T2 = host minus linear address, or exits.
     /// </summary>
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
 
@@ -199,6 +201,7 @@ internal sealed unsafe class Thunks
         int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
         byte* undo = _e.Here;
         _e.Rx(0x33, T1, State, T2, 3, tag); // xor
+        _secondLevel?.Emit(space, write);
         _e.RestoreFlags(T2);
         _e.Load(T2, State, StateOffset.ExitInfo, wide: false);
         _e.Jmp(resolve);
@@ -260,6 +263,7 @@ internal sealed unsafe class Thunks
         _e.Pop(Rdx);
         _e.Pop(Rcx);
         _e.Rx(0x03, T1, State, T2, 3, hostPage); // add
+        _e.Rx(0x8B, T2, State, T2, 3, StateOffset.Tlb(space) + (3 * 8 * NativeTlb.Entries));
         _e.Byte(0xC3);
         return start;
 
@@ -291,6 +295,7 @@ internal sealed unsafe class Thunks
         byte* leave = _e.JumpForward(4);
         ReloadExtendedUnlessInMemory();
         LoadGuest();
+        _e.LoadState(T2, StateOffset.ResolvedDelta);
         _e.Byte(0xC3);
         _e.Land(leave);
         _e.Jmp(Leave);

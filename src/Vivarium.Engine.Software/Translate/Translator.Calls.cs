@@ -82,9 +82,7 @@ internal sealed unsafe partial class Translator
             Code.Retnd or Code.Retnd_imm16 => 4,
             _ => 8,
         };
-        EmitStackAddress(0);
-        EmitAccess(SegmentSs, size, read: true, write: false);
-        EmitLoadZeroExtended(T1, T1, size);
+        EmitLoadZeroExtended(T1, EmitStackAccess(0, size, write: false), size);
         int popped = size + (instruction.OpCount == 1 ? instruction.Immediate16 : 0);
         EmitAdjustStack(popped);
         if (size != 8 || !PairsCalls)

@@ -33,8 +33,14 @@ internal sealed unsafe partial class Translator
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Resolve:
+            case ColdKind.ResolveAddress:
                 _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
                 _e.Call(_thunks.Resolve(part.Space, (part.Data & AccessInfo.WriteBit) != 0));
+                if (part.Kind == ColdKind.ResolveAddress)
+                {
+                    _e.Rr(0x31, T2, T2, wide: false);   // xor
+                }
+
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Trap:

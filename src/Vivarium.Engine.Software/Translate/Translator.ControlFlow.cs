@@ -327,9 +327,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        EmitOffset(instruction, 0);
-        EmitAccess(SegmentOf(instruction), size, read: true, write: false);
-        EmitLoadZeroExtended(T1, T1, size);
+        EmitLoadZeroExtended(T1, EmitMemory(instruction, size, read: true, write: false), size);
     }
 
     private static int OperandSize(in Instruction instruction)
@@ -354,21 +352,8 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private void EmitLoadZeroExtended(int to, int @base, int size)
-    {
-        switch (size)
-        {
-            case 2:
-                _e.Rm(0x0FB7, to, @base, 0, wide: false);
-                break;
-            case 4:
-                _e.Load(to, @base, 0, wide: false);
-                break;
-            default:
-                _e.Load(to, @base, 0);
-                break;
-        }
-    }
+    private void EmitLoadZeroExtended(int to, in HostOperand operand, int size)
+        => _e.Op(size == 2 ? 0x0FB7 : 0x8B, to, operand, wide: size == 8);
 
     /// <summary>A 16-bit register-to-register instruction.</summary>
     private void Emit16(int opcode, int reg, int rm)
