@@ -18,7 +18,9 @@ public sealed record EngineOptions
         ("linking", Optimizations.Linking, "direct jumps within a page go straight to the next translation"),
         ("relocation", Optimizations.Relocation, "the same code at another address is copied from its first translation"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
+        ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
+        ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
     ];
 
     public Optimizations Optimizations { get; init; } = Optimizations.All;

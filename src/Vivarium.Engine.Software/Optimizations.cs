@@ -18,8 +18,14 @@ public enum Optimizations : ulong
     /// <summary>The same guest code at another address is copied from its first translation.</summary>
     Relocation = 1ul << 3,
 
+    /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
+    LazyFlags = 1ul << 40,
+
     /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
     BesideCode = 1ul << 50,
+
+    /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
+    SelfChecks = 1ul << 51,
 
     All = ulong.MaxValue,
 }
