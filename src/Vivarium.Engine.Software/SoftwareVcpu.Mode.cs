@@ -61,6 +61,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         _mode = mode;
+        S->ModeKey = NativeFoundBlock.KeyFor(0, mode);
         int space = (int)mode.Space();
         if (_jumpModes[space] != mode || _jumpSegments[space] != codeSegment)
         {
