@@ -172,7 +172,7 @@ public sealed class GdbStubTests : IDisposable
         Assert.Equal("OK", Ask("M1ffe,4:01020304"));
         Assert.Equal(0x0403_0201u, _target.Memory.Read<uint>(0x1FFE));
         Assert.Equal("OK", Ask("X2000,3:a}\u0003b"));
-        Assert.Equal("a#b"u8.ToArray(), [_target.Memory.Read<byte>(0x2000), _target.Memory.Read<byte>(0x2001), _target.Memory.Read<byte>(0x2002)]);
+        Assert.Equal("61236200", Ask("m2000,4"));
         Assert.Equal("OK", Ask("X0,0:"));
         Assert.Equal("E0e", Ask($"M{TestTarget.RamSize - 2:x},4:01020304"));
         Assert.Equal(0, _target.Memory.Read<ushort>(TestTarget.RamSize - 2));
