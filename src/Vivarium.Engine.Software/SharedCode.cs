@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Mmu;
+using Vivarium.Engine.Software.Persisted;
 using Vivarium.Engine.Software.Privileged;
 using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
@@ -13,39 +14,64 @@ namespace Vivarium.Engine.Software;
 /// </summary>
 /// <remarks>
 /// Translated code is exact towards writes from everywhere by three rules. Who writes to a page looks at its
-/// <see cref="PageFlags.Code"/> after the bytes have changed, and reports them if it is set (translated code may write
-/// without looking as long as its TLB has a write tag for the page). Who translates sets the flag, takes the write tags
-/// away, and waits for vCPUs that may be between tag and write; then it reads the bytes under the lock. A report takes
-/// the lock: it comes before the bytes are read, or finds the block.
+/// <see cref="PageFlags.Code"/> and its granules (<see cref="CodeGranules"/>) after the bytes have changed, and reports them
+/// if they are set. Who translates sets them, takes the write tags of the TLBs away, and waits for vCPUs that may be
+/// between tag and write; then it reads the bytes under the lock. A report takes the lock: it comes before the bytes are
+/// read, or finds the block.
+/// Translated code needs not look after a write: by a plain write tag of its TLB it may write anything in the page, and by
+/// a tag for writes beside code (<see cref="FirstLevelTlb.BesideTag"/>) what lies in no granule that is set. It may even
+/// write where blocks were, once they are dropped: who would make new ones finds its tag, and waits.
 /// </remarks>
 internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 {
     private readonly Lock _gate = new();
     private readonly GuestMemory _memory;
     private readonly Rendezvous _rendezvous;
+    private readonly CodeGranules _granules;
     private readonly TranslationCache _cache;
-    private readonly Translator _translator;
+    private readonly BlockRecords _records = new();
+    private readonly ChangeCounts _changes = new();
 
-    public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, long capacity)
+    /// <summary>The blocks that check themselves, also those that were dropped since <see cref="_reconsidered"/>.</summary>
+    private readonly List<Block> _checking = [];
+    private long _reconsidered;
+    private readonly Translator _translator;
+    private readonly Templates _templates = new();
+    private readonly Relocator _relocator;
+    private readonly RelocationCheck? _check;
+
+    public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, EngineOptions options)
     {
+        Options = options;
         _memory = memory;
         _rendezvous = rendezvous;
-        _cache = new TranslationCache(memory, capacity);
+        _granules = new CodeGranules(memory);
+        _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces);
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode), options.Has(Optimizations.JumpsByPage));
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, Thunks) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1 };
+        _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
+        _relocator = new Relocator(_cache, _translator.Traps);
+        _check = options.CheckRelocation ? new RelocationCheck(_cache, _translator, _relocator) : null;
         memory.CodeWritten += OnWritten;
     }
 
     public Thunks Thunks { get; }
+
+    public EngineOptions Options { get; }
+
+    /// <summary>As <see cref="CodeGranules.Bias"/>.</summary>
+    public ulong GranuleBias => _granules.Bias;
 
     /// <summary>The instructions of <see cref="ExitCode.Trap"/> exits.</summary>
     public TrapTable Traps => _translator.Traps;
 
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
+
+    /// <summary>From any thread, approximately.</summary>
+    public CodeCacheUse Use => _cache.Use;
 
     public Block? Find(in BlockKey key)
     {
@@ -74,9 +100,15 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         {
             CodePage page;
             bool first;
+            bool tagged;
             lock (_gate)
             {
-                page = _cache.Pages.Open(gpa, out first);
+                page = _cache.Pages.Open(gpa, out first, out bool beside);
+                tagged = first | beside;
+                if (tagged)
+                {
+                    page.Unsettle();
+                }
             }
 
             if (first)
@@ -85,9 +117,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             }
 
             int generation = Generation;
-            if (_rendezvous.Alone || !WaitForWriters(vcpu, page, gpa, first) || generation == Generation)
+            if (!WaitForWriters(vcpu, page, gpa, tagged) || generation == Generation)
             {
-                page.Settled = true;
                 return page;
             }
         }
@@ -116,23 +147,119 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             source.Refresh();
             long before = _translator.InstructionCount;
-            if (_translator.Translate(source, mode) is not { } block)
+            if (Make(source, mode, out bool copied) is not { } block)
             {
                 return null;
             }
 
             _cache.Add(block);
+            if (_check is not null)
+            {
+                if (block.Record->Flags.HasFlag(RecordFlags.Movable))
+                {
+                    _check.Check(block, source, mode);
+                }
+            }
+            else if (!copied && Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
+            {
+                LinkKnown(block);
+            }
+
+            if (block.ChecksItself)
+            {
+                _checking.Add(block);
+            }
+
             statistics.BlocksTranslated++;
             statistics.InstructionsTranslated += _translator.InstructionCount - before;
-            statistics.CodeBytes = _cache.UsedBytes;
+            statistics.GuestBytesTranslated += block.GuestLength;
             return block;
         }
     }
 
-    /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
-    public void Link(byte* stub, Block target)
+    /// <param name="copied">It is a copy of the first translation of the same bytes.</param>
+    private Block? Make(in CodeSource source, BlockMode mode, out bool copied)
     {
-        if (target.SecondPage != Block.NoPage)
+        copied = false;
+        if (_translator.Stops.Count != 0 || source.ChecksItself)
+        {
+            // Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.
+            return _translator.Translate(source, mode);
+        }
+
+        if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
+            && _templates.Find(source, mode) is { Exists: true } template)
+        {
+            copied = true;
+            return _relocator.Copy(template, source, mode);
+        }
+
+        Block? block = _translator.Translate(source, mode);
+        if (block is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+        {
+            _templates.Add(block);
+        }
+
+        return block;
+    }
+
+    /// <summary>
+    /// Code there was changed so often of late that it is not to be watched: its translation is to check itself. It needs
+    /// no <see cref="BeginTranslation"/>.
+    /// </summary>
+    public bool ChangesOften(ulong gpa) => Options.Has(Optimizations.SelfChecks) && _changes.Often(gpa);
+
+    /// <summary>The block whose translation holds a host address has found its code changed: it is thrown away.</summary>
+    public Block? DropChanged(byte* hostPc)
+    {
+        lock (_gate)
+        {
+            Block? block = _cache.FindByAddress(hostPc);
+            if (block is { Valid: true })
+            {
+                _cache.Remove(block);
+                Drop([block]);
+            }
+
+            return block;
+        }
+    }
+
+    /// <summary>
+    /// From time to time all blocks that check themselves are thrown away: where the code does not change any more, the next
+    /// ones need not.
+    /// </summary>
+    /// <param name="now">In milliseconds, from any beginning.</param>
+    public void Reconsider(long now)
+    {
+        const int period = 1000;
+        if (now - Volatile.Read(ref _reconsidered) < period)
+        {
+            return;
+        }
+
+        lock (_gate)
+        {
+            _reconsidered = now;
+            _changes.Clear();
+            foreach (Block block in _checking)
+            {
+                if (block.Valid)
+                {
+                    _cache.Remove(block);
+                    _changes.Suspect(block.Key.Gpa);
+                    Drop([block]);
+                }
+            }
+
+            _checking.Clear();
+        }
+    }
+
+    /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
+    public void Link(byte* stub, Block target, VcpuStatistics statistics)
+    {
+        if (target.SecondPage != Block.NoPage || !Options.Has(Optimizations.Linking))
         {
             return;
         }
@@ -143,6 +270,20 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
             {
                 _cache.Link(source.JumpOf(stub), target);
+                statistics.Links++;
+            }
+        }
+    }
+
+    /// <summary>Links the jumps of a new block whose targets are known already.</summary>
+    private void LinkKnown(Block block)
+    {
+        foreach ((nint displacement, ulong target) in _translator.Links)
+        {
+            ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | ((block.Key.Gpa + (target - block.Key.Rip)) & GuestMemory.PageMask);
+            if (_cache.Find(block.Key with { Gpa = gpa, Rip = target, Mode = _translator.LastMode }) is { SecondPage: Block.NoPage } known)
+            {
+                _cache.Link((byte*)displacement, known);
             }
         }
     }
@@ -163,7 +304,10 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 lock (_gate)
                 {
                     _cache.Clear();
+                    _checking.Clear();
                     _translator.Traps.Clear();
+                    _templates.Clear();
+                    _records.Clear();
                 }
 
                 foreach (SoftwareVcpu other in _rendezvous.Vcpus)
@@ -178,31 +322,32 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
-    public bool Overlaps(ulong gpa, int size)
+    public int GiveWay(ulong gpa, int size, byte* running)
     {
+        if (!_granules.Touch(gpa, size))
+        {
+            return 0;
+        }
+
         lock (_gate)
         {
-            return _cache.Pages.Overlaps(gpa, size);
+            bool wholePages = _rendezvous.Alone;
+            return _cache.Pages.IsOpen(gpa) || _cache.Pages.WouldRemove(running, gpa, size, wholePages)
+                ? -1
+                : Lose(_cache.Invalidate(gpa, size, wholePages));
         }
     }
 
     public int Invalidate(ulong gpa, int size)
     {
+        if (!_granules.Touch(gpa, size))
+        {
+            return 0;
+        }
+
         lock (_gate)
         {
-            List<Block>? hit = _cache.Invalidate(gpa, size);
-
-            // A vCPU enters a block into its jump cache and then looks whether it is valid; here it is the other way round.
-            Interlocked.MemoryBarrier();
-            foreach (Block block in CollectionsMarshal.AsSpan(hit))
-            {
-                foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
-                {
-                    vcpu.DropJumps(block);
-                }
-            }
-
-            return hit?.Count ?? 0;
+            return Lose(_cache.Invalidate(gpa, size, wholePages: false));
         }
     }
 
@@ -254,14 +399,56 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     {
         _memory.CodeWritten -= OnWritten;
         _cache.Dispose();
+        _granules.Dispose();
+        _records.Dispose();
+    }
+
+    /// <summary>The guest has changed the code of blocks, which are not valid any more. Returns how many they were.</summary>
+    private int Lose(List<Block>? blocks)
+    {
+        if (blocks is null)
+        {
+            return 0;
+        }
+
+        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
+        {
+            _changes.Add(block.Key.Gpa);
+        }
+
+        Drop(CollectionsMarshal.AsSpan(blocks));
+        return blocks.Count;
+    }
+
+    /// <summary>Jump caches forget blocks that are not valid any more.</summary>
+    private void Drop(ReadOnlySpan<Block> blocks)
+    {
+        // A vCPU enters a block into its jump cache and then looks whether it is valid; here it is the other way round.
+        Interlocked.MemoryBarrier();
+        foreach (Block block in blocks)
+        {
+            foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+            {
+                vcpu.DropJumps(block);
+            }
+        }
     }
 
     /// <summary>Lock held.</summary>
     private void DropBlocksAt(ulong rip)
     {
-        foreach (ulong gpa in _cache.WhereTranslated(rip))
+        foreach (Block block in _cache.FindAll(rip))
         {
-            _ = Invalidate(gpa, 1);
+            if (block.ChecksItself)
+            {
+                _cache.Remove(block);
+                Drop([block]);
+            }
+            else
+            {
+                // Not as if the guest had changed the code: nothing is to be learnt from it.
+                Drop(CollectionsMarshal.AsSpan(_cache.Invalidate(block.Key.Gpa + (rip - block.Key.Rip), 1, wholePages: false)));
+            }
         }
     }
 
@@ -271,21 +458,27 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// Waits until no other vCPU can write to the page without telling. Returns true if it had to wait: the caller was
     /// parked meanwhile.
     /// </summary>
-    private bool WaitForWriters(SoftwareVcpu vcpu, CodePage page, ulong gpa, bool first)
+    /// <param name="tagged">Others may have write tags for the page.</param>
+    private bool WaitForWriters(SoftwareVcpu vcpu, CodePage page, ulong gpa, bool tagged)
     {
-        Interlocked.MemoryBarrier();
         bool parked = false;
-        foreach (SoftwareVcpu other in _rendezvous.Vcpus)
+        if (tagged)
         {
-            if (other != vcpu && (other.MayBeWritingBesideCode(gpa) | (first && other.ForgetWrites(gpa))))
+            foreach (SoftwareVcpu other in _rendezvous.Vcpus)
             {
-                Park();
-                Rendezvous.WaitFor(other);
+                if (other != vcpu && other.ForgetWrites(gpa))
+                {
+                    Park();
+                    Rendezvous.WaitFor(other);
+                }
             }
+
+            page.Settle();
         }
 
+        // The tags that another vCPU has taken away are its to wait for.
         var spin = new SpinWait();
-        while (!first && !page.Settled)
+        while (page.Unsettled)
         {
             Park();
             spin.SpinOnce(sleep1Threshold: -1);
@@ -293,8 +486,6 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
         if (parked)
         {
-            // Others may go on as soon as we wait for nobody any more.
-            page.Settled = true;
             _rendezvous.Enter(vcpu);
         }
 

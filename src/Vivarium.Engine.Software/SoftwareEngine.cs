@@ -18,17 +18,12 @@ public sealed unsafe class SoftwareEngine : IEngine
     /// <summary>The guest's time-stamp counters count from here.</summary>
     private readonly ulong _tscOffset = 0 - HostInstructions.ReadTsc();
 
-    public SoftwareEngine(GuestMemory memory, CpuModel model)
-        : this(memory, model, CodeRegion.Size)
-    {
-    }
-
-    /// <param name="codeCapacity">Bytes of translations after which all are thrown away.</param>
-    internal SoftwareEngine(GuestMemory memory, CpuModel model, long codeCapacity)
+    /// <param name="options">Null: <see cref="EngineOptions.Default"/>.</param>
+    public SoftwareEngine(GuestMemory memory, CpuModel model, EngineOptions? options = null)
     {
         _memory = memory;
         _model = model;
-        _code = new SharedCode(memory, model, _rendezvous, codeCapacity);
+        _code = new SharedCode(memory, model, _rendezvous, options ?? EngineOptions.Default);
     }
 
     /// <summary>Why this host cannot run the engine, in one sentence; null if it can.</summary>
@@ -47,10 +42,11 @@ public sealed unsafe class SoftwareEngine : IEngine
 
     public string Name => "software";
 
-    public IVcpu CreateVcpu(int index, IVcpuBus bus, bool measureTimes = false) => Create(index, bus, measureTimes);
+    public CodeCacheUse CodeCache => _code.Use;
+
+    public IVcpu CreateVcpu(int index, IVcpuBus bus) => Create(index, bus);
 
     public void Dispose() => _code.Dispose();
 
-    internal SoftwareVcpu Create(int index, IVcpuBus bus, bool measureTimes = false) =>
-        new(index, _memory, _model, bus, _code, _rendezvous, _tscOffset, measureTimes ? new VcpuTimes() : null);
+    internal SoftwareVcpu Create(int index, IVcpuBus bus) => new(index, _memory, _model, bus, _code, _rendezvous, _tscOffset);
 }

@@ -52,6 +52,12 @@ public sealed unsafe class GuestMemory : IDisposable
         _flags = (PageFlags*)NativeMemory.AllocZeroed((nuint)(_capacity >> PageShift), 1);
     }
 
+    /// <summary>Host address of the first byte behind the slots (page-aligned); <see cref="MemorySlot.FileOffset"/> counts from here.</summary>
+    public byte* Host => _host;
+
+    /// <summary>How many bytes are reserved there, a multiple of the page size.</summary>
+    public ulong Capacity => _capacity;
+
     /// <summary>The memfd behind every slot.</summary>
     public int FileDescriptor => _fd;
 

@@ -11,4 +11,10 @@ public enum PageFlags : byte
 
     /// <summary>The page was written since the dirty log was last read.</summary>
     Dirty = 2,
+
+    /// <summary>
+    /// The page holds code, and some vCPU may write beside it without telling: who translates from the page must stop that.
+    /// The engine's own.
+    /// </summary>
+    WrittenBesideCode = 4,
 }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Vivarium.Devices;
 using Vivarium.Engine;
+using Vivarium.Engine.Software;
 
 namespace Vivarium;
 
@@ -79,9 +80,12 @@ public sealed record MachineSpec
 
     public EngineKind Engine { get; init; } = EngineKind.Auto;
 
+    /// <summary>For the software engine.</summary>
+    public EngineOptions EngineOptions { get; init; } = EngineOptions.Default;
+
     public RebootPolicy OnReboot { get; init; } = RebootPolicy.Restart;
 
-    /// <summary>Measure where the processors' time goes (<see cref="MachineStatistics.Time"/>), which slows them down a little.</summary>
+    /// <summary>Measure from the start where the processors' time goes, as <see cref="VirtualMachine.Measure"/> does later.</summary>
     public bool MeasureTimes { get; init; }
 
     /// <summary>Let a debugger (GDB) come; null for none. Whoever can reach the port owns the guest.</summary>

@@ -46,7 +46,7 @@ internal sealed unsafe class Processor : IDisposable
         Memory = new GuestMemory(RamSize + 0x1000);
         Memory.AddSlot(0, RamSize);
         Memory.AddSlot(RomGpa, 0x1000, readOnly: true);
-        _engine = new SoftwareEngine(Memory, CpuModel.Create(model));
+        _engine = new SoftwareEngine(Memory, CpuModel.Create(model), TestOptions.Engine);
         Cpu = _engine.Create(0, Bus);
         SetDescriptor(Code32, 0x00CF_9B00_0000_FFFF);
         SetDescriptor(Data32, 0x00CF_9300_0000_FFFF);

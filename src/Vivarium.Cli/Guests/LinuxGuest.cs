@@ -1,4 +1,4 @@
-using System.Security.Cryptography;
+using System.IO.Hashing;
 using System.Text;
 
 namespace Vivarium.Cli.Guests;
@@ -42,8 +42,8 @@ internal sealed record LinuxGuest(string Name, string Description, string Kernel
     private static string InitramfsFor(GuestCache cache, string folder)
     {
         string busybox = Path.Combine(folder, ShellFile);
-        byte[] identity = SHA256.HashData(Encoding.UTF8.GetBytes($"{ShellInitramfs.Init}{ShellInitramfs.Profile}{new FileInfo(busybox).Length}"));
-        string entry = $"initramfs/{Convert.ToHexStringLower(identity.AsSpan(0, 8))}";
+        ulong identity = XxHash64.HashToUInt64(Encoding.UTF8.GetBytes($"{ShellInitramfs.Init}{ShellInitramfs.Profile}{new FileInfo(busybox).Length}"));
+        string entry = $"initramfs/{identity:x16}";
         return Path.Combine(
             cache.GetOrCreate(entry, false, _ => { }, work => File.WriteAllBytes(Path.Combine(work, "initramfs.cpio"), ShellInitramfs.Build(busybox))),
             "initramfs.cpio");

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Numerics;
 using Vivarium.Engine;
+using Vivarium.Engine.Software;
 
 namespace Vivarium.Cli.Verbs;
 
@@ -21,6 +22,7 @@ internal sealed record RunOptions
     public int Cpus { get; init; } = 1;
     public Virtualization Virtualization { get; init; }
     public required EngineKind Engine { get; init; }
+    public EngineOptions EngineOptions { get; init; } = EngineOptions.Default;
     public required SerialTarget Serial { get; init; }
     public bool NoReboot { get; init; }
     public TimeSpan? Timeout { get; init; }
@@ -87,6 +89,18 @@ internal sealed record RunOptions
         _ => throw new InvalidInputException($"'{text}' is no style of virtualization; known are para, full"),
     };
 
+    public static EngineOptions ParseEngineOptions(string? text)
+    {
+        try
+        {
+            return EngineOptions.Parse(text ?? "");
+        }
+        catch (FormatException refused)
+        {
+            throw new InvalidInputException(refused.Message, refused);
+        }
+    }
+
     public static EngineKind ParseEngine(string text) => text switch
     {
         "auto" => EngineKind.Auto,
@@ -105,7 +119,12 @@ internal sealed record RunOptions
         _ => throw new InvalidInputException($"'{text}' is no place for the serial port; known are stdio, file:PATH, none"),
     };
 
-    public static TimeSpan ParseTimeout(string text)
+    public static TimeSpan ParseTimeout(string text) => TryParseTime(text, out TimeSpan time)
+        ? time
+        : throw new InvalidInputException($"'{text}' is not a time limit; write for example --timeout 60s or 5m");
+
+    /// <summary>Understands a number with ms, s (or nothing), m or h behind it.</summary>
+    public static bool TryParseTime(string text, out TimeSpan time)
     {
         (string digits, double seconds) = text switch
         {
@@ -115,12 +134,9 @@ internal sealed record RunOptions
             _ when text.EndsWith('h') => (text[..^1], 3600),
             _ => (text, 1.0),
         };
-        if (double.TryParse(digits, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double value)
-            && value * seconds is > 0 and <= MachineSpec.LongestTimeoutSeconds)
-        {
-            return TimeSpan.FromSeconds(value * seconds);
-        }
-
-        throw new InvalidInputException($"'{text}' is not a time limit; write for example --timeout 60s or 5m");
+        bool understood = double.TryParse(digits, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double value)
+            && value * seconds is > 0 and <= MachineSpec.LongestTimeoutSeconds;
+        time = understood ? TimeSpan.FromSeconds(value * seconds) : default;
+        return understood;
     }
 }

@@ -21,10 +21,11 @@ internal static class RunVerb
         var cpus = Text("--cpus", "N", $"How many processors the guest has, 1 to {MachineSpec.MostCpus}", "1");
         var virt = Text("--virt", "STYLE", "The machine's hardware: para (virtio, paravirtual clock and calls), or full (a classic PC, no sign of a hypervisor)", "para");
         var engine = Text("--engine", "NAME", "What executes the guest: auto, software", "auto");
+        var engineOptions = Text("--engine-opt", "LIST", "For bisecting: switch parts of the software engine off, for example no-linking,code-cache=4M (an unknown name lists all)");
         var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none");
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
         var timeout = Text("--timeout", "TIME", "End after this time, for example 60s, 5m, 1500ms");
-        var stats = new Option<bool>("--stats") { Description = "Print counters to stderr at the end" };
+        var stats = new Option<bool>("--stats") { Description = "Print to stderr at the end where time went: exits by reason, TLBs, translations (docs/observing.md)" };
         var name = Text("--name", "NAME", "What to call the machine in viv ps, stop, console, ssh (made up otherwise)");
         var background = new Option<bool>("--detach", "-d") { Description = "Run in the background: print the machine's name once it has started" };
         var json = new Option<bool>("--json") { Description = "With -d: print all about the machine as JSON" };
@@ -50,7 +51,7 @@ internal static class RunVerb
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, serial, noReboot, timeout, stats, name, background, json,
+            guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, engineOptions, serial, noReboot, timeout, stats, name, background, json,
             disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
@@ -64,6 +65,7 @@ internal static class RunVerb
             Cpus = RunOptions.ParseCpus(parsed.GetValue(cpus)!),
             Virtualization = RunOptions.ParseVirtualization(parsed.GetValue(virt)!),
             Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
+            EngineOptions = RunOptions.ParseEngineOptions(parsed.GetValue(engineOptions)),
             Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background)),
             NoReboot = parsed.GetValue(noReboot),
             Timeout = parsed.GetValue(timeout) is { } time ? RunOptions.ParseTimeout(time) : null,

@@ -2,24 +2,39 @@ namespace Vivarium.Engine.Software.CodeCache;
 
 /// <summary>A guest page with translated code, or with code that is being translated.</summary>
 /// <param name="number">Guest-physical page number.</param>
-internal sealed class CodePage(ulong number)
+/// <param name="granules">The page's word of <see cref="CodeGranules"/>; null where there is no memory.</param>
+internal sealed unsafe class CodePage(ulong number, ulong* granules)
 {
-    private volatile bool _settled;
+    private int _unsettled;
 
     public ulong Number => number;
 
     public List<Block> Blocks { get; } = [];
 
-    /// <summary>Which bytes were translated: one bit per 64 bytes.</summary>
+    /// <summary>Which granules the blocks were made from.</summary>
     public ulong Granules { get; set; }
 
     /// <summary>How many vCPUs are about to translate from the page.</summary>
     public int Translators { get; set; }
 
-    /// <summary>No vCPU writes to the page any more without telling.</summary>
-    public bool Settled
+    /// <summary>How many writes took blocks away since the page was last translated from.</summary>
+    public int Losses { get; set; }
+
+    /// <summary>Some vCPU that wants to translate has taken write tags away, and waits until nobody can be writing by one.</summary>
+    public bool Unsettled => Volatile.Read(ref _unsettled) != 0;
+
+    /// <summary>Tags are about to be taken away.</summary>
+    public void Unsettle() => Interlocked.Increment(ref _unsettled);
+
+    /// <summary>Who had one has stopped writing by it.</summary>
+    public void Settle() => Interlocked.Decrement(ref _unsettled);
+
+    /// <summary>Tells those who write which granules to leave alone.</summary>
+    public void Publish()
     {
-        get => _settled;
-        set => _settled = value;
+        if (granules != null)
+        {
+            Volatile.Write(ref *granules, Translators != 0 ? CodeGranules.Everything : Granules);
+        }
     }
 }

@@ -1,14 +1,18 @@
+using System.Runtime.InteropServices;
 using Vivarium.Engine.Software.Mmu;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software.CodeCache;
 
 /// <summary>
-/// Which guest-physical bytes have been translated, per page and in 64-byte granules, so that data which shares a page
-/// with code can be written without throwing code away.
+/// Which guest-physical bytes have been translated, per page and in granules (<see cref="CodeGranules"/>), so that data
+/// which shares a page with code can be written without throwing code away.
 /// </summary>
-internal sealed unsafe class CodePages(GuestMemory memory)
+internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules)
 {
+    /// <summary>A page that loses blocks so many times in a row is being overwritten: the rest goes at once.</summary>
+    private const int LossesOfAPageThatDies = 4;
+
     private readonly Dictionary<ulong, CodePage> _pages = [];
 
     /// <summary>
@@ -17,25 +21,37 @@ internal sealed unsafe class CodePages(GuestMemory memory)
     /// </summary>
     /// <param name="gpa">Any address in the page.</param>
     /// <param name="first">The page was not watched before: write tags for it must go.</param>
-    public CodePage Open(ulong gpa, out bool first)
+    /// <param name="beside">There may be tags for writes beside its code: they must go.</param>
+    public CodePage Open(ulong gpa, out bool first, out bool beside)
     {
         ulong number = gpa >> GuestMemory.PageShift;
         first = !_pages.TryGetValue(number, out CodePage? page);
         if (page is null)
         {
-            page = new CodePage(number);
+            page = new CodePage(number, granules.Find(gpa));
             _pages.Add(number, page);
             SetFlag(number, true);
         }
 
         page.Translators++;
+        page.Losses = 0;
+        page.Publish();
+
+        // Who has entered such a tag sets the flag and then looks at the granules; here it is the other way round.
+        Interlocked.MemoryBarrier();
+        beside = TakeBesideFlag(gpa);
         return page;
     }
 
     public void Close(CodePage page)
     {
         page.Translators--;
-        DropIfUnused(page);
+        if (_pages.GetValueOrDefault(page.Number) == page)
+        {
+            // One that was thrown away with everything, and closed later, is not ours any more.
+            page.Publish();
+            DropIfUnused(page);
+        }
     }
 
     /// <summary>Enters a block; its pages are watched.</summary>
@@ -49,33 +65,38 @@ internal sealed unsafe class CodePages(GuestMemory memory)
         }
     }
 
-    /// <summary>True if any of the bytes may have been translated (granule precision). The range lies in one page.</summary>
-    public bool Overlaps(ulong gpa, int size)
-        => _pages.TryGetValue(gpa >> GuestMemory.PageShift, out CodePage? page)
-            && (page.Translators != 0 || (page.Granules & Mask(gpa, size)) != 0);
+    /// <summary>True if a page is just being translated from.</summary>
+    public bool IsOpen(ulong gpa)
+        => _pages.TryGetValue(gpa >> GuestMemory.PageShift, out CodePage? page) && page.Translators != 0;
+
+    /// <summary>True if the block whose translation holds a host address would be among those that <see cref="Remove"/> takes for bytes of one page.</summary>
+    public bool WouldRemove(byte* hostPc, ulong gpa, int size, bool wholePages)
+    {
+        if (hostPc != null && _pages.TryGetValue(gpa >> GuestMemory.PageShift, out CodePage? page))
+        {
+            foreach (Block block in page.Blocks)
+            {
+                if ((ulong)(hostPc - block.Code) < (ulong)block.CodeLength)
+                {
+                    return Covers(block, gpa, size) || IsDying(page, wholePages);
+                }
+            }
+        }
+
+        return false;
+    }
 
     /// <summary>Takes out the blocks made from any of the bytes; null if there are none.</summary>
-    public List<Block>? Remove(ulong gpa, int size)
+    /// <param name="wholePages">May take all blocks of a page: no other vCPU is in one of them.</param>
+    public List<Block>? Remove(ulong gpa, int size, bool wholePages)
     {
         List<Block>? hit = null;
         while (size > 0)
         {
             int part = (int)Math.Min((ulong)size, GuestMemory.PageSize - (gpa & GuestMemory.PageMask));
-            RemoveInPage(gpa, part, ref hit);
+            RemoveInPage(gpa, part, wholePages, ref hit);
             gpa += (ulong)part;
             size -= part;
-        }
-
-        if (hit is not null)
-        {
-            foreach (Block block in hit)
-            {
-                Forget(block, block.Key.Gpa >> GuestMemory.PageShift);
-                if (block.SecondPage != Block.NoPage)
-                {
-                    Forget(block, block.SecondPage >> GuestMemory.PageShift);
-                }
-            }
         }
 
         return hit;
@@ -83,9 +104,12 @@ internal sealed unsafe class CodePages(GuestMemory memory)
 
     public void Clear()
     {
-        foreach (ulong number in _pages.Keys)
+        foreach (CodePage page in _pages.Values)
         {
-            SetFlag(number, false);
+            SetFlag(page.Number, false);
+            page.Granules = 0;
+            page.Translators = 0;
+            page.Publish();
         }
 
         _pages.Clear();
@@ -96,13 +120,6 @@ internal sealed unsafe class CodePages(GuestMemory memory)
             ? block.GuestLength
             : (int)(GuestMemory.PageSize - (block.Key.Gpa & GuestMemory.PageMask));
 
-    private static ulong Mask(ulong gpa, int size)
-    {
-        int first = (int)(gpa & GuestMemory.PageMask) >> 6;
-        int last = (int)Math.Min(63, ((long)(gpa & GuestMemory.PageMask) + size - 1) >> 6);
-        return (ulong.MaxValue << first) & (ulong.MaxValue >> (63 - last));
-    }
-
     private static bool Covers(Block block, ulong gpa, int size)
     {
         int first = FirstPart(block);
@@ -110,31 +127,72 @@ internal sealed unsafe class CodePages(GuestMemory memory)
             || (block.SecondPage != Block.NoPage && Intersects(block.SecondPage, block.GuestLength - first, gpa, size));
     }
 
+    private static bool IsDying(CodePage page, bool wholePages) => wholePages && page.Losses >= LossesOfAPageThatDies;
+
     private static bool Intersects(ulong a, int aSize, ulong b, int bSize) => a < b + (ulong)bSize && b < a + (ulong)aSize;
+
+    private static ulong MaskIn(Block block, ulong number)
+    {
+        int first = FirstPart(block);
+        return block.Key.Gpa >> GuestMemory.PageShift == number
+            ? CodeGranules.Mask(block.Key.Gpa, first)
+            : CodeGranules.Mask(block.SecondPage, block.GuestLength - first);
+    }
 
     private void Add(Block block, ulong gpa, int size)
     {
         CodePage page = _pages[gpa >> GuestMemory.PageShift];
         page.Blocks.Add(block);
-        page.Granules |= Mask(gpa, size);
+        page.Granules |= CodeGranules.Mask(gpa, size);
+        page.Publish();
     }
 
-    private void RemoveInPage(ulong gpa, int size, ref List<Block>? hit)
+    private void RemoveInPage(ulong gpa, int size, bool wholePages, ref List<Block>? hit)
     {
-        if (!_pages.TryGetValue(gpa >> GuestMemory.PageShift, out CodePage? page) || (page.Granules & Mask(gpa, size)) == 0)
+        if (!_pages.TryGetValue(gpa >> GuestMemory.PageShift, out CodePage? page) || (page.Granules & CodeGranules.Mask(gpa, size)) == 0)
         {
             return;
         }
 
-        foreach (Block block in page.Blocks)
+        int before = hit?.Count ?? 0;
+        bool all = IsDying(page, wholePages);
+        List<Block> blocks = page.Blocks;
+        ulong left = 0;
+        int kept = 0;
+        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
         {
-            if (Covers(block, gpa, size) && hit?.Contains(block) != true)
+            if (all || Covers(block, gpa, size))
             {
                 (hit ??= []).Add(block);
+            }
+            else
+            {
+                left |= MaskIn(block, page.Number);
+                blocks[kept++] = block;
+            }
+        }
+
+        if (kept == blocks.Count)
+        {
+            return;
+        }
+
+        blocks.RemoveRange(kept, blocks.Count - kept);
+        page.Granules = left;
+        page.Losses++;
+        page.Publish();
+        DropIfUnused(page);
+        foreach (Block block in CollectionsMarshal.AsSpan(hit)[before..])
+        {
+            if (block.SecondPage != Block.NoPage)
+            {
+                ulong first = block.Key.Gpa >> GuestMemory.PageShift;
+                Forget(block, first == page.Number ? block.SecondPage >> GuestMemory.PageShift : first);
             }
         }
     }
 
+    /// <summary>Takes a block that crosses pages out of the other one.</summary>
     private void Forget(Block block, ulong number)
     {
         if (!_pages.TryGetValue(number, out CodePage? page) || !page.Blocks.Remove(block))
@@ -142,21 +200,19 @@ internal sealed unsafe class CodePages(GuestMemory memory)
             return;
         }
 
-        DropIfUnused(page);
         page.Granules = 0;
         foreach (Block other in page.Blocks)
         {
-            int first = FirstPart(other);
-            page.Granules |= other.Key.Gpa >> GuestMemory.PageShift == number
-                ? Mask(other.Key.Gpa, first)
-                : Mask(other.SecondPage, other.GuestLength - first);
+            page.Granules |= MaskIn(other, number);
         }
+
+        page.Publish();
+        DropIfUnused(page);
     }
 
-    /// <summary>A page that was thrown away with everything may be closed later: it is not ours any more.</summary>
     private void DropIfUnused(CodePage page)
     {
-        if (page.Blocks.Count == 0 && page.Translators == 0 && _pages.GetValueOrDefault(page.Number) == page)
+        if (page.Blocks.Count == 0 && page.Translators == 0)
         {
             _pages.Remove(page.Number);
             SetFlag(page.Number, false);
@@ -165,13 +221,12 @@ internal sealed unsafe class CodePages(GuestMemory memory)
 
     private void SetFlag(ulong number, bool code)
     {
-        ulong gpa = number << GuestMemory.PageShift;
-        if (memory.Find(gpa) is not { } slot)
+        PageFlags* flags = FlagsOf(number << GuestMemory.PageShift);
+        if (flags == null)
         {
             return;
         }
 
-        PageFlags* flags = slot.Flags + ((gpa - slot.Start) >> GuestMemory.PageShift);
         if (code)
         {
             SlotFlags.Set(flags, PageFlags.Code);
@@ -181,4 +236,19 @@ internal sealed unsafe class CodePages(GuestMemory memory)
             SlotFlags.Clear(flags, PageFlags.Code);
         }
     }
+
+    private bool TakeBesideFlag(ulong gpa)
+    {
+        PageFlags* flags = FlagsOf(gpa);
+        if (flags == null || (Volatile.Read(ref *(byte*)flags) & (byte)PageFlags.WrittenBesideCode) == 0)
+        {
+            return false;
+        }
+
+        SlotFlags.Clear(flags, PageFlags.WrittenBesideCode);
+        return true;
+    }
+
+    private PageFlags* FlagsOf(ulong gpa)
+        => memory.Find(gpa) is { } slot ? slot.Flags + ((gpa - slot.Start) >> GuestMemory.PageShift) : null;
 }

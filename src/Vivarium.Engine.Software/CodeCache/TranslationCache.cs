@@ -20,10 +20,10 @@ internal sealed unsafe class TranslationCache : IDisposable
     private byte* _next;
 
     /// <param name="capacity">Bytes of translations at most, thunks included; not more than a region has.</param>
-    public TranslationCache(GuestMemory memory, long capacity)
+    public TranslationCache(GuestMemory memory, CodeGranules granules, long capacity)
     {
         _capacity = capacity;
-        _pages = new CodePages(memory);
+        _pages = new CodePages(memory, granules);
         _start = _next = Region.Executable;
     }
 
@@ -32,8 +32,8 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <summary>Counts how often everything was thrown away: who holds a code address across that must look again.</summary>
     public int Generation { get; private set; }
 
-    /// <summary>Bytes of translations, thunks not counted.</summary>
-    public long UsedBytes => _next - _start;
+    /// <summary>How full it is; thunks do not count as used.</summary>
+    public CodeCacheUse Use => new(_capacity, _next - _start, _blocks.Count, Generation);
 
     /// <summary>The next free executable address, 16-byte aligned.</summary>
     public byte* Next => _next;
@@ -87,7 +87,17 @@ internal sealed unsafe class TranslationCache : IDisposable
 
         _blocks[block.Key] = block;
         _byAddress.Add(block);
-        _pages.Add(block);
+        if (!block.ChecksItself)
+        {
+            _pages.Add(block);
+        }
+    }
+
+    /// <summary>Throws away a block that checks itself; jump caches must forget it too.</summary>
+    public void Remove(Block block)
+    {
+        _blocks.Remove(block.Key);
+        Retire(block);
     }
 
     /// <summary>Makes the jump whose displacement stands at an executable address go to a block.</summary>
@@ -98,9 +108,10 @@ internal sealed unsafe class TranslationCache : IDisposable
     }
 
     /// <summary>Throws away the blocks made from any of the bytes, and returns them: jump caches must forget them too.</summary>
-    public List<Block>? Invalidate(ulong gpa, int size)
+    /// <param name="wholePages">As for <see cref="CodePages.Remove"/>.</param>
+    public List<Block>? Invalidate(ulong gpa, int size, bool wholePages)
     {
-        List<Block>? hit = _pages.Remove(gpa, size);
+        List<Block>? hit = _pages.Remove(gpa, size, wholePages);
         foreach (Block block in CollectionsMarshal.AsSpan(hit))
         {
             _blocks.Remove(block.Key);
@@ -110,16 +121,15 @@ internal sealed unsafe class TranslationCache : IDisposable
         return hit;
     }
 
-    /// <summary>The guest-physical addresses that code at a RIP was translated from.</summary>
-    public List<ulong> WhereTranslated(ulong rip)
+    /// <summary>The translations of code at a RIP, which may stand in several places.</summary>
+    public List<Block> FindAll(ulong rip)
     {
-        List<ulong> found = [];
+        List<Block> found = [];
         foreach (Block block in _blocks.Values)
         {
-            ulong offset = rip - block.Key.Rip;
-            if (offset < (ulong)block.GuestLength)
+            if (rip - block.Key.Rip < (ulong)block.GuestLength)
             {
-                found.Add(block.Key.Gpa + offset);
+                found.Add(block);
             }
         }
 

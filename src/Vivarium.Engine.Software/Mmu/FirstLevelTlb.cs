@@ -3,11 +3,17 @@ namespace Vivarium.Engine.Software.Mmu;
 /// <summary>Filling and emptying of the TLBs and jump caches that translated code reads (SDM vol. 3A, 4.10.4).</summary>
 internal static unsafe class FirstLevelTlb
 {
+    public const int BesideBit = 62;
+    public const int BesideMark = 1;
+
     private const ulong PageMask = 0xFFF;
 
     /// <summary>No access matches: bit 63 alone is not canonical, and entry 0, where it would be indexed, gets another page.</summary>
     private const ulong Invalid = 0x8000_0000_0000_0000;
     private const ulong InvalidForEntry0 = Invalid | 0x1000;
+
+    /// <summary>An executed page that has its place at the last index only.</summary>
+    private const ulong NoPage = ulong.MaxValue;
 
     /// <summary>Negated RIP 1.</summary>
     private const ulong EmptyJump = unchecked((ulong)-1);
@@ -22,6 +28,22 @@ internal static unsafe class FirstLevelTlb
         tlb->ReadTag[index] = page;
         tlb->WriteTag[index] = writable ? page : InvalidTag(index);
     }
+
+    /// <summary>The page may be read, and written where no granule is set (see <see cref="BesideTag"/>).</summary>
+    public static void FillBesideCode(NativeTlb* tlb, ulong linear, byte* hostPage)
+    {
+        int index = Index(linear);
+        ulong page = linear & ~PageMask;
+        tlb->HostPage[index] = (ulong)hostPage;
+        tlb->ReadTag[index] = page;
+        tlb->WriteTag[index] = BesideTag(page);
+    }
+
+    /// <summary>
+    /// A write tag that no access matches, but by which the miss routine (<see cref="Translate.Thunks.Resolve"/>) knows a
+    /// page with code: bit 62 is not the page's, and bit 0, which no other tag has, tells it from theirs.
+    /// </summary>
+    public static ulong BesideTag(ulong page) => (page ^ (1ul << BesideBit)) | BesideMark;
 
     /// <summary>The host address of a byte whose page is cached for the access, or null. The caller stays within the page.</summary>
     public static byte* Find(NativeTlb* tlb, ulong linear, Access access)
@@ -95,6 +117,21 @@ internal static unsafe class FirstLevelTlb
         if (entry[1] == (ulong)code)
         {
             Volatile.Write(ref entry[0], index == 1 ? 0 : EmptyJump);
+        }
+    }
+
+    public static void Flush(NativeExecutedPages* pages)
+    {
+        new Span<ulong>(pages->Entry, NativeExecutedPages.Entries).Fill(NoPage);
+        pages->Entry[NativeExecutedPages.Entries - 1] = 0;
+    }
+
+    public static void FlushPage(NativeExecutedPages* pages, ulong linear)
+    {
+        int index = NativeExecutedPages.IndexOf(linear);
+        if ((pages->Entry[index] ^ NativeExecutedPages.LinearPart(linear)) >> NativeExecutedPages.PhysicalBits == 0)
+        {
+            pages->Entry[index] = index == NativeExecutedPages.Entries - 1 ? 0 : NoPage;
         }
     }
 

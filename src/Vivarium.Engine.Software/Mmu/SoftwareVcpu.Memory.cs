@@ -180,12 +180,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         if (page.IsCode)
         {
-            int dropped = CodeWatch.Invalidate(page.Gpa + offset, size);
-            Statistics.BlocksInvalidated += dropped;
-            if (dropped != 0)
-            {
-                Statistics.Count(ExitCause.SelfModifyingCode);
-            }
+            CountInvalidated(CodeWatch.Invalidate(page.Gpa + offset, size));
         }
 
         SlotFlags.Set(page.Flags, PageFlags.Dirty);

@@ -12,9 +12,6 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Who is to be told about writes to translated code.</summary>
     internal ICodeWatch CodeWatch { get; set; }
 
-    /// <summary>The last byte of the page that <see cref="MayWriteBesideCode"/> was last asked about.</summary>
-    private ulong _writingBesideCode;
-
     /// <summary>The rights of explicit data accesses at the current privilege level.</summary>
     public AddressSpace DataSpace
         => Cpl == 3 ? AddressSpace.User
@@ -34,9 +31,11 @@ internal sealed unsafe partial class SoftwareVcpu
 
     /// <summary>
     /// A first-level TLB miss of translated code. Ok: the TLB of the current address space is filled (for writes only if
-    /// later writes need no monitor either) and the host address of the byte comes back; else null.
+    /// later writes need no monitor either) and the host address of the byte comes back; else null. What was translated
+    /// from bytes that are to be written is dropped.
     /// </summary>
-    internal byte* TryResolve(ulong linear, int size, Access access, out ResolveResult result)
+    /// <param name="running">Host address in the block that goes on after the access; null if none does.</param>
+    internal byte* TryResolve(ulong linear, int size, Access access, out ResolveResult result, byte* running = null)
     {
         result = default;
         Statistics.TlbMisses++;
@@ -84,13 +83,11 @@ internal sealed unsafe partial class SoftwareVcpu
         bool writable = !page.IsRom && !page.IsCode && (page.Rights & PageRights.Dirty) != 0;
         if (access == Access.Write)
         {
-            if (page.IsCode && !MayWriteBesideCode(page.Gpa + offset, size))
-            {
-                result.Kind = ResolveKind.Slow;
-                return null;
-            }
-
             SlotFlags.Set(page.Flags, PageFlags.Dirty);
+            if (page.IsCode)
+            {
+                return TryWriteBesideCode(linear, size, space, page, running, out result);
+            }
         }
         else
         {
@@ -115,8 +112,7 @@ internal sealed unsafe partial class SoftwareVcpu
                 FirstLevelTlb.FlushWrite(TlbOf(space), linear);
                 if (access == Access.Write)
                 {
-                    result.Kind = ResolveKind.Slow;
-                    return null;
+                    return TryWriteBesideCode(linear, size, space, page, running, out result);
                 }
             }
         }
@@ -125,12 +121,43 @@ internal sealed unsafe partial class SoftwareVcpu
         return page.Host + offset;
     }
 
-    /// <summary>True if the bytes of a page with code were not translated; whoever translates from the page now waits for this vCPU.</summary>
-    private bool MayWriteBesideCode(ulong gpa, int size)
+    /// <summary>
+    /// A write to a page with code. The TLB gets a tag for writes beside the code, which also makes whoever translates from the page
+    /// now wait for this vCPU; what was translated from the very bytes is dropped.
+    /// </summary>
+    private byte* TryWriteBesideCode(ulong linear, int size, AddressSpace space, in CachedPage page, byte* running, out ResolveResult result)
     {
-        Volatile.Write(ref _writingBesideCode, gpa | GuestMemory.PageMask);
+        result = default;
+        if ((page.Rights & PageRights.Global) == 0)
+        {
+            _local[(int)space].Add(linear);
+        }
+
+        FirstLevelTlb.FillBesideCode(TlbOf(space), linear, page.Host);
+
+        // First the tag, then the flag that it is there, then the look at the granules; who translates does it the other way round.
         Interlocked.MemoryBarrier();
-        return !CodeWatch.Overlaps(gpa, size);
+        SlotFlags.Set(page.Flags, PageFlags.WrittenBesideCode);
+        ulong offset = linear & GuestMemory.PageMask;
+        int dropped = CodeWatch.GiveWay(page.Gpa + offset, size, running);
+        if (dropped < 0)
+        {
+            result.Kind = ResolveKind.Slow;
+            return null;
+        }
+
+        CountInvalidated(dropped);
+        result.Kind = ResolveKind.Ok;
+        return page.Host + offset;
+    }
+
+    private void CountInvalidated(int dropped)
+    {
+        Statistics.BlocksInvalidated += dropped;
+        if (dropped != 0)
+        {
+            Statistics.Count(ExitCause.SelfModifyingCode);
+        }
     }
 
     /// <summary>
@@ -194,6 +221,8 @@ internal sealed unsafe partial class SoftwareVcpu
             return true;
         }
 
+        Statistics.PageWalks++;
+
         // Whatever a cached entry forbids is decided by the tables themselves: the guest may have widened the rights.
         if (!PageWalker.TryWalk(Memory, paging, linear, access, space, out PageTranslation translation, out errorCode))
         {
@@ -242,6 +271,8 @@ internal sealed unsafe partial class SoftwareVcpu
     }
 
     private NativeTlb* TlbOf(AddressSpace space) => &S->UserTlb + (int)space;
+
+    private NativeExecutedPages* PagesOf(AddressSpace space) => space == AddressSpace.User ? &S->UserPages : &S->SupervisorPages;
 
     private NativeJumpCache* JumpsOf(AddressSpace space) => &S->UserJumps + (int)space;
 }

@@ -1,5 +1,4 @@
 using Iced.Intel;
-using Vivarium.Engine.Software.CodeCache;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -15,12 +14,15 @@ internal sealed unsafe partial class Translator
     private const int SecondByteIf = (int)(RflagsBits.If >> 8);
     private const int SecondByteDf = (int)(RflagsBits.Df >> 8);
 
+    /// <summary>RIP, CS, RFLAGS, RSP, SS.</summary>
+    private const int InterruptFrameSize = 40;
+
     private bool Ring0 => (_mode & BlockMode.Ring0) != 0;
 
     /// <summary>True if the instruction is translated here. Careful translations leave all to the emulation.</summary>
     private bool EmitPrivileged(in Instruction instruction)
     {
-        if (Careful || CodeBits != 64)
+        if (Careful || CodeBits != 64 || !Options.Has(Optimizations.InlinePrivileged))
         {
             return false;
         }
@@ -40,8 +42,25 @@ internal sealed unsafe partial class Translator
                 EmitPushFlags();
                 return true;
             case Mnemonic.Stosb or Mnemonic.Stosw or Mnemonic.Stosd or Mnemonic.Stosq
-                or Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Movsd or Mnemonic.Movsq when IsPlainRepeat(instruction):
+                or Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Movsd or Mnemonic.Movsq when Options.Has(Optimizations.StringThunks) && IsPlainRepeat(instruction):
                 EmitRepeat(instruction);
+                return true;
+            case Mnemonic.Stac when Ring0 && Options.Has(Optimizations.AccessSwitches):
+                EmitAccessSwitch(allow: true);
+                return true;
+            case Mnemonic.Clac when Ring0 && Options.Has(Optimizations.AccessSwitches):
+                EmitAccessSwitch(allow: false);
+                return true;
+            case Mnemonic.Syscall when (_mode & BlockMode.User) != 0 && Options.Has(Optimizations.PrivilegeSwitches):
+                EmitSyscall(instruction);
+                return true;
+            case Mnemonic.Sysretq when Ring0 && Options.Has(Optimizations.PrivilegeSwitches):
+                EmitPrivilegeSwitch(instruction, _thunks.System.Sysret);
+                return true;
+            case Mnemonic.Iretq when Ring0 && Options.Has(Optimizations.PrivilegeSwitches):
+                EmitStackAddress(0);
+                EmitAccess(SegmentSs, InterruptFrameSize, read: true, write: false);
+                EmitPrivilegeSwitch(instruction, _thunks.System.InterruptReturn);
                 return true;
             case Mnemonic.Swapgs when Ring0:
                 EmitSwapGs();
@@ -56,16 +75,14 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>The next instruction will be translated in this block, whatever it is.</summary>
-    private bool NextIsInBlock
-        => _source.SecondPage == Block.NoPage && _count < MaxInstructions
-            && _guest.Position + MaxInstructionBytes <= _source.Bytes + _source.Length;
+    private bool NextIsInBlock => _index + 1 < _guest.Count;
 
     /// <summary>Changes the second byte of SystemFlags. Keeps the arithmetic flags.</summary>
     private void EmitSystemFlag(int operation, int value)
     {
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         _e.StateByteImm(operation, StateOffset.SystemFlags + 1, value);
-        _e.RestoreFlags(StateOffset.SavedRax);
+        EndCheck();
     }
 
     /// <summary>
@@ -74,11 +91,11 @@ internal sealed unsafe partial class Translator
     /// </summary>
     private void EmitSti(in Instruction instruction)
     {
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         _e.CmpStateImm8(StateOffset.InterruptRequested, 0);
-        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JnzCondition), null, (ulong)AddTrap(instruction), flagsSaved: true));
+        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JnzCondition), null, (ulong)AddTrap(instruction), _flags));
         _e.StateByteImm(Or, StateOffset.SystemFlags + 1, SecondByteIf);
-        _e.RestoreFlags(StateOffset.SavedRax);
+        EndCheck();
     }
 
     /// <summary>PUSHFQ. RF is clear in translated code, and VM in 64-bit mode.</summary>
@@ -86,6 +103,7 @@ internal sealed unsafe partial class Translator
     {
         EmitStackAddress(-8);
         EmitAccess(SegmentSs, 8, read: false, write: true);
+        NeedFlags();
         _e.Byte(0x9C);                          // pushfq
         _e.Byte(0x9C);
         _e.Bytes([0x41, 0x5D]);                 // pop T2
@@ -112,11 +130,50 @@ internal sealed unsafe partial class Translator
             Mnemonic.Stosd or Mnemonic.Movsd => 2,
             _ => 3,
         };
-        _e.StoreStateImm(StateOffset.Rip, _rip);
-        _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(instruction));
+        NeedFlags();
+        _e.StoreStateRip(StateOffset.Rip, _rip);
+        EmitTrapIndex(AddTrap(instruction), _rip);
         _e.Call(instruction.Op1Kind == OpKind.Register
             ? _thunks.Strings.Stos(_mode.Space(), shift)
             : _thunks.Strings.Movs(_mode.Space(), shift));
+    }
+
+    /// <summary>STAC, CLAC: what follows in the block accesses memory with other rights. Keeps flags.</summary>
+    private void EmitAccessSwitch(bool allow)
+    {
+        BlockMode mode = allow ? _mode | BlockMode.SupervisorAc : _mode & ~BlockMode.SupervisorAc;
+        if (mode == _mode)
+        {
+            return;
+        }
+
+        _e.LoadState(T1, StateOffset.SystemFlags);
+        _e.Lea(T1, T1, allow ? (int)RflagsBits.Ac : -(int)RflagsBits.Ac);
+        _e.StoreState(StateOffset.SystemFlags, T1);
+        _e.StoreStateImm32(StateOffset.Mode, (uint)mode);
+        _mode = mode;
+
+        // Whoever called goes on with the rights of now, not with those that its translation takes for granted.
+        _e.LoadState(Rsp, StateOffset.HostStack);
+
+        // A copy would take its jumps' cache from the mode that the block begins with.
+        _e.Relocations.GiveUp();
+    }
+
+    private void EmitSyscall(in Instruction instruction)
+    {
+        _e.StoreStateRip(StateOffset.Scratch, _nextRip);
+        EmitPrivilegeSwitch(instruction, _thunks.System.Syscall);
+    }
+
+    /// <summary>Ends the block. T1 is kept.</summary>
+    private void EmitPrivilegeSwitch(in Instruction instruction, byte* thunk)
+    {
+        NeedFlags();
+        _e.StoreStateRip(StateOffset.Rip, _rip);
+        EmitTrapIndex(AddTrap(instruction), _rip);
+        _e.Jmp(thunk);
+        _ended = true;
     }
 
     private void EmitSwapGs()

@@ -30,6 +30,9 @@ internal readonly unsafe struct CodeSource
     /// <summary>GPA of the second page, for an instruction that crosses pages; else <see cref="Block.NoPage"/>.</summary>
     public ulong SecondPage { get; init; }
 
+    /// <summary>The translation is to check itself (<see cref="Block.ChecksItself"/>); there is no second page then.</summary>
+    public bool ChecksItself { get; init; }
+
     /// <summary>With a second page: where the two parts of <see cref="Bytes"/> stand in the host, the second null if it is not memory.</summary>
     public byte* FirstPart { get; init; }
     public byte* SecondPart { get; init; }
@@ -55,9 +58,6 @@ internal sealed unsafe partial class Translator
     /// <summary>Most guest instructions in a block.</summary>
     private const int MaxInstructions = 64;
 
-    /// <summary>Most bytes that an instruction may have (SDM vol. 2A, 2.3.11).</summary>
-    private const int MaxInstructionBytes = 15;
-
     /// <summary>More than any block's translation takes.</summary>
     private const int MaxBlockBytes = 60 << 10;
 
@@ -70,6 +70,8 @@ internal sealed unsafe partial class Translator
     private readonly List<ushort> _map = [];
     private readonly List<ColdPart> _cold = [];
     private readonly List<ushort> _stubs = [];
+    private readonly BlockRecords _records;
+    private readonly List<(nint Displacement, ulong Target)> _links = [];
 
     private CodeSource _source;
     private BlockMode _mode;
@@ -80,13 +82,13 @@ internal sealed unsafe partial class Translator
     private ulong _nextRip;
     private bool _extendedChecked;
 
-    /// <summary>Instructions in the block so far, the present one included.</summary>
-    private int _count;
+    /// <summary>The instruction being translated, as an index into the decoded ones.</summary>
+    private int _index;
     private bool _ended;
-    private bool _locked;
 
-    public Translator(Emitter emitter, TranslationCache cache, Thunks thunks)
+    public Translator(Emitter emitter, TranslationCache cache, Thunks thunks, BlockRecords records)
     {
+        _records = records;
         _e = emitter;
         _cache = cache;
         _thunks = thunks;
@@ -102,10 +104,18 @@ internal sealed unsafe partial class Translator
     /// <summary>What the CPU model makes of each instruction form.</summary>
     public required CpuFeatures Features { get; init; }
 
+    public required EngineOptions Options { get; init; }
+
     /// <summary>RIPs at which translations, but not careful ones, leave for the run loop: a debugger's breakpoints.</summary>
     public HashSet<ulong> Stops { get; } = [];
 
     public long InstructionCount { get; private set; }
+
+    /// <summary>The last block's jumps to blocks in the same page: address of the displacement, and RIP of the target.</summary>
+    public ReadOnlySpan<(nint Displacement, ulong Target)> Links => CollectionsMarshal.AsSpan(_links);
+
+    /// <summary>The mode in which the last block's jumps go to their targets.</summary>
+    public BlockMode LastMode => _mode;
 
     private bool Careful => (_mode & BlockMode.Careful) != 0;
 
@@ -122,49 +132,46 @@ internal sealed unsafe partial class Translator
         _map.Clear();
         _cold.Clear();
         _stubs.Clear();
+        _mismatches.Clear();
+        _links.Clear();
         _extendedChecked = false;
         _ended = false;
+        _flags = FlagsAt.Host;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
-        _guest.Start(CodeBits, source.Rip, source.Bytes, source.Length);
-        _rip = source.Rip;
-
-        _count = 0;
-        int length = 0;
+        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && Options.Has(Optimizations.Relocation));
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
-        while (!_ended)
+        if (!Decode(limit))
         {
-            if (_count == limit)
+            return null;
+        }
+
+        if (source.ChecksItself)
+        {
+            EmitSelfCheck();
+        }
+
+        int length = 0;
+        _rip = source.Rip;
+        for (_index = 0; !_ended; _index++)
+        {
+            if (_index == _guest.Count)
             {
                 EmitJump(_rip);
                 break;
             }
 
-            byte* start = _guest.Position;
-            _guest.Decode(out Instruction instruction);
-            if (instruction.Code == Code.INVALID && _guest.RanOut)
-            {
-                if (_count == 0)
-                {
-                    return null;
-                }
-
-                EmitJump(_rip);
-                break;
-            }
-
-            _count++;
-            length = (int)(_guest.Position - source.Bytes);
+            ref readonly GuestInstruction next = ref _guest[_index];
+            length = next.End;
             Mark(_rip);
-            _nextRip = Truncate(_rip + (ulong)(_guest.Position - start));
-            _locked = instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.Op0Kind == OpKind.Memory);
+            _nextRip = next.NextRip;
             if (Stops.Count != 0 && !Careful && Stops.Contains(_rip))
             {
                 EmitExit(ExitCode.DebugStop);
             }
             else
             {
-                EmitInstruction(instruction, start);
+                EmitInstruction(next);
             }
 
             _rip = _nextRip;
@@ -175,29 +182,88 @@ internal sealed unsafe partial class Translator
             EmitCold(part);
         }
 
-        InstructionCount += _count;
+        EmitMismatch();
+        InstructionCount += _index;
         return new Block
         {
             Key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit),
             Code = _blockCode,
-            CodeLength = (int)(_e.Here - _blockCode),
-            GuestLength = length,
             SecondPage = source.SecondPage,
-            Locked = Careful && _locked,
-            Map = [.. _map],
-            JumpStubs = [.. _stubs],
+            ChecksItself = source.ChecksItself,
+            Record = Record(length),
         };
     }
 
-    private ulong Truncate(ulong rip) => CodeBits == 64 ? rip : (uint)rip;
-
-    private void EmitInstruction(in Instruction instruction, byte* start)
+    /// <summary>Notes what is to be known of the block later.</summary>
+    private BlockRecord* Record(int guestLength)
     {
+        Relocations relocations = _e.Relocations;
+        var header = new BlockRecord
+        {
+            Mode = _mode,
+            PageOffset = (ushort)(_source.Gpa & GuestMemory.PageMask),
+            Flags = (Careful && IsLocked(_guest[0].Instruction) ? RecordFlags.Locked : 0) | (relocations.Complete ? RecordFlags.Movable : 0) | (relocations.Short ? RecordFlags.Short : 0),
+            GuestLength = (ushort)guestLength,
+            DecodedLength = (ushort)_guest[_guest.Count - 1].End,
+            CodeLength = (ushort)(_e.Here - _blockCode),
+            RelocationCount = (ushort)(relocations.Complete ? relocations.Fields.Length : 0),
+            MapCount = (ushort)_map.Count,
+            StubCount = (ushort)_stubs.Count,
+            Lowest = relocations.Lowest,
+            Highest = relocations.Highest,
+        };
+        header.Size = (uint)header.Measure();
+        BlockRecord* record = _records.Allocate((int)header.Size);
+        *record = header;
+        if (relocations.Complete)
+        {
+            new Span<ulong>(BlockRecord.GuestOf(record), header.GuestWords).Clear();
+            byte* to = BlockRecord.GuestBytesOf(record);
+            for (int i = 0; i < _guest.Count; i++)
+            {
+                _guest[i].Code.CopyTo(new Span<byte>(to, _guest[i].Length));
+                to += _guest[i].Length;
+            }
+
+            relocations.Fields.CopyTo(new Span<Relocation>(BlockRecord.RelocationsOf(record), header.RelocationCount));
+        }
+
+        CollectionsMarshal.AsSpan(_map).CopyTo(new Span<ushort>(BlockRecord.MapOf(record), header.MapCount));
+        CollectionsMarshal.AsSpan(_stubs).CopyTo(new Span<ushort>(BlockRecord.StubsOf(record), header.StubCount));
+        return record;
+    }
+
+    /// <summary>
+    /// Decodes instructions until one that surely ends the block (translation may end it earlier). False if the first
+    /// needs bytes beyond <see cref="CodeSource.Length"/>.
+    /// </summary>
+    private bool Decode(int limit)
+    {
+        _guest.Start(CodeBits, _source.Rip, _source.Bytes, _source.Length);
+        while (_guest.Count < limit && _guest.TryDecode())
+        {
+            ref readonly Instruction last = ref _guest[_guest.Count - 1].Instruction;
+            if (last.FlowControl != FlowControl.Next || Features[last.Code] == Offering.Undefined
+                || (_source.ChecksItself && EndsSelfCheck(_guest[_guest.Count - 1])))
+            {
+                break;
+            }
+        }
+
+        return _guest.Count != 0;
+    }
+
+    private static bool IsLocked(in Instruction instruction)
+        => instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.Op0Kind == OpKind.Memory);
+
+    private void EmitInstruction(in GuestInstruction guest)
+    {
+        ref readonly Instruction instruction = ref guest.Instruction;
         switch (Features[instruction.Code])
         {
             case Offering.Undefined:
                 // The decoder gives up after the most bytes that an instruction may have.
-                EmitExit(_guest.Position - start < MaxInstructionBytes ? ExitCode.InvalidOpcode : ExitCode.TooLong);
+                EmitExit(guest.Length < GuestCode.MaxInstructionBytes ? ExitCode.InvalidOpcode : ExitCode.TooLong);
                 return;
             case Offering.Nop:
                 return;
@@ -226,6 +292,11 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        if (_source.ChecksItself && EmitWithFreshConstant(guest))
+        {
+            return;
+        }
+
         if (EmitControlFlow(instruction) || EmitStackOperation(instruction) || EmitSpecial(instruction))
         {
             return;
@@ -233,7 +304,9 @@ internal sealed unsafe partial class Translator
 
         if (CodeBits == 64 && CanCopy(instruction))
         {
-            _e.Bytes(_guest.Bytes);
+            BeforeInstruction(instruction, traits.Flags);
+            _e.Bytes(guest.Code);
+            AfterInstruction(traits.Flags);
             return;
         }
 
@@ -290,16 +363,24 @@ internal sealed unsafe partial class Translator
         instruction.SegmentPrefix = Register.None;
         ToLongModeForm(ref instruction);
 
+        FlagsAt before = _flags;
         int memory = MemoryOperand(instruction);
         if (memory >= 0)
         {
             if (Careful && IsMasked(original))
             {
-                _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(original));
+                EmitTrapIndex(AddTrap(original), _rip);
             }
 
             EmitOffset(original, 0);
             EmitAccess(SegmentOf(original), instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory, Rules(original, traits));
+        }
+
+        BeforeInstruction(original, traits.Flags);
+        if (_flags != before && (traits.Extended != ExtendedKind.None || original.Mnemonic is Mnemonic.Div or Mnemonic.Idiv))
+        {
+            // The host may refuse it, and then the run loop must know where the flags are.
+            Mark(_rip);
         }
 
         // R12-R15 of the guest come from the state block into scratch registers, and go back where written.
@@ -356,6 +437,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        AfterInstruction(traits.Flags);
         if (swapped && !UsesScratchForHighByte(original))
         {
             EmitSwapHighByte(highByte);
@@ -561,26 +643,35 @@ internal sealed unsafe partial class Translator
         }
 
         _extendedChecked = true;
+        if (!FlagsInHost)
+        {
+            _e.CmpStateImm8(StateOffset.ExtendedInMemory, 0);
+            byte* load = _e.JumpForward(JnzCondition);
+            _cold.Add(new ColdPart(ColdKind.LoadExtended, _rip, load, _e.Here, flags: _flags));
+            return true;
+        }
+
         _e.MovRr(T1, Rcx);
         _e.LoadState(Rcx, StateOffset.ExtendedInMemory);
         byte* loaded = _e.ShortForward(0xE3);   // jrcxz
         byte* cold = _e.JumpForward(-1);
         _e.LandShort(loaded);
         _e.MovRr(Rcx, T1);
-        _cold.Add(new ColdPart(ColdKind.LoadExtended, _rip, cold, _e.Here));
+        _cold.Add(new ColdPart(ColdKind.LoadExtendedKeepingFlags, _rip, cold, _e.Here, flags: _flags));
         return true;
     }
 
     /// <summary>Ends the block: back to the run loop at the present instruction.</summary>
     private void EmitExit(ExitCode code)
     {
+        NeedFlags();
         EmitExitAt(_rip, code);
         _ended = true;
     }
 
     private void EmitExitAt(ulong rip, ExitCode code)
     {
-        _e.StoreStateImm(StateOffset.Rip, rip);
+        _e.StoreStateRip(StateOffset.Rip, rip);
         EmitExitTail(code);
     }
 
@@ -592,7 +683,8 @@ internal sealed unsafe partial class Translator
 
     private void EmitTrap(in Instruction instruction)
     {
-        _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(instruction));
+        NeedFlags();
+        EmitTrapIndex(AddTrap(instruction), _rip);
         EmitExit(ExitCode.Trap);
     }
 
@@ -602,9 +694,12 @@ internal sealed unsafe partial class Translator
         return Traps.Add(instruction);
     }
 
+    /// <summary>S-&gt;ExitInfo = the index of the trapped instruction at a RIP.</summary>
+    private void EmitTrapIndex(int index, ulong rip) => _e.StoreStateTrap(StateOffset.ExitInfo, index, (int)(rip - _source.Rip));
+
     private void Mark(ulong rip)
     {
         _map.Add((ushort)(_e.Here - _blockCode));
-        _map.Add((ushort)(rip - _source.Rip));
+        _map.Add((ushort)((int)(rip - _source.Rip) | (FlagsInHost ? 0 : Block.FlagsSaved)));
     }
 }

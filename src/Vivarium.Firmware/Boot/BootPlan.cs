@@ -1,4 +1,4 @@
-using System.Security.Cryptography;
+using Vivarium.Firmware.Host;
 using Vivarium.Memory;
 
 namespace Vivarium.Firmware.Boot;
@@ -13,7 +13,7 @@ public sealed record BootPlan
     public string CommandLine { get; init; } = "";
 
     /// <summary>Entropy for the guest's random number generator; empty for none. Protocols without a place for it ignore it.</summary>
-    public ReadOnlyMemory<byte> RngSeed { get; init; } = RandomNumberGenerator.GetBytes(32);
+    public ReadOnlyMemory<byte> RngSeed { get; init; } = HostEntropy.Read(32);
 
     /// <summary>Sees whether everything fits, without touching guest memory.</summary>
     /// <exception cref="BootException">It does not; the message says why.</exception>

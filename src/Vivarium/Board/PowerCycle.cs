@@ -26,14 +26,14 @@ internal sealed class PowerCycle : IDisposable
         try
         {
             _timers = new DeadlineTimers(layout.CpuCount, KickProcessor);
-            _engine = EngineFactory.Create(spec.Engine, _pc.Memory, model);
+            _engine = EngineFactory.Create(spec.Engine, spec.EngineOptions, _pc.Memory, model);
             _pc.Clock.TscFrequency = model.TscFrequency;
             Debugger = spec.Gdb is null ? null : new CycleDebugger(_pc, model, _stop, debuggerWaits);
             var platform = model.Has(CpuFeature.Hypervisor) ? new ParavirtualPlatform(_pc.Memory, _pc.Clock, _pc.Interrupts.Apics, HostTsc) : null;
             uint signature = model.Cpuid(1, 0, default).Eax;
             for (int i = 0; i < layout.CpuCount; i++)
             {
-                IVcpu vcpu = _engine.CreateVcpu(i, _pc.Buses[i], spec.MeasureTimes);
+                IVcpu vcpu = _engine.CreateVcpu(i, _pc.Buses[i]);
                 _vcpus.Add(vcpu);
                 ParavirtualCpu? paravirtual = platform is null ? null : new ParavirtualCpu(platform, _pc.LocalApics[i], () => vcpu.TscOffset);
                 _pc.Buses[i].Paravirtual = paravirtual;
@@ -119,7 +119,16 @@ internal sealed class PowerCycle : IDisposable
         Guest = balloon.Statistics,
     };
 
-    public MachineStatistics Statistics(int resets) => new(_engine.Name, resets, [.. _vcpus.Select(vcpu => vcpu.Statistics)], _pc.Ports, _pc.Mmio);
+    /// <summary>Begins or ends to measure the processors; one thread at a time.</summary>
+    public void Measure(bool on)
+    {
+        foreach (IVcpu vcpu in _vcpus)
+        {
+            vcpu.Measure(on);
+        }
+    }
+
+    public MachineStatistics Statistics(int resets) => new(_engine, resets, [.. _vcpus.Select(vcpu => vcpu.Statistics)], _pc.Ports, _pc.Mmio);
 
     public void Dispose()
     {

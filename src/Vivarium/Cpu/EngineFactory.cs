@@ -7,10 +7,10 @@ namespace Vivarium.Cpu;
 /// <summary>The only place that knows which engines there are.</summary>
 internal static class EngineFactory
 {
-    public static IEngine Create(EngineKind kind, GuestMemory memory, CpuModel model) => kind switch
+    public static IEngine Create(EngineKind kind, EngineOptions options, GuestMemory memory, CpuModel model) => kind switch
     {
         // Auto is the software engine until there is a second one to choose from.
-        EngineKind.Auto or EngineKind.Software => new SoftwareEngine(memory, model),
+        EngineKind.Auto or EngineKind.Software => new SoftwareEngine(memory, model, options),
         _ => throw new InvalidInputException($"there is no engine {kind}"),
     };
 

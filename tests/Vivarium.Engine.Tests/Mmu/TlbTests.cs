@@ -279,7 +279,7 @@ public sealed unsafe class TlbTests : IDisposable
     {
         public List<(ulong, int)> Invalidated { get; } = [];
 
-        public bool Overlaps(ulong gpa, int size) => gpa < start + length && start < gpa + (uint)size;
+        public int GiveWay(ulong gpa, int size, byte* running) => gpa < start + length && start < gpa + (uint)size ? -1 : 0;
 
         public int Invalidate(ulong gpa, int size)
         {

@@ -1,3 +1,4 @@
+using Vivarium.Engine.Software;
 using System.Diagnostics;
 using Iced.Intel;
 using Vivarium.Engine.Tests.Snippets;
@@ -44,7 +45,7 @@ public sealed class MixedStressTests
     private static void Stress(int cpus, int seed)
     {
         var random = new Random(seed);
-        using var m = new SmpMachine(cpus, codeCapacity: 1 << 20);
+        using var m = new SmpMachine(cpus, TestOptions.Engine with { CodeCacheBytes = 1 << 20 });
         m.Base.WriteBytes(BesideCode & ~0x3Ful, 0xC3);
         Gates(m);
         foreach (SmpCpu cpu in m.Cpus)

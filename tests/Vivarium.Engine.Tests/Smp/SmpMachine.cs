@@ -1,4 +1,4 @@
-using Vivarium.Engine.Software.Host;
+using Vivarium.Engine.Software;
 using Vivarium.Engine.Tests.Snippets;
 using Vivarium.Memory;
 
@@ -28,10 +28,10 @@ internal sealed class SmpMachine : IDisposable
     private readonly SemaphoreSlim _ended = new(0);
     private bool _stuck;
 
-    public SmpMachine(int cpus, long codeCapacity = CodeRegion.Size)
+    public SmpMachine(int cpus, EngineOptions? options = null)
     {
         // The first one is not run: like a processor that nobody has started.
-        _machine = SnippetMachine.Long(processors: cpus + 1, codeCapacity: codeCapacity);
+        _machine = SnippetMachine.Long(processors: cpus + 1, options: options);
         Cpus = [.. Enumerable.Range(0, cpus).Select(index => new SmpCpu(_machine, index))];
         for (int i = 0; i < cpus; i++)
         {

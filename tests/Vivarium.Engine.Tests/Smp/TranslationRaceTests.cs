@@ -1,3 +1,4 @@
+using Vivarium.Engine.Software;
 using Iced.Intel;
 using Vivarium.Engine.Tests.Snippets;
 using static Iced.Intel.AssemblerRegisters;
@@ -77,7 +78,7 @@ public sealed class TranslationRaceTests
         const int capacity = 1 << 20;
         const int aliases = 256;
         const ulong firstAlias = 0x4000_0000;
-        using var m = new SmpMachine(4, capacity);
+        using var m = new SmpMachine(4, TestOptions.Engine with { CodeCacheBytes = capacity });
 
         // One page of PUSH and POP, which is seen at many addresses: each is translated for itself.
         var code = new byte[0x1000];

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vivarium.Engine.Software;
-using Vivarium.Engine.Software.Host;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Tests.Snippets;
@@ -57,12 +56,12 @@ internal sealed class SnippetMachine : IDisposable
     private readonly CpuModel _model;
     private int _bits;
 
-    private SnippetMachine(ulong ramSize = RamSize, int processors = 1, long codeCapacity = CodeRegion.Size)
+    private SnippetMachine(ulong ramSize = RamSize, int processors = 1, EngineOptions? options = null)
     {
         _model = CpuModel.Create("host", processors: processors);
         Memory = new GuestMemory(ramSize);
         Memory.AddSlot(0, ramSize);
-        _engine = new SoftwareEngine(Memory, _model, codeCapacity);
+        _engine = new SoftwareEngine(Memory, _model, options ?? TestOptions.Engine);
         Cpu = _engine.CreateVcpu(0, Bus);
         Cpu.GetState(State);
         Fill(Handlers, 0x1000, 0xF4);
@@ -154,9 +153,9 @@ internal sealed class SnippetMachine : IDisposable
     }
 
     /// <summary>64-bit mode with 4-level paging.</summary>
-    public static SnippetMachine Long(int cpl = 0, ulong ramSize = RamSize, int processors = 1, long codeCapacity = CodeRegion.Size)
+    public static SnippetMachine Long(int cpl = 0, ulong ramSize = RamSize, int processors = 1, EngineOptions? options = null)
     {
-        var machine = new SnippetMachine(ramSize, processors, codeCapacity) { _bits = 64 };
+        var machine = new SnippetMachine(ramSize, processors, options) { _bits = 64 };
         CpuState state = machine.State;
         state.Cr0 = Cr0Bits.Pe | Cr0Bits.Et | Cr0Bits.Ne | Cr0Bits.Mp;
         state.Efer = EferBits.Lme | EferBits.Lma | EferBits.Sce;

@@ -1,0 +1,101 @@
+using System.Globalization;
+using Vivarium.Engine.Software.Host;
+
+namespace Vivarium.Engine.Software;
+
+/// <summary>How the software engine works, where there is a choice.</summary>
+public sealed record EngineOptions
+{
+    /// <summary>Less would hold no two blocks.</summary>
+    private const long SmallestCodeCache = 1 << 20;
+
+    public static EngineOptions Default { get; } = new();
+
+    /// <summary>What <see cref="Parse"/> understands as the name of an optimisation, with what it does.</summary>
+    public static IReadOnlyList<(string Name, Optimizations Optimization, string Meaning)> Names { get; } =
+    [
+        ("string-thunks", Optimizations.StringThunks, "repeated string instructions run as the host's own within known pages"),
+        ("linking", Optimizations.Linking, "direct jumps within a page go straight to the next translation"),
+        ("relocation", Optimizations.Relocation, "the same code at another address is copied from its first translation"),
+        ("paired-returns", Optimizations.PairedReturns, "calls and returns run as the host's own, which predicts returns"),
+        ("jumps-by-page", Optimizations.JumpsByPage, "jumps find translations by the physical page of their target, so that they outlive changes of the address space"),
+        ("early-linking", Optimizations.EarlyLinking, "a new translation's jumps go straight to those that are there already"),
+        ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
+        ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
+        ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
+        ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
+        ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),
+        ("privilege-switches", Optimizations.PrivilegeSwitches, "SYSCALL, SYSRET and IRET do not leave translated code"),
+    ];
+
+    public Optimizations Optimizations { get; init; } = Optimizations.All;
+
+    /// <summary>Bytes of translations to keep at most, 1 MiB to <see cref="CodeRegion.Size"/>.</summary>
+    public long CodeCacheBytes { get; init; } = CodeRegion.Size;
+
+    /// <summary>Compares every translation that can be copied with one made anew elsewhere: for tests.</summary>
+    public bool CheckRelocation { get; init; }
+
+    public bool Has(Optimizations optimization) => (Optimizations & optimization) == optimization;
+
+    /// <summary>
+    /// Understands a list such as <c>no-linking,code-cache=4M</c>: each word switches an optimisation on or (with
+    /// <c>no-</c>) off, <c>none</c> and <c>all</c> switch all of them, from left to right.
+    /// </summary>
+    /// <exception cref="FormatException">A word is not known, or a size is out of range; the message is one sentence.</exception>
+    public static EngineOptions Parse(string text)
+    {
+        EngineOptions options = Default;
+        foreach (string word in text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))
+        {
+            options = options.With(word);
+        }
+
+        return options;
+    }
+
+    private EngineOptions With(string word)
+    {
+        const string codeCache = "code-cache=";
+        const string off = "no-";
+        if (word.StartsWith(codeCache, StringComparison.Ordinal))
+        {
+            return this with { CodeCacheBytes = ParseSize(word[codeCache.Length..]) };
+        }
+
+        if (word is "all" or "none")
+        {
+            return this with { Optimizations = word == "all" ? Optimizations.All : Optimizations.None };
+        }
+
+        if (word == "check-relocation")
+        {
+            return this with { CheckRelocation = true };
+        }
+
+        bool on = !word.StartsWith(off, StringComparison.Ordinal);
+        string wanted = on ? word : word[off.Length..];
+        foreach ((string name, Optimizations optimization, _) in Names)
+        {
+            if (name == wanted)
+            {
+                return this with { Optimizations = on ? Optimizations | optimization : Optimizations & ~optimization };
+            }
+        }
+
+        throw new FormatException($"the software engine has no option '{word}'; known are all, none, code-cache=SIZE, check-relocation, and with or without no- before them: {string.Join(", ", Names.Select(known => known.Name))}");
+    }
+
+    private static long ParseSize(string text)
+    {
+        long unit = text.Length == 0 ? 0 : text[^1] switch { 'K' or 'k' => 1 << 10, 'M' or 'm' => 1 << 20, _ => 1 };
+        string digits = unit > 1 ? text[..^1] : text;
+        if (long.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out long count)
+            && count <= CodeRegion.Size && count * unit is >= SmallestCodeCache and <= CodeRegion.Size)
+        {
+            return count * unit;
+        }
+
+        throw new FormatException($"'{text}' is no size for a code cache; it may be 1M to {CodeRegion.Size >> 20}M");
+    }
+}
