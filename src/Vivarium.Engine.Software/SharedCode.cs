@@ -437,9 +437,18 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>Lock held.</summary>
     private void DropBlocksAt(ulong rip)
     {
-        foreach (ulong gpa in _cache.WhereTranslated(rip))
+        foreach (Block block in _cache.FindAll(rip))
         {
-            _ = Invalidate(gpa, 1);
+            if (block.ChecksItself)
+            {
+                _cache.Remove(block);
+                Drop([block]);
+            }
+            else
+            {
+                // Not as if the guest had changed the code: nothing is to be learnt from it.
+                Drop(CollectionsMarshal.AsSpan(_cache.Invalidate(block.Key.Gpa + (rip - block.Key.Rip), 1, wholePages: false)));
+            }
         }
     }
 

@@ -121,16 +121,15 @@ internal sealed unsafe class TranslationCache : IDisposable
         return hit;
     }
 
-    /// <summary>The guest-physical addresses that code at a RIP was translated from.</summary>
-    public List<ulong> WhereTranslated(ulong rip)
+    /// <summary>The translations of code at a RIP, which may stand in several places.</summary>
+    public List<Block> FindAll(ulong rip)
     {
-        List<ulong> found = [];
+        List<Block> found = [];
         foreach (Block block in _blocks.Values)
         {
-            ulong offset = rip - block.Key.Rip;
-            if (offset < (ulong)block.GuestLength)
+            if (rip - block.Key.Rip < (ulong)block.GuestLength)
             {
-                found.Add(block.Key.Gpa + offset);
+                found.Add(block);
             }
         }
 
