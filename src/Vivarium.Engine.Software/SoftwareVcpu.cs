@@ -38,6 +38,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         FaultHandler.Install();
         _code = code;
         _rendezvous = rendezvous;
+        _chaos = code.Options.ChaosSeed is { } seed ? new Chaos(seed, index) : null;
         S->ExitThunk = code.Thunks.Exit;
         S->GranuleBias = code.GranuleBias;
         CodeWatch = code;
