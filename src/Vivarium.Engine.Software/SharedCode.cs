@@ -49,7 +49,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode));
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode), options.Has(Optimizations.JumpsByPage));
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
         _relocator = new Relocator(_cache, _translator.Traps);
@@ -157,15 +157,22 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             source.Refresh();
             long before = _translator.InstructionCount;
-            if (Make(source, mode) is not { } block)
+            if (Make(source, mode, out bool copied) is not { } block)
             {
                 return null;
             }
 
             _cache.Add(block);
-            if (_check is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+            if (_check is not null)
             {
-                _check.Check(block, source, mode);
+                if (block.Record->Flags.HasFlag(RecordFlags.Movable))
+                {
+                    _check.Check(block, source, mode);
+                }
+            }
+            else if (!copied && Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
+            {
+                LinkKnown(block);
             }
 
             if (block.ChecksItself)
@@ -180,8 +187,10 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
-    private Block? Make(in CodeSource source, BlockMode mode)
+    /// <param name="copied">It is a copy of the first translation of the same bytes.</param>
+    private Block? Make(in CodeSource source, BlockMode mode, out bool copied)
     {
+        copied = false;
         if (_translator.Stops.Count != 0 || source.ChecksItself)
         {
             // Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.
@@ -191,6 +200,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
             && _templates.Find(source, mode) is { Exists: true } template)
         {
+            copied = true;
             return _relocator.Copy(template, source, mode);
         }
 
@@ -271,6 +281,19 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             {
                 _cache.Link(source.JumpOf(stub), target);
                 statistics.Links++;
+            }
+        }
+    }
+
+    /// <summary>Links the jumps of a new block whose targets are known already.</summary>
+    private void LinkKnown(Block block)
+    {
+        foreach ((nint displacement, ulong target) in _translator.Links)
+        {
+            ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | ((block.Key.Gpa + (target - block.Key.Rip)) & GuestMemory.PageMask);
+            if (_cache.Find(block.Key with { Gpa = gpa, Rip = target, Mode = _translator.LastMode }) is { SecondPage: Block.NoPage } known)
+            {
+                _cache.Link((byte*)displacement, known);
             }
         }
     }

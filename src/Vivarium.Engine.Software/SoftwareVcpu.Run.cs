@@ -12,6 +12,7 @@ internal sealed unsafe partial class SoftwareVcpu
 {
     internal const int Spaces = 3;
     private const int MaxInstructionLength = 15;
+    private const int RspIndex = 4;
 
     /// <summary>How many blocks are found without asking the machine's other vCPUs for the lock.</summary>
     private const int RecentBlocks = 16384;
@@ -230,7 +231,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         // It was for this instruction only; a fault, or a repeated instruction that is not done, sets it again.
         S->SystemFlags &= ~RflagsBits.Rf;
-        BlockMode mode = _mode;
+        BlockMode mode = Mode;
         bool careful = _carefulNext || stepping;
         if (careful)
         {
@@ -314,6 +315,9 @@ internal sealed unsafe partial class SoftwareVcpu
             case ExitCode.Dispatch:
                 Statistics.Count(ExitCause.Dispatch);
                 return true;
+            case ExitCode.Jump:
+                Statistics.Count(ExitCause.Dispatch);
+                return !RefuseJump();
             case ExitCode.CarefulDone:
                 CountSlowAccess();
                 return true;
@@ -360,6 +364,20 @@ internal sealed unsafe partial class SoftwareVcpu
                 _internalError = $"translated code left with an unknown reason {(int)code}";
                 return false;
         }
+    }
+
+    /// <summary>#GP at a jump of 64-bit code whose target is not canonical.</summary>
+    private bool RefuseJump()
+    {
+        if (!Code64 || IsCanonical(S->Rip) || S->ExitHostPc == 0)
+        {
+            return false;
+        }
+
+        LocateInstruction(S->ExitHostPc + 1);
+        S->Gpr[RspIndex] -= S->ExitInfo;
+        DeliverFault(Vector.GeneralProtection, 0);
+        return true;
     }
 
     private bool Emulate()
@@ -464,7 +482,7 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         byte* stub = (byte*)S->ExitHostPc - 1;
         int generation = _code.Generation;
-        if (FindBlock(_mode) is { } target && generation == _code.Generation)
+        if (FindBlock(Mode) is { } target && generation == _code.Generation)
         {
             _code.Link(stub, target, Statistics);
         }
@@ -473,19 +491,19 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>The translation for RIP, from the jump cache if it is there. Null: a fault was delivered, or the machine cannot go on.</summary>
     private byte* FindCode()
     {
-        ulong* entry = JumpsOf(_mode.Space())->Entry + (NativeJumpCache.IndexOf(S->Rip, _mode.Space()) * 2);
+        ulong* entry = JumpsOf(Mode.Space())->Entry + (NativeJumpCache.IndexOf(S->Rip, Mode.Space()) * 2);
         if (entry[0] == 0 - S->Rip && entry[1] != 0)
         {
             return (byte*)entry[1];
         }
 
-        Block? block = FindBlock(_mode);
+        Block? block = FindBlock(Mode);
         if (block is null)
         {
             return null;
         }
 
-        EnterJump(_mode.Space(), block);
+        EnterJump(Mode.Space(), block);
         return block.Code;
     }
 

@@ -160,6 +160,23 @@ internal sealed unsafe class Emitter
         Rip32(rip);
     }
 
+    /// <summary>PUSH of the complement of a RIP that is <see cref="Relocations.IsShort"/>.</summary>
+    public void PushComplement(ulong rip)
+    {
+        Byte(0x68);
+        Relocations.AddRip(RelocationKind.Complement32, Offset, rip);
+        Dword((int)~rip);
+    }
+
+    /// <summary>MOV of the complement of a RIP, in full length.</summary>
+    public void MovComplement(int reg, ulong rip)
+    {
+        Byte(0x48 | (reg >> 3));
+        Byte(0xB8 | (reg & 7));
+        Relocations.AddRip(RelocationKind.Complement64, Offset, rip);
+        Qword(~rip);
+    }
+
     /// <summary>A displacement from the state pointer that depends on a RIP of the guest's, behind an instruction that ends with 32 bits of it.</summary>
     public void NoteJumpEntry(RelocationKind kind, ulong rip) => Relocations.AddRip(kind, Offset - 4, rip);
 
@@ -287,6 +304,42 @@ internal sealed unsafe class Emitter
     /// <summary>LEA reg, [base + disp].</summary>
     public void Lea(int reg, int @base, int disp, bool wide = true) => Rm(0x8D, reg, @base, disp, wide);
 
+    /// <summary>LEA reg, an executable address.</summary>
+    public void LeaHost(int reg, byte* target)
+    {
+        Byte(0x48 | ((reg >> 3) << 2));
+        Byte(0x8D);
+        Byte(5 | ((reg & 7) << 3));
+        Relative(target);
+    }
+
+    public void Push(int reg)
+    {
+        if (reg >= 8)
+        {
+            Byte(0x41);
+        }
+
+        Byte(0x50 | (reg & 7));
+    }
+
+    public void Pop(int reg)
+    {
+        if (reg >= 8)
+        {
+            Byte(0x41);
+        }
+
+        Byte(0x58 | (reg & 7));
+    }
+
+    /// <summary>Pushes a sign-extended constant of 8 bytes.</summary>
+    public void PushImm(int value)
+    {
+        Byte(0x68);
+        Dword(value);
+    }
+
     // ---- flags ----
 
     /// <summary>Puts the arithmetic flags into the state block without changing them. The scratch register is lost.</summary>
@@ -330,12 +383,15 @@ internal sealed unsafe class Emitter
         Relative(target);
     }
 
-    /// <summary>Jcc (0-15) or JMP (-1) to a place not known yet. Returns where its 32-bit displacement stands.</summary>
+    /// <summary>For <see cref="JumpForward"/>: CALL instead of a jump.</summary>
+    public const int CallCondition = -2;
+
+    /// <summary>Jcc (0-15), JMP (-1) or CALL (-2) to a place not known yet. Returns where its 32-bit displacement stands.</summary>
     public byte* JumpForward(int condition)
     {
         if (condition < 0)
         {
-            Byte(0xE9);
+            Byte(condition == CallCondition ? 0xE8 : 0xE9);
         }
         else
         {
@@ -387,6 +443,13 @@ internal sealed unsafe class Emitter
         }
 
         Dword(checked((int)(target - (Here + 4))));
+    }
+
+    /// <summary>Short Jcc or JRCXZ to a place before (writable address).</summary>
+    public void ShortBack(int opcode, byte* target)
+    {
+        Byte(opcode);
+        Byte(checked((sbyte)(target - (_cursor + 1))));
     }
 
     private void Opcode(int opcode)

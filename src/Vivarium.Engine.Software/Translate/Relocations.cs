@@ -11,6 +11,12 @@ internal enum RelocationKind : byte
     /// <summary>Four bytes that the processor sign-extends: the block's RIP + addend.</summary>
     Rip32,
 
+    /// <summary>Eight bytes: all bits of the block's RIP + addend inverted.</summary>
+    Complement64,
+
+    /// <summary>Four bytes that the processor sign-extends: all bits of the block's RIP + addend inverted.</summary>
+    Complement32,
+
     /// <summary>Four bytes: displacement of the jump cache's entry for the block's RIP + addend, from the state pointer.</summary>
     JumpEntry,
 

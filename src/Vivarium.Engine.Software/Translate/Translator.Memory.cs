@@ -128,7 +128,7 @@ internal sealed unsafe partial class Translator
         _e.Dword(4096 - size);
         byte* miss = _e.JumpForward(7);         // ja
         _e.Rx(0x03, T1, State, T2, 3, Tlb + HostPageOffset);
-        _cold.Add(new ColdPart(ColdKind.Resolve, _rip, miss, _e.Here, info.Word, _flags));
+        _cold.Add(new ColdPart(ColdKind.Resolve, _rip, miss, _e.Here, info.Word, _flags, _mode.Space()));
         EndCheck();
     }
 

@@ -71,6 +71,7 @@ internal sealed unsafe partial class Translator
     private readonly List<ColdPart> _cold = [];
     private readonly List<ushort> _stubs = [];
     private readonly BlockRecords _records;
+    private readonly List<(nint Displacement, ulong Target)> _links = [];
 
     private CodeSource _source;
     private BlockMode _mode;
@@ -110,6 +111,12 @@ internal sealed unsafe partial class Translator
 
     public long InstructionCount { get; private set; }
 
+    /// <summary>The last block's jumps to blocks in the same page: address of the displacement, and RIP of the target.</summary>
+    public ReadOnlySpan<(nint Displacement, ulong Target)> Links => CollectionsMarshal.AsSpan(_links);
+
+    /// <summary>The mode in which the last block's jumps go to their targets.</summary>
+    public BlockMode LastMode => _mode;
+
     private bool Careful => (_mode & BlockMode.Careful) != 0;
 
     private int CodeBits => _mode.CodeBits();
@@ -126,6 +133,7 @@ internal sealed unsafe partial class Translator
         _cold.Clear();
         _stubs.Clear();
         _mismatches.Clear();
+        _links.Clear();
         _extendedChecked = false;
         _ended = false;
         _flags = FlagsAt.Host;
