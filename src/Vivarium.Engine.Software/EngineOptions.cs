@@ -9,6 +9,9 @@ public sealed record EngineOptions
     /// <summary>Less would hold no two blocks.</summary>
     private const long SmallestCodeCache = 1 << 20;
 
+    /// <summary>Holds a small part of what a booting kernel runs.</summary>
+    private const long ChaosCodeCache = 4 << 20;
+
     public static EngineOptions Default { get; } = new();
 
     /// <summary>What <see cref="Parse"/> understands as the name of an optimisation, with what it does.</summary>
@@ -37,6 +40,12 @@ public sealed record EngineOptions
     /// <summary>Compares every translation that can be copied with one made anew elsewhere: for tests.</summary>
     public bool CheckRelocation { get; init; }
 
+    /// <summary>
+    /// For tests: random kicks, flushes of the TLB and evictions of all translations, from this seed, and by default a small
+    /// code cache. Null: none.
+    /// </summary>
+    public uint? ChaosSeed { get; init; }
+
     public bool Has(Optimizations optimization) => (Optimizations & optimization) == optimization;
 
     /// <summary>
@@ -59,9 +68,17 @@ public sealed record EngineOptions
     {
         const string codeCache = "code-cache=";
         const string off = "no-";
+        const string chaos = "chaos=";
         if (word.StartsWith(codeCache, StringComparison.Ordinal))
         {
             return this with { CodeCacheBytes = ParseSize(word[codeCache.Length..]) };
+        }
+
+        if (word.StartsWith(chaos, StringComparison.Ordinal))
+        {
+            return uint.TryParse(word[chaos.Length..], NumberStyles.None, CultureInfo.InvariantCulture, out uint seed)
+                ? this with { ChaosSeed = seed, CodeCacheBytes = Math.Min(CodeCacheBytes, ChaosCodeCache) }
+                : throw new FormatException($"'{word}' needs a number as seed, for example chaos=1");
         }
 
         if (word is "all" or "none")

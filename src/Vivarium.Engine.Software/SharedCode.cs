@@ -70,6 +70,16 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
 
+    /// <summary>Tells of translations from now on.</summary>
+    public void Observe(ITranslationObserver? observer)
+    {
+        lock (_gate)
+        {
+            _cache.Observer = observer;
+            observer?.Made((ulong)_cache.Region.Executable, _cache.ThunkBytes, "vivarium_thunks");
+        }
+    }
+
     /// <summary>From any thread, approximately.</summary>
     public CodeCacheUse Use => _cache.Use;
 
@@ -291,15 +301,20 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>Throws everything away if there may be no room for another block. The caller is parked in between.</summary>
     public void MakeRoom(SoftwareVcpu vcpu)
     {
-        if (!_translator.NeedsRoom)
+        if (_translator.NeedsRoom)
         {
-            return;
+            Evict(vcpu, onlyIfNeeded: true);
         }
+    }
 
+    /// <summary>Throws everything away. The caller is parked in between.</summary>
+    /// <param name="onlyIfNeeded">Not if another vCPU has done it meanwhile.</param>
+    public void Evict(SoftwareVcpu vcpu, bool onlyIfNeeded)
+    {
         _rendezvous.BeginExclusive(vcpu);
         try
         {
-            if (_translator.NeedsRoom)
+            if (!onlyIfNeeded || _translator.NeedsRoom)
             {
                 lock (_gate)
                 {

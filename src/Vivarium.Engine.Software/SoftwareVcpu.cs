@@ -41,6 +41,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         _code = code;
         _findsByPage = code.Options.Has(Optimizations.JumpsByPage);
         _rendezvous = rendezvous;
+        _chaos = code.Options.ChaosSeed is { } seed ? new Chaos(seed, index) : null;
         S->ExitThunk = code.Thunks.Exit;
         S->GranuleBias = code.GranuleBias;
         S->SecondLevel = _tlb.Native;

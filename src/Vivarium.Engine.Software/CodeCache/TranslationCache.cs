@@ -43,6 +43,12 @@ internal sealed unsafe class TranslationCache : IDisposable
 
     public CodePages Pages => _pages;
 
+    /// <summary>Sees blocks come and go; null: nobody wants to.</summary>
+    public ITranslationObserver? Observer { get; set; }
+
+    /// <summary>Bytes before the first translation.</summary>
+    public int ThunkBytes => (int)(_start - Region.Executable);
+
     /// <summary>Keeps what was emitted so far (the thunks) for good.</summary>
     public void Seal(byte* end) => _start = _next = Align(end);
 
@@ -87,6 +93,7 @@ internal sealed unsafe class TranslationCache : IDisposable
 
         _blocks[block.Key] = block;
         _byAddress.Add(block);
+        Observer?.Translated((ulong)block.Code, block.CodeLength, block.Key.Rip);
         if (!block.ChecksItself)
         {
             _pages.Add(block);
@@ -149,6 +156,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         _pages.Clear();
         _next = _start;
         Generation++;
+        Observer?.ThrownAway();
     }
 
     public void Dispose() => Region.Dispose();
