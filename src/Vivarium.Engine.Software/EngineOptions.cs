@@ -18,9 +18,13 @@ public sealed record EngineOptions
         ("linking", Optimizations.Linking, "direct jumps within a page go straight to the next translation"),
         ("relocation", Optimizations.Relocation, "the same code at another address is copied from its first translation"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
+        ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
+        ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
         ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),
         ("privilege-switches", Optimizations.PrivilegeSwitches, "SYSCALL, SYSRET and IRET do not leave translated code"),
+        ("system-registers", Optimizations.SystemRegisters, "control registers and segment bases are read without leaving translated code"),
+        ("quick-delivery", Optimizations.QuickDelivery, "faults and interrupts are delivered by what the TLB knows of the tables"),
     ];
 
     public Optimizations Optimizations { get; init; } = Optimizations.All;

@@ -114,8 +114,8 @@ internal unsafe struct NativeState
     /// <summary>IA32_TSC_AUX: what RDTSCP and RDPID return beside the time.</summary>
     public ulong TscAux;
 
-    /// <summary>Guest RAX while translated code holds the flags in AX.</summary>
-    public ulong SavedRax;
+    /// <summary>The arithmetic flags, where translated code has put them while it uses RFLAGS itself: as LAHF and SETO AL leave them in AX.</summary>
+    public ulong SavedFlags;
     public ulong Scratch;
 
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
@@ -170,6 +170,11 @@ internal unsafe struct NativeState
     /// <summary>What the last IRET to 64-bit code of ring 3 loaded, and the descriptors in the GDT that it was made from.</summary>
     public NativeSegment ReturnCs, ReturnSs;
     public ulong ReturnCsDescriptor, ReturnSsDescriptor;
+
+    /// <summary>The code segment of ring 0 that interrupts and faults were last delivered to, and its descriptor; selector 0: none.</summary>
+    public NativeSegment HandlerCs;
+    public ulong HandlerDescriptor;
+    public ushort HandlerSelector;
 
     /// <summary>What SYSCALL and SYSRET load in 64-bit mode: made from IA32_STAR.</summary>
     public NativeSegment SyscallCs, SyscallSs, SysretCs, SysretSs;

@@ -18,14 +18,26 @@ public enum Optimizations : ulong
     /// <summary>The same guest code at another address is copied from its first translation.</summary>
     Relocation = 1ul << 3,
 
+    /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
+    LazyFlags = 1ul << 40,
+
     /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
     BesideCode = 1ul << 50,
+
+    /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
+    SelfChecks = 1ul << 51,
 
     /// <summary>STAC and CLAC change what the rest of a translation may access.</summary>
     AccessSwitches = 1ul << 24,
 
     /// <summary>SYSCALL, SYSRET and IRET change the privilege level without leaving translated code.</summary>
     PrivilegeSwitches = 1ul << 25,
+
+    /// <summary>CR0, CR2, CR3 and CR4 are read, and the bases of FS and GS read and written, without leaving translated code.</summary>
+    SystemRegisters = 1ul << 26,
+
+    /// <summary>Faults and interrupts in 64-bit mode are delivered by what the TLB knows of the tables.</summary>
+    QuickDelivery = 1ul << 27,
 
     All = ulong.MaxValue,
 }

@@ -30,6 +30,11 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     private readonly CodeGranules _granules;
     private readonly TranslationCache _cache;
     private readonly BlockRecords _records = new();
+    private readonly ChangeCounts _changes = new();
+
+    /// <summary>The blocks that check themselves, also those that were dropped since <see cref="_reconsidered"/>.</summary>
+    private readonly List<Block> _checking = [];
+    private long _reconsidered;
     private readonly Translator _translator;
     private readonly Templates _templates = new();
     private readonly Relocator _relocator;
@@ -64,6 +69,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
+
+    /// <summary>From any thread, approximately.</summary>
+    public CodeCacheUse Use => _cache.Use;
 
     public Block? Find(in BlockKey key)
     {
@@ -150,18 +158,23 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 _check.Check(block, source, mode);
             }
 
+            if (block.ChecksItself)
+            {
+                _checking.Add(block);
+            }
+
             statistics.BlocksTranslated++;
             statistics.InstructionsTranslated += _translator.InstructionCount - before;
-            statistics.CodeBytes = _cache.UsedBytes;
+            statistics.GuestBytesTranslated += block.GuestLength;
             return block;
         }
     }
 
     private Block? Make(in CodeSource source, BlockMode mode)
     {
-        if (_translator.Stops.Count != 0)
+        if (_translator.Stops.Count != 0 || source.ChecksItself)
         {
-            // Blocks with a debugger's stops in them are for their place only.
+            // Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.
             return _translator.Translate(source, mode);
         }
 
@@ -180,8 +193,61 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         return block;
     }
 
+    /// <summary>
+    /// Code there was changed so often of late that it is not to be watched: its translation is to check itself. It needs
+    /// no <see cref="BeginTranslation"/>.
+    /// </summary>
+    public bool ChangesOften(ulong gpa) => Options.Has(Optimizations.SelfChecks) && _changes.Often(gpa);
+
+    /// <summary>The block whose translation holds a host address has found its code changed: it is thrown away.</summary>
+    public Block? DropChanged(byte* hostPc)
+    {
+        lock (_gate)
+        {
+            Block? block = _cache.FindByAddress(hostPc);
+            if (block is { Valid: true })
+            {
+                _cache.Remove(block);
+                Drop([block]);
+            }
+
+            return block;
+        }
+    }
+
+    /// <summary>
+    /// From time to time all blocks that check themselves are thrown away: where the code does not change any more, the next
+    /// ones need not.
+    /// </summary>
+    /// <param name="now">In milliseconds, from any beginning.</param>
+    public void Reconsider(long now)
+    {
+        const int period = 1000;
+        if (now - Volatile.Read(ref _reconsidered) < period)
+        {
+            return;
+        }
+
+        lock (_gate)
+        {
+            _reconsidered = now;
+            _changes.Clear();
+            foreach (Block block in _checking)
+            {
+                if (block.Valid)
+                {
+                    _cache.Remove(block);
+                    _changes.Suspect(block.Key.Gpa);
+                    Drop([block]);
+                }
+            }
+
+            _checking.Clear();
+        }
+    }
+
     /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
-    public void Link(byte* stub, Block target)
+    public void Link(byte* stub, Block target, VcpuStatistics statistics)
     {
         if (target.SecondPage != Block.NoPage || !Options.Has(Optimizations.Linking))
         {
@@ -194,6 +260,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
             {
                 _cache.Link(source.JumpOf(stub), target);
+                statistics.Links++;
             }
         }
     }
@@ -214,6 +281,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 lock (_gate)
                 {
                     _cache.Clear();
+                    _checking.Clear();
                     _translator.Traps.Clear();
                     _templates.Clear();
                     _records.Clear();
@@ -243,7 +311,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             bool wholePages = _rendezvous.Alone;
             return _cache.Pages.IsOpen(gpa) || _cache.Pages.WouldRemove(running, gpa, size, wholePages)
                 ? -1
-                : Drop(_cache.Invalidate(gpa, size, wholePages));
+                : Lose(_cache.Invalidate(gpa, size, wholePages));
         }
     }
 
@@ -256,7 +324,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
         lock (_gate)
         {
-            return Drop(_cache.Invalidate(gpa, size, wholePages: false));
+            return Lose(_cache.Invalidate(gpa, size, wholePages: false));
         }
     }
 
@@ -312,25 +380,35 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _records.Dispose();
     }
 
-    /// <summary>Jump caches forget blocks that are not valid any more. Returns how many they were.</summary>
-    private int Drop(List<Block>? blocks)
+    /// <summary>The guest has changed the code of blocks, which are not valid any more. Returns how many they were.</summary>
+    private int Lose(List<Block>? blocks)
     {
         if (blocks is null)
         {
             return 0;
         }
 
+        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
+        {
+            _changes.Add(block.Key.Gpa);
+        }
+
+        Drop(CollectionsMarshal.AsSpan(blocks));
+        return blocks.Count;
+    }
+
+    /// <summary>Jump caches forget blocks that are not valid any more.</summary>
+    private void Drop(ReadOnlySpan<Block> blocks)
+    {
         // A vCPU enters a block into its jump cache and then looks whether it is valid; here it is the other way round.
         Interlocked.MemoryBarrier();
-        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
+        foreach (Block block in blocks)
         {
             foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
             {
                 vcpu.DropJumps(block);
             }
         }
-
-        return blocks.Count;
     }
 
     /// <summary>Lock held.</summary>

@@ -34,7 +34,12 @@ internal sealed unsafe partial class SoftwareVcpu
         cpu._times?.Enter(VcpuActivity.Monitor);
         cpu.Statistics.Count(ExitCause.TlbMiss);
         byte* host = Resolve(cpu, state, linear, word, returnAddress);
-        cpu._times?.Enter(VcpuActivity.Guest);
+        if (cpu._times is { } times)
+        {
+            cpu.SampleMiss(returnAddress);
+            times.Enter(VcpuActivity.Guest);
+        }
+
         return host;
     }
 
@@ -230,6 +235,9 @@ internal sealed unsafe partial class SoftwareVcpu
             throw new GuestException(Vector.AlignmentCheck, 0);
         }
     }
+
+    /// <summary>The arithmetic flags that translated code has put aside: AH of LAHF, and OF in bit 0.</summary>
+    private ulong FlagsAsSaved => ((S->SavedFlags >> 8) & 0xFF) | ((S->SavedFlags & 1) != 0 ? RflagsBits.Of : 0);
 
     /// <summary>S-&gt;Rip = the instruction whose translation holds a return address.</summary>
     private void LocateInstruction(ulong returnAddress)

@@ -64,6 +64,7 @@ internal sealed unsafe partial class SoftwareVcpu
                     _rendezvous.Enter(this);
                 }
 
+                _code.Reconsider(Environment.TickCount64);
                 if (Interlocked.Exchange(ref _tlbFlushRequested, 0) != 0)
                 {
                     FlushTlb(keepGlobal: false);
@@ -326,6 +327,11 @@ internal sealed unsafe partial class SoftwareVcpu
                 _carefulNext = true;
                 _countedBeforeCareful = CountedInCareful;
                 return false;
+            case ExitCode.Changed:
+                _carefulNext = _code.DropChanged((byte*)S->ExitHostPc - 1) is { } changed && (changed.Key.Mode & BlockMode.Careful) != 0;
+                Statistics.BlocksInvalidated++;
+                Statistics.Count(ExitCause.SelfModifyingCode);
+                return false;
             case ExitCode.Fault:
                 DeliverRaised();
                 return false;
@@ -416,6 +422,11 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         S->Rip = block.RipAt(pc);
+        if (block.FlagsAreSavedAt(pc))
+        {
+            S->ArithmeticFlags = FlagsAsSaved;
+        }
+
         switch ((Vector)S->FaultTrap)
         {
             case Vector.DivideError:
@@ -449,7 +460,7 @@ internal sealed unsafe partial class SoftwareVcpu
         int generation = _code.Generation;
         if (FindBlock(Mode) is { } target && generation == _code.Generation)
         {
-            _code.Link(stub, target);
+            _code.Link(stub, target, Statistics);
         }
     }
 
@@ -529,26 +540,34 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Null: a fault was delivered, or everything was thrown away meanwhile and RIP is to be looked up again.</summary>
     private Block? Translate(in BlockKey key, ulong linear, byte* bytes, int length)
     {
+        Statistics.Count(ExitCause.Translation);
         _code.MakeRoom(this);
+        int limit = length;
+        if (!Code64)
+        {
+            limit = (int)Math.Min((ulong)length, S->Cs.Limit - key.Rip + 1);
+        }
+
+        var source = new CodeSource
+        {
+            Rip = key.Rip,
+            Linear = linear,
+            Gpa = key.Gpa,
+            CodeLimit = key.CodeLimit,
+            Bytes = bytes,
+            Length = limit,
+            SecondPage = Block.NoPage,
+            ChecksItself = _code.ChangesOften(key.Gpa),
+        };
+        if (source.ChecksItself && _code.Translate(source, key.Mode, Statistics) is { } checking)
+        {
+            return checking;
+        }
+
+        source = source with { ChecksItself = false };
         CodePage page = _code.BeginTranslation(this, key.Gpa);
         try
         {
-            int limit = length;
-            if (!Code64)
-            {
-                limit = (int)Math.Min((ulong)length, S->Cs.Limit - key.Rip + 1);
-            }
-
-            var source = new CodeSource
-            {
-                Rip = key.Rip,
-                Linear = linear,
-                Gpa = key.Gpa,
-                CodeLimit = key.CodeLimit,
-                Bytes = bytes,
-                Length = limit,
-                SecondPage = Block.NoPage,
-            };
             if (_code.Translate(source, key.Mode, Statistics) is { } block)
             {
                 return block;

@@ -14,21 +14,15 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
 {
     private const uint DefaultMxcsr = 0x1F80;
 
-    /// <summary>Null: nobody wants to know.</summary>
-    private readonly VcpuTimes? _times;
-
     private GCHandle _handle;
 
     /// <param name="tscOffset">What the guest's time-stamp counter is ahead of the host's, modulo 2^64: the same for all processors of a machine.</param>
-    /// <param name="times">Where to keep what its time goes to; null if nobody wants to know.</param>
-    internal SoftwareVcpu(int index, GuestMemory memory, CpuModel model, IVcpuBus bus, SharedCode code, Rendezvous rendezvous, ulong tscOffset, VcpuTimes? times)
+    internal SoftwareVcpu(int index, GuestMemory memory, CpuModel model, IVcpuBus bus, SharedCode code, Rendezvous rendezvous, ulong tscOffset)
     {
         Index = index;
         Memory = memory;
         Model = model;
-        Bus = times is null ? bus : new TimedBus(bus, times);
-        Statistics = new VcpuStatistics { Times = times };
-        _times = times;
+        Bus = _plainBus = bus;
         S = (NativeState*)NativeMemory.AlignedAlloc((nuint)sizeof(NativeState), 4096);
         NativeMemory.Clear(S, (nuint)sizeof(NativeState));
         S->Xsave = (byte*)NativeMemory.AlignedAlloc(CpuModel.MaxXsaveSize, 64);
@@ -62,7 +56,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
 
     public int Index { get; }
 
-    public VcpuStatistics Statistics { get; }
+    public VcpuStatistics Statistics { get; } = new();
 
     /// <summary>The native state block; valid while C# runs.</summary>
     public NativeState* S { get; }
@@ -71,7 +65,9 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
 
     public CpuModel Model { get; }
 
-    public IVcpuBus Bus { get; }
+    public IVcpuBus Bus { get; private set; }
+
+    internal bool Has(Optimizations optimization) => _code.Options.Has(optimization);
 
     /// <summary>Where execution goes on after the emulated instruction; the run loop sets it to the following instruction before it calls the family.</summary>
     public ulong NextRip { get; set; }

@@ -55,4 +55,10 @@ public interface IVcpu : IDisposable
 
     /// <summary>Counters since creation.</summary>
     VcpuStatistics Statistics { get; }
+
+    /// <summary>
+    /// Begins, or ends, to keep <see cref="VcpuStatistics.Times"/> and <see cref="VcpuStatistics.Sites"/>, which slows the vCPU
+    /// down a little. What was measured before stays. One thread at a time, but not necessarily the vCPU's.
+    /// </summary>
+    void Measure(bool on);
 }

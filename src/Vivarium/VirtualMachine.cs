@@ -41,6 +41,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     private Thread? _thread;
     private Timer? _timeout;
     private CycleEnd? _asked;
+    private int _measurements;
     private bool _disposed;
 
     private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model)
@@ -51,6 +52,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         _layout = layout;
         _plan = plan;
         _model = model;
+        _measurements = spec.MeasureTimes ? 1 : 0;
         try
         {
             _gdb = spec.Gdb is { } gdb ? OpenGdb(gdb) : null;
@@ -168,6 +170,17 @@ public sealed class VirtualMachine : IAsyncDisposable
         _ = await _exit.Task.ConfigureAwait(false);
     }
 
+    /// <summary>
+    /// Measures where the processors' time goes and where in the guest's code exits happen (<see cref="MachineStatistics.Time(VcpuActivity)"/>,
+    /// <see cref="MachineStatistics.Sites"/>), which slows them down a little, until what this returns is disposed of. Several may
+    /// ask for it at once. Across resets.
+    /// </summary>
+    public IDisposable Measure()
+    {
+        AddMeasurement(1);
+        return new Measurement(this);
+    }
+
     /// <summary>Presses the power button of the case: an ACPI guest that listens shuts itself down. From any thread.</summary>
     public void PressPowerButton()
     {
@@ -272,6 +285,18 @@ public sealed class VirtualMachine : IAsyncDisposable
         _debugOutput.Close(s_outputPatience);
         _plan.Initrd?.Dispose();
         _plan.Kernel.Dispose();
+    }
+
+    private void AddMeasurement(int change)
+    {
+        lock (_lock)
+        {
+            _measurements += change;
+            if (!_disposed)
+            {
+                _cycle?.Measure(_measurements != 0);
+            }
+        }
     }
 
     private VirtioBalloon? LockedBalloon()
@@ -401,7 +426,12 @@ public sealed class VirtualMachine : IAsyncDisposable
         };
     }
 
-    private PowerCycle StartCycle(bool debuggerWaits) => new(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte, debuggerWaits);
+    private PowerCycle StartCycle(bool debuggerWaits)
+    {
+        var cycle = new PowerCycle(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte, debuggerWaits);
+        cycle.Measure(_measurements != 0);
+        return cycle;
+    }
 
     private GdbServer OpenGdb(GdbSpec gdb)
     {
@@ -424,4 +454,17 @@ public sealed class VirtualMachine : IAsyncDisposable
     }
 
     private void WriteDebugByte(byte value) => _debugOutput.Write([value]);
+
+    private sealed class Measurement(VirtualMachine machine) : IDisposable
+    {
+        private int _ended;
+
+        public void Dispose()
+        {
+            if (Interlocked.Exchange(ref _ended, 1) == 0)
+            {
+                machine.AddMeasurement(-1);
+            }
+        }
+    }
 }

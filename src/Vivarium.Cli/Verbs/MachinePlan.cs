@@ -34,6 +34,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             EngineOptions = options.EngineOptions,
             OnReboot = options.NoReboot ? RebootPolicy.End : RebootPolicy.Restart,
             Timeout = options.Timeout,
+            MeasureTimes = options.Statistics,
             Virtio = options.Virtio,
             VirtioConsole = options.VirtioConsole,
             Vsock = options.Vsock,

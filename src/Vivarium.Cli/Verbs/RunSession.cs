@@ -2,6 +2,7 @@ using System.Net;
 using System.Runtime.InteropServices;
 using Vivarium.Cli.Guests;
 using Vivarium.Cli.Machines;
+using Vivarium.Cli.Statistics;
 using Vivarium.Cli.Terminal;
 using Vivarium.Network;
 
@@ -205,7 +206,7 @@ internal sealed class RunSession
         console.Complete();
         if (_options.Statistics)
         {
-            Notices.Block(machine.Statistics.ToString());
+            Notices.Block(StatisticsTable.Format(MachineSample.Take(machine.Statistics)));
         }
 
         foreach (EgressCounters egress in machine.Egress.Where(egress => egress.Refused.Count != 0))

@@ -25,7 +25,7 @@ internal static class RunVerb
         var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none");
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
         var timeout = Text("--timeout", "TIME", "End after this time, for example 60s, 5m, 1500ms");
-        var stats = new Option<bool>("--stats") { Description = "Print counters to stderr at the end" };
+        var stats = new Option<bool>("--stats") { Description = "Print to stderr at the end where time went: exits by reason, TLBs, translations (docs/observing.md)" };
         var name = Text("--name", "NAME", "What to call the machine in viv ps, stop, console, ssh (made up otherwise)");
         var background = new Option<bool>("--detach", "-d") { Description = "Run in the background: print the machine's name once it has started" };
         var json = new Option<bool>("--json") { Description = "With -d: print all about the machine as JSON" };

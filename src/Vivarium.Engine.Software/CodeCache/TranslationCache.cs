@@ -32,8 +32,8 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <summary>Counts how often everything was thrown away: who holds a code address across that must look again.</summary>
     public int Generation { get; private set; }
 
-    /// <summary>Bytes of translations, thunks not counted.</summary>
-    public long UsedBytes => _next - _start;
+    /// <summary>How full it is; thunks do not count as used.</summary>
+    public CodeCacheUse Use => new(_capacity, _next - _start, _blocks.Count, Generation);
 
     /// <summary>The next free executable address, 16-byte aligned.</summary>
     public byte* Next => _next;
@@ -87,7 +87,17 @@ internal sealed unsafe class TranslationCache : IDisposable
 
         _blocks[block.Key] = block;
         _byAddress.Add(block);
-        _pages.Add(block);
+        if (!block.ChecksItself)
+        {
+            _pages.Add(block);
+        }
+    }
+
+    /// <summary>Throws away a block that checks itself; jump caches must forget it too.</summary>
+    public void Remove(Block block)
+    {
+        _blocks.Remove(block.Key);
+        Retire(block);
     }
 
     /// <summary>Makes the jump whose displacement stands at an executable address go to a block.</summary>

@@ -57,7 +57,7 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Forgets the translation of one page, whatever its size (INVLPG).</summary>
     public void FlushPage(ulong linear)
     {
-        Statistics.TlbFlushes++;
+        Statistics.TlbPageFlushes++;
         bool large = _tlb.MayHoldLargePage(linear) || _tlb.MayHoldGiantPage(linear);
         DropPage(linear);
         if (large || _executedByUser.MayContain(linear))

@@ -36,6 +36,9 @@ internal enum ExitCode
     /// <summary>A memory helper found a fault; it has set the vCPU's pending fault and S-&gt;Rip.</summary>
     Fault,
 
+    /// <summary>The block whose code holds S-&gt;ExitHostPc has found the guest's bytes changed; nothing of it was run.</summary>
+    Changed,
+
     /// <summary>A careful translation has finished its one instruction; S-&gt;Rip is the next.</summary>
     CarefulDone,
 

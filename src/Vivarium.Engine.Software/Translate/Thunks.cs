@@ -34,7 +34,8 @@ internal sealed unsafe class Thunks
             _exitWith[code] = (nint)EmitExitWith((ExitCode)code);
         }
 
-        Link = EmitLink();
+        Link = EmitWithAddress(ExitCode.Link);
+        Changed = EmitWithAddress(ExitCode.Changed);
         LoadExtended = EmitLoadExtended();
         byte* common = EmitResolve((byte*)resolve);
         _resolve = new nint[spaces * 2];
@@ -61,11 +62,14 @@ internal sealed unsafe class Thunks
     /// <summary>Called from the stub of a jump that is not linked: exits with the return address in S-&gt;ExitHostPc.</summary>
     public byte* Link { get; }
 
+    /// <summary>Called from a block that finds the guest's bytes changed: exits in the same way.</summary>
+    public byte* Changed { get; }
+
     /// <summary>Called from translated code: brings x87 and vector state into the host's registers, or exits (#NM). Changes no register.</summary>
     public byte* LoadExtended { get; }
 
     /// <summary>
-    /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags in AX, S-&gt;ExitInfo = access description.
+    /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags saved, S-&gt;ExitInfo = access description.
     /// Returns with T1 = host address, or exits.
     /// </summary>
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
@@ -134,18 +138,18 @@ internal sealed unsafe class Thunks
         return start;
     }
 
-    private byte* EmitLink()
+    private byte* EmitWithAddress(ExitCode code)
     {
         byte* start = _e.Here;
         _e.Rm(0x8F, 0, State, StateOffset.ExitHostPc, wide: false); // pop
-        _e.Jmp(ExitWith(ExitCode.Link));
+        _e.Jmp(ExitWith(code));
         return start;
     }
 
     private byte* EmitLoadExtended()
     {
         byte* start = _e.Here;
-        _e.StoreState(StateOffset.SavedRax, Rax);
+        _e.StoreState(StateOffset.Scratch, Rax);
         _e.MovRr(T1, Rcx);
         _e.MovRr(T2, Rdx);
         _e.Byte(0x9C);                  // pushfq
@@ -172,7 +176,7 @@ internal sealed unsafe class Thunks
         int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
         byte* undo = _e.Here;
         _e.Rx(0x33, T1, State, T2, 3, tag); // xor
-        _e.RestoreFlags(StateOffset.SavedRax);
+        _e.RestoreFlags(T2);
         _e.Load(T2, State, StateOffset.ExitInfo, wide: false);
         _e.Jmp(resolve);
         return write && _besideCode ? EmitWriteBesideCode(space, tag, undo) : undo;
@@ -233,7 +237,6 @@ internal sealed unsafe class Thunks
         Pop(Rdx);
         Pop(Rcx);
         _e.Rx(0x03, T1, State, T2, 3, hostPage); // add
-        _e.RestoreFlags(StateOffset.SavedRax);
         _e.Byte(0xC3);
         return start;
 
@@ -316,7 +319,7 @@ internal sealed unsafe class Thunks
     {
         _e.MovRr(Rcx, T1);
         _e.MovRr(Rdx, T2);
-        _e.LoadState(Rax, StateOffset.SavedRax);
+        _e.LoadState(Rax, StateOffset.Scratch);
     }
 
     private void SaveGuest()

@@ -4,8 +4,29 @@ namespace Vivarium.Engine.Software.Translate;
 
 internal sealed unsafe partial class Translator
 {
+    /// <summary>Changes of the mode within the block, and which cold part is the first after each.</summary>
+    private readonly List<(int Part, BlockMode Mode)> _modeChanges = [];
+
+    private void EmitColdParts(BlockMode mode)
+    {
+        _mode = mode;
+        int change = 0;
+        for (int i = 0; i < _cold.Count; i++)
+        {
+            for (; change < _modeChanges.Count && _modeChanges[change].Part == i; change++)
+            {
+                _mode = _modeChanges[change].Mode;
+            }
+
+            EmitCold(_cold[i]);
+        }
+
+        _mode = mode;
+    }
+
     private void EmitCold(in ColdPart part)
     {
+        _flags = FlagsAt.Host;
         Mark(part.Rip);
         if (part.Kind == ColdKind.Link)
         {
@@ -18,23 +39,29 @@ internal sealed unsafe partial class Translator
         switch (part.Kind)
         {
             case ColdKind.LoadExtended:
-                _e.MovRr(Rcx, T1);
+            case ColdKind.LoadExtendedKeepingFlags:
+                if (part.Kind == ColdKind.LoadExtendedKeepingFlags)
+                {
+                    _e.MovRr(Rcx, T1);
+                }
+
+                RestoreFlags(part);
                 _e.StoreStateRip(StateOffset.Rip, part.Rip);
                 _e.Call(_thunks.LoadExtended);
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Resolve:
                 _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
-                _e.Call(_thunks.Resolve(part.Space, (part.Data & AccessInfo.WriteBit) != 0));
+                _e.Call(_thunks.Resolve(_mode.Space(), (part.Data & AccessInfo.WriteBit) != 0));
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Trap:
-                RestoreFlagsIf(part.FlagsSaved);
+                RestoreFlags(part);
                 EmitTrapIndex((int)part.Data, part.Rip);
                 EmitExitAt(part.Rip, ExitCode.Trap);
                 break;
             case ColdKind.Careful:
-                RestoreFlagsIf(part.FlagsSaved);
+                RestoreFlags(part);
                 EmitExitAt(part.Rip, ExitCode.Careful);
                 break;
             case ColdKind.Link:
@@ -42,6 +69,10 @@ internal sealed unsafe partial class Translator
                 _e.Call(_thunks.Link);
                 break;
             case ColdKind.Poll:
+                RestoreFlags(part);
+                EmitExitAt(part.Data, ExitCode.Poll);
+                break;
+            case ColdKind.PollKeepingFlags:
                 _e.MovRr(Rcx, T1);
                 EmitExitAt(part.Data, ExitCode.Poll);
                 break;
@@ -55,14 +86,14 @@ internal sealed unsafe partial class Translator
                     _e.LoadState(T1, StateOffset.Rip);
                     EmitCanonicalTest(T1);
                     byte* refused = _e.JumpForward(JaCondition);
-                    RestoreFlagsIf(part.FlagsSaved);
+                    RestoreFlags(part);
                     EmitExitTail(ExitCode.Dispatch);
                     _e.Land(refused);
                     EmitNotCanonical(part);
                     break;
                 }
 
-                RestoreFlagsIf(part.FlagsSaved);
+                RestoreFlags(part);
                 EmitExitTail(ExitCode.Dispatch);
                 break;
             case ColdKind.NotCanonical:
@@ -73,7 +104,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitNotCanonical(in ColdPart part)
     {
-        RestoreFlagsIf(part.FlagsSaved);
+        RestoreFlags(part);
         if (part.Data != 0)
         {
             EmitAdjustStack(-(int)part.Data);
@@ -82,11 +113,12 @@ internal sealed unsafe partial class Translator
         EmitExitAt(part.Rip, ExitCode.Protection);
     }
 
-    private void RestoreFlagsIf(bool saved)
+    /// <summary>Before an exit: the flags are in RFLAGS. T2 is lost.</summary>
+    private void RestoreFlags(in ColdPart part)
     {
-        if (saved)
+        if ((part.Flags & FlagsAt.Host) == 0)
         {
-            _e.RestoreFlags(StateOffset.SavedRax);
+            _e.RestoreFlags(T2);
         }
     }
 }

@@ -9,6 +9,7 @@ internal sealed unsafe partial class Translator
 {
     private const int And = 4;
     private const int Or = 1;
+    private const int JzCondition = 4;
 
     /// <summary>IF and DF in the second byte of SystemFlags.</summary>
     private const int SecondByteIf = (int)(RflagsBits.If >> 8);
@@ -62,6 +63,13 @@ internal sealed unsafe partial class Translator
                 EmitAccess(SegmentSs, InterruptFrameSize, read: true, write: false);
                 EmitPrivilegeSwitch(instruction, _thunks.System.InterruptReturn);
                 return true;
+            case Mnemonic.Mov when Ring0 && ControlRegister(instruction.Op1Register) is { } control && Options.Has(Optimizations.SystemRegisters):
+                _e.LoadState(T2, control);
+                EmitWriteGuest(GuestNumber(instruction.Op0Register), T2, 8);
+                return true;
+            case Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase when Options.Has(Optimizations.SystemRegisters):
+                EmitSegmentBase(instruction);
+                return true;
             case Mnemonic.Swapgs when Ring0:
                 EmitSwapGs();
                 return true;
@@ -80,9 +88,9 @@ internal sealed unsafe partial class Translator
     /// <summary>Changes the second byte of SystemFlags. Keeps the arithmetic flags.</summary>
     private void EmitSystemFlag(int operation, int value)
     {
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         _e.StateByteImm(operation, StateOffset.SystemFlags + 1, value);
-        _e.RestoreFlags(StateOffset.SavedRax);
+        EndCheck();
     }
 
     /// <summary>
@@ -91,11 +99,11 @@ internal sealed unsafe partial class Translator
     /// </summary>
     private void EmitSti(in Instruction instruction)
     {
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         _e.CmpStateImm8(StateOffset.InterruptRequested, 0);
-        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JnzCondition), null, (ulong)AddTrap(instruction), flagsSaved: true));
+        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JnzCondition), null, (ulong)AddTrap(instruction), _flags));
         _e.StateByteImm(Or, StateOffset.SystemFlags + 1, SecondByteIf);
-        _e.RestoreFlags(StateOffset.SavedRax);
+        EndCheck();
     }
 
     /// <summary>PUSHFQ. RF is clear in translated code, and VM in 64-bit mode.</summary>
@@ -103,6 +111,7 @@ internal sealed unsafe partial class Translator
     {
         EmitStackAddress(-8);
         EmitAccess(SegmentSs, 8, read: false, write: true);
+        NeedFlags();
         _e.Byte(0x9C);                          // pushfq
         _e.Byte(0x9C);
         _e.Bytes([0x41, 0x5D]);                 // pop T2
@@ -129,6 +138,7 @@ internal sealed unsafe partial class Translator
             Mnemonic.Stosd or Mnemonic.Movsd => 2,
             _ => 3,
         };
+        NeedFlags();
         _e.StoreStateRip(StateOffset.Rip, _rip);
         EmitTrapIndex(AddTrap(instruction), _rip);
         _e.Call(instruction.Op1Kind == OpKind.Register
@@ -150,6 +160,7 @@ internal sealed unsafe partial class Translator
         _e.StoreState(StateOffset.SystemFlags, T1);
         _e.StoreStateImm32(StateOffset.Mode, (uint)mode);
         _mode = mode;
+        _modeChanges.Add((_cold.Count, mode));
 
         // A copy would take its jumps' cache from the mode that the block begins with.
         _e.Relocations.GiveUp();
@@ -164,10 +175,54 @@ internal sealed unsafe partial class Translator
     /// <summary>Ends the block. T1 is kept.</summary>
     private void EmitPrivilegeSwitch(in Instruction instruction, byte* thunk)
     {
+        NeedFlags();
         _e.StoreStateRip(StateOffset.Rip, _rip);
         EmitTrapIndex(AddTrap(instruction), _rip);
         _e.Jmp(thunk);
         _ended = true;
+    }
+
+    /// <summary>Where a control register stands whose value is what was last written to it.</summary>
+    private static int? ControlRegister(Register register) => register switch
+    {
+        Register.CR0 => StateOffset.Cr0,
+        Register.CR2 => StateOffset.Cr2,
+        Register.CR3 => StateOffset.Cr3,
+        Register.CR4 => StateOffset.Cr4,
+        _ => null,
+    };
+
+    /// <summary>RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE. With CR4.FSGSBASE clear, or a new base that is not canonical, the emulation faults.</summary>
+    private void EmitSegmentBase(in Instruction instruction)
+    {
+        int segment = instruction.Mnemonic is Mnemonic.Rdfsbase or Mnemonic.Wrfsbase ? SegmentFs : SegmentGs;
+        int field = StateOffset.Segment(segment) + StateOffset.SegmentBase;
+        int guest = GuestNumber(instruction.Op0Register);
+        int size = instruction.Op0Register.GetSize();
+        bool write = instruction.Mnemonic is Mnemonic.Wrfsbase or Mnemonic.Wrgsbase;
+        var trap = (ulong)AddTrap(instruction);
+        if (write)
+        {
+            EmitZeroExtend(T1, HostOrLoad(instruction.Op0Register, T1), size);
+        }
+
+        DestroyFlags();
+        _e.Rm(0xF7, 0, State, StateOffset.Cr4, wide: false); // test
+        _e.Dword((int)Cr4Bits.FsGsBase);
+        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JzCondition), null, trap, _flags));
+        if (write)
+        {
+            EmitCanonicalTest(T1);
+            _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JaCondition), null, trap, _flags));
+            _e.StoreState(field, T1);
+        }
+        else
+        {
+            _e.LoadState(T2, field);
+            EmitWriteGuest(guest, T2, size);
+        }
+
+        EndCheck();
     }
 
     private void EmitSwapGs()

@@ -33,7 +33,7 @@ internal sealed class PowerCycle : IDisposable
             uint signature = model.Cpuid(1, 0, default).Eax;
             for (int i = 0; i < layout.CpuCount; i++)
             {
-                IVcpu vcpu = _engine.CreateVcpu(i, _pc.Buses[i], spec.MeasureTimes);
+                IVcpu vcpu = _engine.CreateVcpu(i, _pc.Buses[i]);
                 _vcpus.Add(vcpu);
                 ParavirtualCpu? paravirtual = platform is null ? null : new ParavirtualCpu(platform, _pc.LocalApics[i], () => vcpu.TscOffset);
                 _pc.Buses[i].Paravirtual = paravirtual;
@@ -119,7 +119,16 @@ internal sealed class PowerCycle : IDisposable
         Guest = balloon.Statistics,
     };
 
-    public MachineStatistics Statistics(int resets) => new(_engine.Name, resets, [.. _vcpus.Select(vcpu => vcpu.Statistics)], _pc.Ports, _pc.Mmio);
+    /// <summary>Begins or ends to measure the processors; one thread at a time.</summary>
+    public void Measure(bool on)
+    {
+        foreach (IVcpu vcpu in _vcpus)
+        {
+            vcpu.Measure(on);
+        }
+    }
+
+    public MachineStatistics Statistics(int resets) => new(_engine, resets, [.. _vcpus.Select(vcpu => vcpu.Statistics)], _pc.Ports, _pc.Mmio);
 
     public void Dispose()
     {
