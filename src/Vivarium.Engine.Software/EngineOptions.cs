@@ -30,6 +30,8 @@ public sealed record EngineOptions
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
         ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),
         ("privilege-switches", Optimizations.PrivilegeSwitches, "SYSCALL, SYSRET and IRET do not leave translated code"),
+        ("system-registers", Optimizations.SystemRegisters, "control registers and segment bases are read without leaving translated code"),
+        ("quick-delivery", Optimizations.QuickDelivery, "faults and interrupts are delivered by what the TLB knows of the tables"),
     ];
 
     public Optimizations Optimizations { get; init; } = Optimizations.All;

@@ -124,6 +124,7 @@ internal sealed unsafe partial class Translator
         _mode = mode;
         _map.Clear();
         _cold.Clear();
+        _modeChanges.Clear();
         _stubs.Clear();
         _mismatches.Clear();
         _extendedChecked = false;
@@ -169,11 +170,7 @@ internal sealed unsafe partial class Translator
             _rip = _nextRip;
         }
 
-        foreach (ref readonly ColdPart part in CollectionsMarshal.AsSpan(_cold))
-        {
-            EmitCold(part);
-        }
-
+        EmitColdParts(mode);
         EmitMismatch();
         InstructionCount += _index;
         return new Block
