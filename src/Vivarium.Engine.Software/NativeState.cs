@@ -110,8 +110,8 @@ internal unsafe struct NativeState
     /// <summary>IA32_TSC_AUX: what RDTSCP and RDPID return beside the time.</summary>
     public ulong TscAux;
 
-    /// <summary>Guest RAX while translated code holds the flags in AX.</summary>
-    public ulong SavedRax;
+    /// <summary>The arithmetic flags, where translated code has put them while it uses RFLAGS itself: as LAHF and SETO AL leave them in AX.</summary>
+    public ulong SavedFlags;
     public ulong Scratch;
 
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>

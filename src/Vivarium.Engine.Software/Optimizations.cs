@@ -21,5 +21,8 @@ public enum Optimizations : ulong
     /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
     SelfChecks = 1ul << 51,
 
+    /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
+    LazyFlags = 1ul << 3,
+
     All = ulong.MaxValue,
 }

@@ -406,6 +406,11 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         S->Rip = block.RipAt(pc);
+        if (block.FlagsAreSavedAt(pc))
+        {
+            S->ArithmeticFlags = FlagsAsSaved;
+        }
+
         switch ((Vector)S->FaultTrap)
         {
             case Vector.DivideError:

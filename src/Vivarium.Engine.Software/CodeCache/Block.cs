@@ -33,6 +33,9 @@ internal sealed unsafe class Block
     /// <summary>For an instruction that crosses a page: GPA of the second page; else <see cref="NoPage"/>.</summary>
     public ulong SecondPage { get; init; } = NoPage;
 
+    /// <summary>In a <see cref="Map"/>'s guest offset: until the next entry the arithmetic flags are in <see cref="NativeState.SavedFlags"/>, not in RFLAGS.</summary>
+    public const int FlagsSaved = 0x8000;
+
     /// <summary>Where each instruction's host code starts, and its offset in the guest code: pairs, ascending by host code (cold parts come last).</summary>
     public required ushort[] Map { get; init; }
 
@@ -59,15 +62,11 @@ internal sealed unsafe class Block
     /// <summary>RIP of the instruction whose translation holds a host address.</summary>
     public ulong RipAt(byte* hostPc)
     {
-        int offset = (int)(hostPc - Code);
-        int guest = 0;
-        for (int i = 0; i < Map.Length && Map[i] <= offset; i += 2)
-        {
-            guest = Map[i + 1];
-        }
-
-        return Key.Rip + (ulong)guest;
+        return Key.Rip + (ulong)(MapAt(hostPc) & ~FlagsSaved);
     }
+
+    /// <summary>True if a host fault there finds the arithmetic flags in <see cref="NativeState.SavedFlags"/>.</summary>
+    public bool FlagsAreSavedAt(byte* hostPc) => (MapAt(hostPc) & FlagsSaved) != 0;
 
     /// <summary>The displacement of the jump whose stub holds a host address. Stubs come in the order of their addresses.</summary>
     public byte* JumpOf(byte* hostPc)
@@ -95,5 +94,17 @@ internal sealed unsafe class Block
         }
 
         throw new InvalidOperationException("a linked jump without a stub");
+    }
+
+    private int MapAt(byte* hostPc)
+    {
+        int offset = (int)(hostPc - Code);
+        int guest = 0;
+        for (int i = 0; i < Map.Length && Map[i] <= offset; i += 2)
+        {
+            guest = Map[i + 1];
+        }
+
+        return guest;
     }
 }

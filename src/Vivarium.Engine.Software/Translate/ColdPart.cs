@@ -5,6 +5,9 @@ internal enum ColdKind : byte
     /// <summary>Bring the extended state into registers, go on.</summary>
     LoadExtended,
 
+    /// <summary>The same, with RCX in T1.</summary>
+    LoadExtendedKeepingFlags,
+
     /// <summary>TLB miss: ask the helper for the host address, go on.</summary>
     Resolve,
 
@@ -20,10 +23,13 @@ internal enum ColdKind : byte
     /// <summary>A poll saw a request; go on at the target afterwards.</summary>
     Poll,
 
+    /// <summary>The same, with RCX in T1.</summary>
+    PollKeepingFlags,
+
     /// <summary>A cross-page jump that the jump cache does not know.</summary>
     Miss,
 
-    /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set, the flags are in AX.</summary>
+    /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,
 
     /// <summary>An indirect jump to an address that is not canonical.</summary>
@@ -31,7 +37,7 @@ internal enum ColdKind : byte
 }
 
 /// <summary>A part of a block that is rarely run, and stands behind it.</summary>
-internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, bool flagsSaved = false)
+internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, FlagsAt flags = FlagsAt.Host)
 {
     public ColdKind Kind => kind;
 
@@ -47,6 +53,6 @@ internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, b
     /// <summary>Access description, or jump target.</summary>
     public ulong Data => data;
 
-    /// <summary>The flags are in AX.</summary>
-    public bool FlagsSaved => flagsSaved;
+    /// <summary>Where the flags are.</summary>
+    public FlagsAt Flags => flags;
 }

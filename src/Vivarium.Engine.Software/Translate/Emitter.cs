@@ -206,20 +206,24 @@ internal sealed unsafe class Emitter
 
     // ---- flags ----
 
-    /// <summary>Puts the arithmetic flags into AX without changing them; RAX goes to <paramref name="slot"/>.</summary>
-    public void SaveFlags(int slot)
+    /// <summary>Puts the arithmetic flags into the state block without changing them. The scratch register is lost.</summary>
+    public void SaveFlags(int scratch)
     {
-        StoreState(slot, HostRegister.Rax);
+        MovRr(scratch, HostRegister.Rax);
         Byte(0x9F);             // lahf
         Bytes([0x0F, 0x90, 0xC0]); // seto al
+        Store(HostRegister.State, StateOffset.SavedFlags, HostRegister.Rax, wide: false);
+        MovRr(HostRegister.Rax, scratch);
     }
 
-    /// <summary>Undoes <see cref="SaveFlags"/>.</summary>
-    public void RestoreFlags(int slot)
+    /// <summary>Brings the arithmetic flags back from the state block. The scratch register is lost.</summary>
+    public void RestoreFlags(int scratch)
     {
+        MovRr(scratch, HostRegister.Rax);
+        Load(HostRegister.Rax, HostRegister.State, StateOffset.SavedFlags, wide: false);
         Bytes([0x04, 0x7F]);    // add al, 7Fh: OF again
         Byte(0x9E);             // sahf
-        LoadState(HostRegister.Rax, slot);
+        MovRr(HostRegister.Rax, scratch);
     }
 
     // ---- jumps ----

@@ -25,7 +25,7 @@ internal static unsafe class StateOffset
     public static readonly int Xsave = Of(s => &s->Xsave);
     public static readonly int XsaveMask = Of(s => &s->XsaveMask);
     public static readonly int TscOffset = Of(s => &s->TscOffset);
-    public static readonly int SavedRax = Of(s => &s->SavedRax);
+    public static readonly int SavedFlags = Of(s => &s->SavedFlags);
     public static readonly int Scratch = Of(s => &s->Scratch);
     public static readonly int ExitCode = Of(s => &s->ExitCode);
     public static readonly int ExitHostPc = Of(s => &s->ExitHostPc);

@@ -68,7 +68,7 @@ internal sealed unsafe class Thunks
     public byte* LoadExtended { get; }
 
     /// <summary>
-    /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags in AX, S-&gt;ExitInfo = access description.
+    /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags saved, S-&gt;ExitInfo = access description.
     /// Returns with T1 = host address, or exits.
     /// </summary>
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
@@ -146,7 +146,7 @@ internal sealed unsafe class Thunks
     private byte* EmitLoadExtended()
     {
         byte* start = _e.Here;
-        _e.StoreState(StateOffset.SavedRax, Rax);
+        _e.StoreState(StateOffset.Scratch, Rax);
         _e.MovRr(T1, Rcx);
         _e.MovRr(T2, Rdx);
         _e.Byte(0x9C);                  // pushfq
@@ -173,7 +173,7 @@ internal sealed unsafe class Thunks
         int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
         byte* undo = _e.Here;
         _e.Rx(0x33, T1, State, T2, 3, tag); // xor
-        _e.RestoreFlags(StateOffset.SavedRax);
+        _e.RestoreFlags(T2);
         _e.Load(T2, State, StateOffset.ExitInfo, wide: false);
         _e.Jmp(resolve);
         return write && _besideCode ? EmitWriteBesideCode(space, tag, undo) : undo;
@@ -234,7 +234,6 @@ internal sealed unsafe class Thunks
         Pop(Rdx);
         Pop(Rcx);
         _e.Rx(0x03, T1, State, T2, 3, hostPage); // add
-        _e.RestoreFlags(StateOffset.SavedRax);
         _e.Byte(0xC3);
         return start;
 
@@ -317,7 +316,7 @@ internal sealed unsafe class Thunks
     {
         _e.MovRr(Rcx, T1);
         _e.MovRr(Rdx, T2);
-        _e.LoadState(Rax, StateOffset.SavedRax);
+        _e.LoadState(Rax, StateOffset.Scratch);
     }
 
     private void SaveGuest()

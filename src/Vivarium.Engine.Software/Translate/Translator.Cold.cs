@@ -6,6 +6,7 @@ internal sealed unsafe partial class Translator
 {
     private void EmitCold(in ColdPart part)
     {
+        _flags = FlagsAt.Host;
         Mark(part.Rip);
         if (part.Kind == ColdKind.Link)
         {
@@ -18,7 +19,13 @@ internal sealed unsafe partial class Translator
         switch (part.Kind)
         {
             case ColdKind.LoadExtended:
-                _e.MovRr(Rcx, T1);
+            case ColdKind.LoadExtendedKeepingFlags:
+                if (part.Kind == ColdKind.LoadExtendedKeepingFlags)
+                {
+                    _e.MovRr(Rcx, T1);
+                }
+
+                RestoreFlags(part);
                 _e.StoreStateImm(StateOffset.Rip, part.Rip);
                 _e.Call(_thunks.LoadExtended);
                 _e.Jmp(part.Resume);
@@ -29,12 +36,12 @@ internal sealed unsafe partial class Translator
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Trap:
-                RestoreFlagsIf(part.FlagsSaved);
+                RestoreFlags(part);
                 _e.StoreStateImm(StateOffset.ExitInfo, part.Data);
                 EmitExitAt(part.Rip, ExitCode.Trap);
                 break;
             case ColdKind.Careful:
-                RestoreFlagsIf(part.FlagsSaved);
+                RestoreFlags(part);
                 EmitExitAt(part.Rip, ExitCode.Careful);
                 break;
             case ColdKind.Link:
@@ -42,6 +49,10 @@ internal sealed unsafe partial class Translator
                 _e.Call(_thunks.Link);
                 break;
             case ColdKind.Poll:
+                RestoreFlags(part);
+                EmitExitAt(part.Data, ExitCode.Poll);
+                break;
+            case ColdKind.PollKeepingFlags:
                 _e.MovRr(Rcx, T1);
                 EmitExitAt(part.Data, ExitCode.Poll);
                 break;
@@ -55,14 +66,14 @@ internal sealed unsafe partial class Translator
                     _e.LoadState(T1, StateOffset.Rip);
                     EmitCanonicalTest(T1);
                     byte* refused = _e.JumpForward(JaCondition);
-                    RestoreFlagsIf(part.FlagsSaved);
+                    RestoreFlags(part);
                     EmitExitTail(ExitCode.Dispatch);
                     _e.Land(refused);
                     EmitNotCanonical(part);
                     break;
                 }
 
-                RestoreFlagsIf(part.FlagsSaved);
+                RestoreFlags(part);
                 EmitExitTail(ExitCode.Dispatch);
                 break;
             case ColdKind.NotCanonical:
@@ -73,7 +84,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitNotCanonical(in ColdPart part)
     {
-        RestoreFlagsIf(part.FlagsSaved);
+        RestoreFlags(part);
         if (part.Data != 0)
         {
             EmitAdjustStack(-(int)part.Data);
@@ -82,11 +93,12 @@ internal sealed unsafe partial class Translator
         EmitExitAt(part.Rip, ExitCode.Protection);
     }
 
-    private void RestoreFlagsIf(bool saved)
+    /// <summary>Before an exit: the flags are in RFLAGS. T2 is lost.</summary>
+    private void RestoreFlags(in ColdPart part)
     {
-        if (saved)
+        if ((part.Flags & FlagsAt.Host) == 0)
         {
-            _e.RestoreFlags(StateOffset.SavedRax);
+            _e.RestoreFlags(T2);
         }
     }
 }

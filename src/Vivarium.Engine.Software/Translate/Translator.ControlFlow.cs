@@ -72,6 +72,7 @@ internal sealed unsafe partial class Translator
             EmitPoll(target);
         }
 
+        NeedFlags();
         if (InPage(target))
         {
             EmitLinkable(-1, target);
@@ -109,13 +110,20 @@ internal sealed unsafe partial class Translator
     /// <summary>Leaves for the run loop, to go on at <paramref name="target"/>, if a request is pending. Keeps flags.</summary>
     private void EmitPoll(ulong target)
     {
+        if (!FlagsInHost)
+        {
+            _e.CmpStateImm8(StateOffset.ExitRequest, 0);
+            _cold.Add(new ColdPart(ColdKind.Poll, _rip, _e.JumpForward(JnzCondition), null, target, _flags));
+            return;
+        }
+
         _e.MovRr(T1, Rcx);
         _e.LoadState(Rcx, StateOffset.ExitRequest);
         byte* none = _e.ShortForward(Jrcxz);
         byte* request = _e.JumpForward(-1);
         _e.LandShort(none);
         _e.MovRr(Rcx, T1);
-        _cold.Add(new ColdPart(ColdKind.Poll, _rip, request, null, target));
+        _cold.Add(new ColdPart(ColdKind.PollKeepingFlags, _rip, request, null, target));
     }
 
     /// <summary>Another page may be mapped differently next time, so the jump cache (emptied with the TLB) is asked. Keeps flags.</summary>
@@ -157,10 +165,10 @@ internal sealed unsafe partial class Translator
         {
             if (CodeBits == 64)
             {
-                _e.SaveFlags(StateOffset.SavedRax);
+                DestroyFlags();
                 EmitCanonicalTest(T1);
-                _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, (ulong)popped, flagsSaved: true));
-                _e.RestoreFlags(StateOffset.SavedRax);
+                _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, (ulong)popped, _flags));
+                NeedFlags();
             }
 
             EmitExitTail(ExitCode.CarefulDone);
@@ -168,7 +176,7 @@ internal sealed unsafe partial class Translator
         }
 
         int jumps = StateOffset.Jumps(_mode.Space());
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         _e.Mov32Rr(T2, T1);
         _e.Rr(0xC1, 5, T2, wide: false);        // shr T2d, IndexShift
         _e.Byte(NativeJumpCache.IndexShift);
@@ -178,10 +186,10 @@ internal sealed unsafe partial class Translator
         _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d, 4
         _e.Byte(4);
         _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
-        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, flagsSaved: true));
+        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
-        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, flagsSaved: true));
-        _e.RestoreFlags(StateOffset.SavedRax);
+        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
+        NeedFlags(T1);
         _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
     }
 
@@ -193,10 +201,10 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         EmitCanonicalTest(T1);
-        _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, 0, flagsSaved: true));
-        _e.RestoreFlags(StateOffset.SavedRax);
+        _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, 0, _flags));
+        EndCheck();
     }
 
     /// <summary>Sets the flags so that JA jumps if the address in a register is not canonical: bits 63:47 are neither all 0 nor all 1. T2 is lost.</summary>
@@ -214,6 +222,7 @@ internal sealed unsafe partial class Translator
     private void EmitConditional(int condition, ulong target)
     {
         _ended = true;
+        NeedFlags();
         if (!Careful && InPage(target) && target > _rip)
         {
             EmitLinkable(condition, target);
@@ -232,6 +241,7 @@ internal sealed unsafe partial class Translator
     private void EmitCountBranch(in Instruction instruction)
     {
         _ended = true;
+        NeedFlags();
         int size = CountSize(instruction.Code);
         byte* notTaken = null;
         if (IsLoop(instruction))

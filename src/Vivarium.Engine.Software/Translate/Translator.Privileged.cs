@@ -60,9 +60,9 @@ internal sealed unsafe partial class Translator
     /// <summary>Changes the second byte of SystemFlags. Keeps the arithmetic flags.</summary>
     private void EmitSystemFlag(int operation, int value)
     {
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         _e.StateByteImm(operation, StateOffset.SystemFlags + 1, value);
-        _e.RestoreFlags(StateOffset.SavedRax);
+        EndCheck();
     }
 
     /// <summary>
@@ -71,11 +71,11 @@ internal sealed unsafe partial class Translator
     /// </summary>
     private void EmitSti(in Instruction instruction)
     {
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         _e.CmpStateImm8(StateOffset.InterruptRequested, 0);
-        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JnzCondition), null, (ulong)AddTrap(instruction), flagsSaved: true));
+        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JnzCondition), null, (ulong)AddTrap(instruction), _flags));
         _e.StateByteImm(Or, StateOffset.SystemFlags + 1, SecondByteIf);
-        _e.RestoreFlags(StateOffset.SavedRax);
+        EndCheck();
     }
 
     /// <summary>PUSHFQ. RF is clear in translated code, and VM in 64-bit mode.</summary>
@@ -83,6 +83,7 @@ internal sealed unsafe partial class Translator
     {
         EmitStackAddress(-8);
         EmitAccess(SegmentSs, 8, read: false, write: true);
+        NeedFlags();
         _e.Byte(0x9C);                          // pushfq
         _e.Byte(0x9C);
         _e.Bytes([0x41, 0x5D]);                 // pop T2
@@ -109,6 +110,7 @@ internal sealed unsafe partial class Translator
             Mnemonic.Stosd or Mnemonic.Movsd => 2,
             _ => 3,
         };
+        NeedFlags();
         _e.StoreStateImm(StateOffset.Rip, _rip);
         _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(instruction));
         _e.Call(instruction.Op1Kind == OpKind.Register

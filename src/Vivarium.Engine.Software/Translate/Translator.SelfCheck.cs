@@ -28,7 +28,7 @@ internal sealed unsafe partial class Translator
             || PrivilegedTable.Find(instruction) != null;
     }
 
-    /// <summary>Compares all bytes that the block is made from, but for the constants that are read later. Keeps flags; T1 is lost.</summary>
+    /// <summary>Compares all bytes that the block is made from, but for the constants that are read later. T1 and T2 are lost.</summary>
     private void EmitSelfCheck()
     {
         Span<byte> bytes = stackalloc byte[MaxCheckedBytes + GuestCode.MaxInstructionBytes];
@@ -42,10 +42,10 @@ internal sealed unsafe partial class Translator
             length = guest.End;
         }
 
+        DestroyFlags();
         _e.MovImm(T1, (ulong)_source.Bytes);
-        _e.SaveFlags(StateOffset.SavedRax);
         EmitCompare(bytes[..length], compared[..length], _mismatches);
-        _e.RestoreFlags(StateOffset.SavedRax);
+        EndCheck();
     }
 
     /// <summary>The block has found other bytes: it goes back to be made anew.</summary>
@@ -56,13 +56,14 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        _flags = FlagsAt.Host;
         Mark(_source.Rip);
         foreach (nint jump in _mismatches)
         {
             _e.Land((byte*)jump);
         }
 
-        _e.RestoreFlags(StateOffset.SavedRax);
+        _e.RestoreFlags(T2);
         _e.StoreStateImm(StateOffset.Rip, _source.Rip);
         _e.Call(_thunks.Changed);
     }
@@ -82,6 +83,11 @@ internal sealed unsafe partial class Translator
 
         int at = guest.Length - size;
         bool wide = instruction.Op0Register.GetSize() == 8;
+        if (AlignJumps)
+        {
+            DestroyFlags();
+        }
+
         _e.MovImm(T1, (ulong)(_source.Bytes + guest.End - guest.Length));
         if (wide && size == 4)
         {
@@ -105,8 +111,14 @@ internal sealed unsafe partial class Translator
             return true;
         }
 
+        if (instruction.Mnemonic is Mnemonic.Adc or Mnemonic.Sbb)
+        {
+            NeedFlags(T1);
+        }
+
         int opcode = (group * ArithmeticGroups) + 1;
         int host = Of(register);
+        _flags = FlagsAt.Host;
         if (host >= 0)
         {
             _e.Rr(opcode, T2, host, wide);
@@ -128,12 +140,10 @@ internal sealed unsafe partial class Translator
         Span<bool> compared = stackalloc bool[bytes.Length];
         compared.Fill(true);
         var differ = new List<nint>();
-        _e.SaveFlags(StateOffset.SavedRax);
         EmitCompare(bytes, compared, differ);
-        _e.RestoreFlags(StateOffset.SavedRax);
         foreach (nint jump in differ)
         {
-            _cold.Add(new ColdPart(ColdKind.Careful, _rip, (byte*)jump, null, 0, flagsSaved: true));
+            _cold.Add(new ColdPart(ColdKind.Careful, _rip, (byte*)jump, null, 0, _flags));
         }
     }
 

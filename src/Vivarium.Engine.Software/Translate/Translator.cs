@@ -123,6 +123,7 @@ internal sealed unsafe partial class Translator
         _mismatches.Clear();
         _extendedChecked = false;
         _ended = false;
+        _flags = FlagsAt.Host;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
@@ -246,7 +247,9 @@ internal sealed unsafe partial class Translator
 
         if (CodeBits == 64 && CanCopy(instruction))
         {
+            BeforeInstruction(instruction, traits.Flags);
             _e.Bytes(guest.Code);
+            AfterInstruction(traits.Flags);
             return;
         }
 
@@ -303,6 +306,7 @@ internal sealed unsafe partial class Translator
         instruction.SegmentPrefix = Register.None;
         ToLongModeForm(ref instruction);
 
+        FlagsAt before = _flags;
         int memory = MemoryOperand(instruction);
         if (memory >= 0)
         {
@@ -313,6 +317,13 @@ internal sealed unsafe partial class Translator
 
             EmitOffset(original, 0);
             EmitAccess(SegmentOf(original), instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory, Rules(original, traits));
+        }
+
+        BeforeInstruction(original, traits.Flags);
+        if (_flags != before && (traits.Extended != ExtendedKind.None || original.Mnemonic is Mnemonic.Div or Mnemonic.Idiv))
+        {
+            // The host may refuse it, and then the run loop must know where the flags are.
+            Mark(_rip);
         }
 
         // R12-R15 of the guest come from the state block into scratch registers, and go back where written.
@@ -369,6 +380,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        AfterInstruction(traits.Flags);
         if (swapped && !UsesScratchForHighByte(original))
         {
             EmitSwapHighByte(highByte);
@@ -574,19 +586,28 @@ internal sealed unsafe partial class Translator
         }
 
         _extendedChecked = true;
+        if (!FlagsInHost)
+        {
+            _e.CmpStateImm8(StateOffset.ExtendedInMemory, 0);
+            byte* load = _e.JumpForward(JnzCondition);
+            _cold.Add(new ColdPart(ColdKind.LoadExtended, _rip, load, _e.Here, flags: _flags));
+            return true;
+        }
+
         _e.MovRr(T1, Rcx);
         _e.LoadState(Rcx, StateOffset.ExtendedInMemory);
         byte* loaded = _e.ShortForward(0xE3);   // jrcxz
         byte* cold = _e.JumpForward(-1);
         _e.LandShort(loaded);
         _e.MovRr(Rcx, T1);
-        _cold.Add(new ColdPart(ColdKind.LoadExtended, _rip, cold, _e.Here));
+        _cold.Add(new ColdPart(ColdKind.LoadExtendedKeepingFlags, _rip, cold, _e.Here, flags: _flags));
         return true;
     }
 
     /// <summary>Ends the block: back to the run loop at the present instruction.</summary>
     private void EmitExit(ExitCode code)
     {
+        NeedFlags();
         EmitExitAt(_rip, code);
         _ended = true;
     }
@@ -605,6 +626,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitTrap(in Instruction instruction)
     {
+        NeedFlags();
         _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(instruction));
         EmitExit(ExitCode.Trap);
     }
@@ -618,6 +640,6 @@ internal sealed unsafe partial class Translator
     private void Mark(ulong rip)
     {
         _map.Add((ushort)(_e.Here - _blockCode));
-        _map.Add((ushort)(rip - _source.Rip));
+        _map.Add((ushort)((int)(rip - _source.Rip) | (FlagsInHost ? 0 : Block.FlagsSaved)));
     }
 }
