@@ -15,6 +15,7 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
           viv run -d --name web debian             run Debian in the background (fetched on first use)
           viv ps                                   what runs on this host
           viv ssh web                              log in; viv console web looks at its serial console
+          viv top web                              where its time goes
           viv stop web                             shut it down; viv kill web pulls the plug
           viv compare                              what mediation costs: the same work on two kinds of machine
           viv doctor                               what this host offers
@@ -86,6 +87,16 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
 
         """;
 
+    private const string Top = """
+        Examples:
+          viv top web                       once a second, until Ctrl-C
+          viv top web --once --interval 5s  what happened in the next five seconds
+          viv top web --json --once | jq '.total.exits.tlbMiss'
+
+        docs/observing.md explains each figure.
+
+        """;
+
     private const string Stop = """
         Examples:
           viv stop web
@@ -141,6 +152,7 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
         "run" => Run,
         "ps" => Ps,
         "stop" => Stop,
+        "top" => Top,
         "kill" => Kill,
         "console" => Attach,
         "ssh" => Ssh,

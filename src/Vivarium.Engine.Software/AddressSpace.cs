@@ -18,4 +18,7 @@ internal enum Access : byte
     Read = 0,
     Write = 1,
     Execute = 2,
+
+    /// <summary>A debugger looks where something is mapped: every right, and nothing is noted.</summary>
+    Inspect = 3,
 }

@@ -16,16 +16,23 @@ public sealed record EngineOptions
     [
         ("string-thunks", Optimizations.StringThunks, "repeated string instructions run as the host's own within known pages"),
         ("linking", Optimizations.Linking, "direct jumps within a page go straight to the next translation"),
+        ("relocation", Optimizations.Relocation, "the same code at another address is copied from its first translation"),
+        ("paired-returns", Optimizations.PairedReturns, "calls and returns run as the host's own, which predicts returns"),
+        ("jumps-by-page", Optimizations.JumpsByPage, "jumps find translations by the physical page of their target, so that they outlive changes of the address space"),
+        ("early-linking", Optimizations.EarlyLinking, "a new translation's jumps go straight to those that are there already"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
+        ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
-        ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
     ];
 
     public Optimizations Optimizations { get; init; } = Optimizations.All;
 
     /// <summary>Bytes of translations to keep at most, 1 MiB to <see cref="CodeRegion.Size"/>.</summary>
     public long CodeCacheBytes { get; init; } = CodeRegion.Size;
+
+    /// <summary>Compares every translation that can be copied with one made anew elsewhere: for tests.</summary>
+    public bool CheckRelocation { get; init; }
 
     public bool Has(Optimizations optimization) => (Optimizations & optimization) == optimization;
 
@@ -59,6 +66,11 @@ public sealed record EngineOptions
             return this with { Optimizations = word == "all" ? Optimizations.All : Optimizations.None };
         }
 
+        if (word == "check-relocation")
+        {
+            return this with { CheckRelocation = true };
+        }
+
         bool on = !word.StartsWith(off, StringComparison.Ordinal);
         string wanted = on ? word : word[off.Length..];
         foreach ((string name, Optimizations optimization, _) in Names)
@@ -69,7 +81,7 @@ public sealed record EngineOptions
             }
         }
 
-        throw new FormatException($"the software engine has no option '{word}'; known are all, none, code-cache=SIZE, and with or without no- before them: {string.Join(", ", Names.Select(known => known.Name))}");
+        throw new FormatException($"the software engine has no option '{word}'; known are all, none, code-cache=SIZE, check-relocation, and with or without no- before them: {string.Join(", ", Names.Select(known => known.Name))}");
     }
 
     private static long ParseSize(string text)

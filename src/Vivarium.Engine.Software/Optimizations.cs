@@ -15,14 +15,26 @@ public enum Optimizations : ulong
     /// <summary>Privileged instructions in their usual case are done without leaving translated code.</summary>
     InlinePrivileged = 1ul << 2,
 
+    /// <summary>The same guest code at another address is copied from its first translation.</summary>
+    Relocation = 1ul << 3,
+
+    /// <summary>Guest calls and returns run as the host's, which predicts returns.</summary>
+    PairedReturns = 1ul << 8,
+
+    /// <summary>Jumps find translations by the physical page of their target before they ask the run loop.</summary>
+    JumpsByPage = 1ul << 9,
+
+    /// <summary>A new translation's jumps go straight to those that are there already.</summary>
+    EarlyLinking = 1ul << 10,
+
+    /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
+    LazyFlags = 1ul << 40,
+
     /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
     BesideCode = 1ul << 50,
 
     /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
     SelfChecks = 1ul << 51,
-
-    /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
-    LazyFlags = 1ul << 3,
 
     All = ulong.MaxValue,
 }

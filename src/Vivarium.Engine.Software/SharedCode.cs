@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Mmu;
+using Vivarium.Engine.Software.Persisted;
 using Vivarium.Engine.Software.Privileged;
 using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
@@ -28,12 +29,16 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     private readonly Rendezvous _rendezvous;
     private readonly CodeGranules _granules;
     private readonly TranslationCache _cache;
+    private readonly BlockRecords _records = new();
     private readonly ChangeCounts _changes = new();
 
     /// <summary>The blocks that check themselves, also those that were dropped since <see cref="_reconsidered"/>.</summary>
     private readonly List<Block> _checking = [];
     private long _reconsidered;
     private readonly Translator _translator;
+    private readonly Templates _templates = new();
+    private readonly Relocator _relocator;
+    private readonly RelocationCheck? _check;
 
     public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, EngineOptions options)
     {
@@ -44,9 +49,11 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode));
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode), options.Has(Optimizations.JumpsByPage));
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, Thunks) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
+        _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
+        _relocator = new Relocator(_cache, _translator.Traps);
+        _check = options.CheckRelocation ? new RelocationCheck(_cache, _translator, _relocator) : null;
         memory.CodeWritten += OnWritten;
     }
 
@@ -62,6 +69,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
+
+    /// <summary>From any thread, approximately.</summary>
+    public CodeCacheUse Use => _cache.Use;
 
     public Block? Find(in BlockKey key)
     {
@@ -137,12 +147,24 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             source.Refresh();
             long before = _translator.InstructionCount;
-            if (_translator.Translate(source, mode) is not { } block)
+            if (Make(source, mode, out bool copied) is not { } block)
             {
                 return null;
             }
 
             _cache.Add(block);
+            if (_check is not null)
+            {
+                if (block.Record->Flags.HasFlag(RecordFlags.Movable))
+                {
+                    _check.Check(block, source, mode);
+                }
+            }
+            else if (!copied && Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
+            {
+                LinkKnown(block);
+            }
+
             if (block.ChecksItself)
             {
                 _checking.Add(block);
@@ -150,9 +172,35 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             statistics.BlocksTranslated++;
             statistics.InstructionsTranslated += _translator.InstructionCount - before;
-            statistics.CodeBytes = _cache.UsedBytes;
+            statistics.GuestBytesTranslated += block.GuestLength;
             return block;
         }
+    }
+
+    /// <param name="copied">It is a copy of the first translation of the same bytes.</param>
+    private Block? Make(in CodeSource source, BlockMode mode, out bool copied)
+    {
+        copied = false;
+        if (_translator.Stops.Count != 0 || source.ChecksItself)
+        {
+            // Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.
+            return _translator.Translate(source, mode);
+        }
+
+        if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
+            && _templates.Find(source, mode) is { Exists: true } template)
+        {
+            copied = true;
+            return _relocator.Copy(template, source, mode);
+        }
+
+        Block? block = _translator.Translate(source, mode);
+        if (block is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+        {
+            _templates.Add(block);
+        }
+
+        return block;
     }
 
     /// <summary>
@@ -209,7 +257,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     }
 
     /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
-    public void Link(byte* stub, Block target)
+    public void Link(byte* stub, Block target, VcpuStatistics statistics)
     {
         if (target.SecondPage != Block.NoPage || !Options.Has(Optimizations.Linking))
         {
@@ -222,6 +270,20 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
             {
                 _cache.Link(source.JumpOf(stub), target);
+                statistics.Links++;
+            }
+        }
+    }
+
+    /// <summary>Links the jumps of a new block whose targets are known already.</summary>
+    private void LinkKnown(Block block)
+    {
+        foreach ((nint displacement, ulong target) in _translator.Links)
+        {
+            ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | ((block.Key.Gpa + (target - block.Key.Rip)) & GuestMemory.PageMask);
+            if (_cache.Find(block.Key with { Gpa = gpa, Rip = target }) is { SecondPage: Block.NoPage } known)
+            {
+                _cache.Link((byte*)displacement, known);
             }
         }
     }
@@ -244,6 +306,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                     _cache.Clear();
                     _checking.Clear();
                     _translator.Traps.Clear();
+                    _templates.Clear();
+                    _records.Clear();
                 }
 
                 foreach (SoftwareVcpu other in _rendezvous.Vcpus)
@@ -287,11 +351,56 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
+    /// <summary>From now on, translations leave at an address for the run loop. Who runs there may pass it once more.</summary>
+    public void AddStop(ulong rip)
+    {
+        lock (_gate)
+        {
+            if (_translator.Stops.Add(rip))
+            {
+                DropBlocksAt(rip);
+            }
+        }
+    }
+
+    /// <summary>Translations run on at an address, unless some vCPU's debugger has a breakpoint there.</summary>
+    public void ForgetStop(ulong rip)
+    {
+        lock (_gate)
+        {
+            foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+            {
+                if (vcpu.HasBreakpointAt(rip))
+                {
+                    return;
+                }
+            }
+
+            if (_translator.Stops.Remove(rip))
+            {
+                DropBlocksAt(rip);
+            }
+        }
+    }
+
+    /// <summary>Forgets all stops that no vCPU's debugger wants.</summary>
+    public void ForgetStops()
+    {
+        lock (_gate)
+        {
+            foreach (ulong rip in _translator.Stops.ToArray())
+            {
+                ForgetStop(rip);
+            }
+        }
+    }
+
     public void Dispose()
     {
         _memory.CodeWritten -= OnWritten;
         _cache.Dispose();
         _granules.Dispose();
+        _records.Dispose();
     }
 
     /// <summary>The guest has changed the code of blocks, which are not valid any more. Returns how many they were.</summary>
@@ -321,6 +430,24 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
             {
                 vcpu.DropJumps(block);
+            }
+        }
+    }
+
+    /// <summary>Lock held.</summary>
+    private void DropBlocksAt(ulong rip)
+    {
+        foreach (ulong gpa in _cache.WhereTranslated(rip))
+        {
+            _ = Invalidate(gpa, 1);
+        }
+
+        foreach (Block block in _checking)
+        {
+            if (block.Valid && rip - block.Key.Rip < (ulong)block.GuestLength)
+            {
+                _cache.Remove(block);
+                Drop([block]);
             }
         }
     }

@@ -42,10 +42,11 @@ public sealed unsafe class SoftwareEngine : IEngine
 
     public string Name => "software";
 
-    public IVcpu CreateVcpu(int index, IVcpuBus bus, bool measureTimes = false) => Create(index, bus, measureTimes);
+    public CodeCacheUse CodeCache => _code.Use;
+
+    public IVcpu CreateVcpu(int index, IVcpuBus bus) => Create(index, bus);
 
     public void Dispose() => _code.Dispose();
 
-    internal SoftwareVcpu Create(int index, IVcpuBus bus, bool measureTimes = false) =>
-        new(index, _memory, _model, bus, _code, _rendezvous, _tscOffset, measureTimes ? new VcpuTimes() : null);
+    internal SoftwareVcpu Create(int index, IVcpuBus bus) => new(index, _memory, _model, bus, _code, _rendezvous, _tscOffset);
 }

@@ -75,6 +75,11 @@ internal sealed unsafe partial class SoftwareVcpu
                 }
             }
         }
+
+        if (_watchpoints.Length != 0)
+        {
+            NoteWatchpoints(linear, size, write);
+        }
     }
 
     /// <summary>After a completed instruction: #DB as a trap for a single step or a data breakpoint.</summary>

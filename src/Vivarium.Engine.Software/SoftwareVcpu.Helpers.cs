@@ -34,7 +34,12 @@ internal sealed unsafe partial class SoftwareVcpu
         cpu._times?.Enter(VcpuActivity.Monitor);
         cpu.Statistics.Count(ExitCause.TlbMiss);
         byte* host = Resolve(cpu, state, linear, word, returnAddress);
-        cpu._times?.Enter(VcpuActivity.Guest);
+        if (cpu._times is { } times)
+        {
+            cpu.SampleMiss(returnAddress);
+            times.Enter(VcpuActivity.Guest);
+        }
+
         return host;
     }
 

@@ -54,12 +54,14 @@ internal sealed unsafe partial class SoftwareVcpu
 
         mode |= cpl == 0 || !S->Cr4.Has(Cr4Bits.Tsd) ? BlockMode.Rdtsc : 0;
         if (S->SystemFlags.Has(RflagsBits.Tf) || (S->Dr[7] & BreakpointsEnabled) != 0
-            || (cpl == 3 && alignmentCheck && S->Cr0.Has(Cr0Bits.Am)))
+            || (cpl == 3 && alignmentCheck && S->Cr0.Has(Cr0Bits.Am))
+            || (_debug is not null && MustStepForDebugger))
         {
             mode |= BlockMode.Stepping;
         }
 
         _mode = mode;
+        S->ModeKey = NativeFoundBlock.KeyFor(0, mode);
         int space = (int)mode.Space();
         if (_jumpModes[space] != mode || _jumpSegments[space] != codeSegment)
         {

@@ -12,6 +12,7 @@ internal sealed unsafe partial class SoftwareVcpu
 {
     internal const int Spaces = 3;
     private const int MaxInstructionLength = 15;
+    private const int RspIndex = 4;
 
     /// <summary>How many blocks are found without asking the machine's other vCPUs for the lock.</summary>
     private const int RecentBlocks = 16384;
@@ -80,7 +81,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
             bool shadow = InterruptShadow;
             InterruptShadow = false;
-            if (HasDeliverableEvent)
+            if (HasDeliverableEvent && !(_debug is { BlockInterrupts: true } && !Halted))
             {
                 // An instruction to be run carefully may be the one after STI: nothing comes before it.
                 if (shadow || _carefulNext)
@@ -98,7 +99,14 @@ internal sealed unsafe partial class SoftwareVcpu
                 return;
             }
 
-            Step();
+            if (_debug is null)
+            {
+                _ = Step();
+            }
+            else if (StepDebugged(ref exit))
+            {
+                return;
+            }
         }
     }
 
@@ -197,7 +205,8 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
-    private void Step()
+    /// <summary>Returns true if an instruction has been completed, of those that the monitor sees.</summary>
+    private bool Step()
     {
         bool stepping = Stepping;
         bool singleStep = stepping && S->SystemFlags.Has(RflagsBits.Tf);
@@ -210,7 +219,7 @@ internal sealed unsafe partial class SoftwareVcpu
             _breakpointsHit = 0;
             if (stepping && MeetsInstructionBreakpoint())
             {
-                return;
+                return false;
             }
         }
 
@@ -228,7 +237,7 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             if (FindBlock(mode) is not { } block || !EnterCareful(block))
             {
-                return;
+                return false;
             }
         }
         else
@@ -236,7 +245,7 @@ internal sealed unsafe partial class SoftwareVcpu
             byte* code = FindCode();
             if (code == null)
             {
-                return;
+                return false;
             }
 
             Statistics.DispatcherEntries++;
@@ -248,6 +257,8 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             FinishStep(singleStep);
         }
+
+        return completed;
     }
 
     /// <summary>
@@ -298,9 +309,18 @@ internal sealed unsafe partial class SoftwareVcpu
             case ExitCode.Dispatch:
                 Statistics.Count(ExitCause.Dispatch);
                 return true;
+            case ExitCode.Jump:
+                Statistics.Count(ExitCause.Dispatch);
+                return !RefuseJump();
             case ExitCode.CarefulDone:
                 CountSlowAccess();
                 return true;
+            case ExitCode.DebugStop:
+                // Not this vCPU's breakpoint, or it is looked for before the instruction.
+                _code.ForgetStop(S->Rip);
+                _carefulNext = true;
+                _countedBeforeCareful = CountedInCareful;
+                return false;
             case ExitCode.Link:
                 Statistics.Count(ExitCause.Dispatch);
                 Link();
@@ -338,6 +358,20 @@ internal sealed unsafe partial class SoftwareVcpu
                 _internalError = $"translated code left with an unknown reason {(int)code}";
                 return false;
         }
+    }
+
+    /// <summary>#GP at a jump of 64-bit code whose target is not canonical.</summary>
+    private bool RefuseJump()
+    {
+        if (!Code64 || IsCanonical(S->Rip) || S->ExitHostPc == 0)
+        {
+            return false;
+        }
+
+        LocateInstruction(S->ExitHostPc + 1);
+        S->Gpr[RspIndex] -= S->ExitInfo;
+        DeliverFault(Vector.GeneralProtection, 0);
+        return true;
     }
 
     private bool Emulate()
@@ -444,7 +478,7 @@ internal sealed unsafe partial class SoftwareVcpu
         int generation = _code.Generation;
         if (FindBlock(_mode) is { } target && generation == _code.Generation)
         {
-            _code.Link(stub, target);
+            _code.Link(stub, target, Statistics);
         }
     }
 
@@ -524,6 +558,7 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Null: a fault was delivered, or everything was thrown away meanwhile and RIP is to be looked up again.</summary>
     private Block? Translate(in BlockKey key, ulong linear, byte* bytes, int length)
     {
+        Statistics.Count(ExitCause.Translation);
         _code.MakeRoom(this);
         int limit = length;
         if (!Code64)

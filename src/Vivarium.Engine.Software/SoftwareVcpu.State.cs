@@ -33,6 +33,7 @@ internal sealed unsafe partial class SoftwareVcpu
         state.Cr2 = S->Cr2;
         state.Cr3 = S->Cr3;
         state.Cr4 = S->Cr4;
+        state.Cr8 = (ulong)Bus.TaskPriority >> 4;
         state.Efer = S->Efer;
         state.Xcr0 = S->Xcr0;
         for (int i = 0; i < 8; i++)

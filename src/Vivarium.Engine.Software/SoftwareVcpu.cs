@@ -14,21 +14,15 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
 {
     private const uint DefaultMxcsr = 0x1F80;
 
-    /// <summary>Null: nobody wants to know.</summary>
-    private readonly VcpuTimes? _times;
-
     private GCHandle _handle;
 
     /// <param name="tscOffset">What the guest's time-stamp counter is ahead of the host's, modulo 2^64: the same for all processors of a machine.</param>
-    /// <param name="times">Where to keep what its time goes to; null if nobody wants to know.</param>
-    internal SoftwareVcpu(int index, GuestMemory memory, CpuModel model, IVcpuBus bus, SharedCode code, Rendezvous rendezvous, ulong tscOffset, VcpuTimes? times)
+    internal SoftwareVcpu(int index, GuestMemory memory, CpuModel model, IVcpuBus bus, SharedCode code, Rendezvous rendezvous, ulong tscOffset)
     {
         Index = index;
         Memory = memory;
         Model = model;
-        Bus = times is null ? bus : new TimedBus(bus, times);
-        Statistics = new VcpuStatistics { Times = times };
-        _times = times;
+        Bus = _plainBus = bus;
         S = (NativeState*)NativeMemory.AlignedAlloc((nuint)sizeof(NativeState), 4096);
         NativeMemory.Clear(S, (nuint)sizeof(NativeState));
         S->Xsave = (byte*)NativeMemory.AlignedAlloc(CpuModel.MaxXsaveSize, 64);
@@ -37,12 +31,14 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         S->HostMxcsr = DefaultMxcsr;
         *(uint*)(S->Xsave + MxcsrOffset) = DefaultMxcsr;
         S->ExtendedInMemory = 1;
+        S->FoundBlocks = (NativeFoundBlock*)NativeMemory.AllocZeroed(NativeFoundBlock.Count, (nuint)sizeof(NativeFoundBlock));
         _handle = GCHandle.Alloc(this);
         S->Handle = GCHandle.ToIntPtr(_handle);
 
         S->TscOffset = tscOffset;
         FaultHandler.Install();
         _code = code;
+        _findsByPage = code.Options.Has(Optimizations.JumpsByPage);
         _rendezvous = rendezvous;
         S->ExitThunk = code.Thunks.Exit;
         S->GranuleBias = code.GranuleBias;
@@ -55,13 +51,14 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
     {
         _rendezvous.Remove(this);
         _handle.Free();
+        NativeMemory.Free(S->FoundBlocks);
         NativeMemory.AlignedFree(S->Xsave);
         NativeMemory.AlignedFree(S);
     }
 
     public int Index { get; }
 
-    public VcpuStatistics Statistics { get; }
+    public VcpuStatistics Statistics { get; } = new();
 
     /// <summary>The native state block; valid while C# runs.</summary>
     public NativeState* S { get; }
@@ -70,7 +67,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
 
     public CpuModel Model { get; }
 
-    public IVcpuBus Bus { get; }
+    public IVcpuBus Bus { get; private set; }
 
     /// <summary>Where execution goes on after the emulated instruction; the run loop sets it to the following instruction before it calls the family.</summary>
     public ulong NextRip { get; set; }

@@ -25,6 +25,10 @@ public sealed class CpuState
     public ulong Cr2 { get; set; }
     public ulong Cr3 { get; set; }
     public ulong Cr4 { get; set; }
+
+    /// <summary>CR8 as it can be read. The local APIC holds it: <see cref="IVcpu.SetState"/> leaves it alone.</summary>
+    public ulong Cr8 { get; set; }
+
     public ulong Efer { get; set; }
     public ulong Xcr0 { get; set; } = 1;
 

@@ -69,8 +69,11 @@ public enum ExitCause
     /// <summary>A write to code that had been translated.</summary>
     SelfModifyingCode,
 
-    /// <summary>The way to the next piece of translated code had to be found, or the piece made.</summary>
+    /// <summary>The way to the next piece of translated code had to be found.</summary>
     Dispatch,
+
+    /// <summary>A piece of code had not been translated yet, or not any more.</summary>
+    Translation,
 
     /// <summary>The monitor's own wish: a timer came due, another thread wants something.</summary>
     Kick,

@@ -8,6 +8,8 @@ public interface IEngine : IDisposable
 
     /// <param name="index">From 0.</param>
     /// <param name="bus">The rest of the machine.</param>
-    /// <param name="measureTimes">Keep <see cref="VcpuStatistics.Times"/>; it slows the vCPU down.</param>
-    IVcpu CreateVcpu(int index, IVcpuBus bus, bool measureTimes = false);
+    IVcpu CreateVcpu(int index, IVcpuBus bus);
+
+    /// <summary>The memory for translations. From any thread, approximately.</summary>
+    CodeCacheUse CodeCache { get; }
 }

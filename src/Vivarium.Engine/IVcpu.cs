@@ -32,6 +32,18 @@ public interface IVcpu : IDisposable
     /// <summary>Replaces the whole architectural state. Not while <see cref="Run"/> runs.</summary>
     void SetState(CpuState state);
 
+    /// <summary>
+    /// What <see cref="Run"/> is to stop for from now on, for a debugger's sake; null for nothing. Another vCPU that is running
+    /// may pass a new breakpoint once more. Not while <see cref="Run"/> runs.
+    /// </summary>
+    void SetGuestDebug(GuestDebug? debug);
+
+    /// <summary>
+    /// Where the paging structures, as they stand, map a linear address, whatever the rights: no accessed or dirty flag is set.
+    /// False: nowhere. Not while <see cref="Run"/> runs.
+    /// </summary>
+    bool TryTranslate(ulong linear, out ulong gpa);
+
     /// <summary>The guest's time-stamp counter now, as RDTSC would read it. Callable from any thread.</summary>
     ulong Tsc { get; }
 
@@ -43,4 +55,10 @@ public interface IVcpu : IDisposable
 
     /// <summary>Counters since creation.</summary>
     VcpuStatistics Statistics { get; }
+
+    /// <summary>
+    /// Begins, or ends, to keep <see cref="VcpuStatistics.Times"/> and <see cref="VcpuStatistics.Sites"/>, which slows the vCPU
+    /// down a little. What was measured before stays. One thread at a time, but not necessarily the vCPU's.
+    /// </summary>
+    void Measure(bool on);
 }

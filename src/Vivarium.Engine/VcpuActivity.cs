@@ -12,6 +12,6 @@ public enum VcpuActivity
     /// <summary>A device, or an interrupt controller, answers an access: inside of <see cref="IVcpuBus"/>.</summary>
     Devices,
 
-    /// <summary>The guest waits in HLT.</summary>
+    /// <summary>The guest waits, in HLT or for its start.</summary>
     Idle,
 }

@@ -11,7 +11,7 @@ public enum ExitReason : byte
     /// <summary>Triple fault: the processor has shut down.</summary>
     Shutdown,
 
-    /// <summary>A debug event that the monitor asked for.</summary>
+    /// <summary>What <see cref="IVcpu.SetGuestDebug"/> asked for; <see cref="VmExit.DebugCause"/> says what.</summary>
     Debug,
 
     /// <summary><see cref="IVcpu.Kick"/> was called.</summary>
@@ -28,4 +28,11 @@ public struct VmExit
 
     /// <summary>For <see cref="ExitReason.InternalError"/>: one sentence for the user.</summary>
     public string? Detail;
+
+    /// <summary>For <see cref="ExitReason.Debug"/>.</summary>
+    public DebugCause DebugCause;
+
+    /// <summary>For <see cref="DebugCause.Watchpoint"/>: which, and the first byte of it that was accessed.</summary>
+    public Watchpoint Watchpoint;
+    public ulong WatchedAddress;
 }

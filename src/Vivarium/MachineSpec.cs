@@ -85,8 +85,11 @@ public sealed record MachineSpec
 
     public RebootPolicy OnReboot { get; init; } = RebootPolicy.Restart;
 
-    /// <summary>Measure where the processors' time goes (<see cref="MachineStatistics.Time"/>), which slows them down a little.</summary>
+    /// <summary>Measure from the start where the processors' time goes, as <see cref="VirtualMachine.Measure"/> does later.</summary>
     public bool MeasureTimes { get; init; }
+
+    /// <summary>Let a debugger (GDB) come; null for none. Whoever can reach the port owns the guest.</summary>
+    public GdbSpec? Gdb { get; init; }
 
     /// <summary>Wall-clock limit for the whole run, or null.</summary>
     public TimeSpan? Timeout { get; init; }

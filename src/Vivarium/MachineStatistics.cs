@@ -1,12 +1,12 @@
-using System.Globalization;
 using Vivarium.Devices;
 using Vivarium.Engine;
 
 namespace Vivarium;
 
-/// <summary>What a machine has done, in counts; <see cref="ToString"/> is the table that <c>viv run --stats</c> prints.</summary>
+/// <summary>What a machine has done in a power cycle, in counts, and where its time went. Live: read it from any thread, approximately.</summary>
 public sealed class MachineStatistics
 {
+    private readonly IEngine? _engine;
     private readonly PortBus? _ports;
     private readonly MmioBus? _mmio;
 
@@ -14,9 +14,9 @@ public sealed class MachineStatistics
     {
     }
 
-    internal MachineStatistics(string engine, int resets, IReadOnlyList<VcpuStatistics> vcpus, PortBus ports, MmioBus mmio)
+    internal MachineStatistics(IEngine engine, int resets, IReadOnlyList<VcpuStatistics> vcpus, PortBus ports, MmioBus mmio)
     {
-        Engine = engine;
+        _engine = engine;
         Resets = resets;
         Vcpus = vcpus;
         _ports = ports;
@@ -24,10 +24,13 @@ public sealed class MachineStatistics
     }
 
     /// <summary>The engine's name; empty before the machine starts.</summary>
-    public string Engine { get; } = "";
+    public string Engine => _engine?.Name ?? "";
 
     /// <summary>How often the guest has reset the machine.</summary>
     public int Resets { get; }
+
+    /// <summary>The memory for translations.</summary>
+    public CodeCacheUse CodeCache => _engine?.CodeCache ?? default;
 
     /// <summary>Counters of each processor.</summary>
     public IReadOnlyList<VcpuStatistics> Vcpus { get; } = [];
@@ -41,35 +44,15 @@ public sealed class MachineStatistics
     /// <summary>How often the guest's processors had to wait for the monitor for that reason, together.</summary>
     public long Exits(ExitCause cause) => Vcpus.Sum(vcpu => vcpu.Exits(cause));
 
-    /// <summary>The processors' time for it, together; zero unless <see cref="MachineSpec.MeasureTimes"/> is set.</summary>
+    /// <summary>The processors' time for it, together; zero unless measured: <see cref="VirtualMachine.Measure"/>.</summary>
     public TimeSpan Time(VcpuActivity activity) =>
         Vcpus.Aggregate(TimeSpan.Zero, (sum, vcpu) => sum + (vcpu.Times?.Of(activity) ?? TimeSpan.Zero));
 
-    public override string ToString() => string.Join('\n',
-    [
-        $"engine                   {Engine}",
-        Row("resets", Resets),
-        Row("blocks translated", cpu => cpu.BlocksTranslated),
-        Row("instructions translated", cpu => cpu.InstructionsTranslated),
-        // They share one cache, and each knows how full it was when it last translated.
-        Row("code bytes", Vcpus.Max(cpu => cpu.CodeBytes)),
-        Row("blocks invalidated", cpu => cpu.BlocksInvalidated),
-        Row("dispatcher entries", cpu => cpu.DispatcherEntries),
-        Row("TLB misses", cpu => cpu.TlbMisses),
-        Row("TLB flushes", cpu => cpu.TlbFlushes),
-        Row("page faults", cpu => cpu.PageFaults),
-        Row("exceptions", cpu => cpu.Exceptions),
-        Row("interrupts", cpu => cpu.Interrupts),
-        Row("privileged instructions", cpu => cpu.PrivilegedInstructions),
-        Row("port accesses", cpu => cpu.PortAccesses),
-        Row("  with no device", UnclaimedPortAccesses),
-        Row("MMIO accesses", cpu => cpu.MmioAccesses),
-        Row("  with no device", UnclaimedMmioAccesses),
-        Row("halts", cpu => cpu.Halts),
-    ]);
+    /// <summary>How long the guest's processors have waited for the monitor for that reason, together; zero unless measured.</summary>
+    public TimeSpan Time(ExitCause cause) =>
+        Vcpus.Aggregate(TimeSpan.Zero, (sum, vcpu) => sum + (vcpu.Times?.Of(cause) ?? TimeSpan.Zero));
 
-    private static string Row(string name, long count) => string.Create(CultureInfo.InvariantCulture, $"{name,-24} {count:N0}");
-
-    /// <summary>The sum over all processors.</summary>
-    private string Row(string name, Func<VcpuStatistics, long> count) => Row(name, Vcpus.Sum(count));
+    /// <summary>Where in the guest's code that happens most, the most frequent place first; empty unless measured.</summary>
+    public IReadOnlyList<ExitSite> Sites(ExitCause cause, int most) =>
+        ExitSites.Top(Vcpus.Select(vcpu => vcpu.Sites).OfType<ExitSites>(), cause, most);
 }

@@ -1,9 +1,13 @@
+using System.Net;
+using System.Net.Sockets;
 using Vivarium.Board;
 using Vivarium.Cpu;
+using Vivarium.Debugging;
 using Vivarium.Devices;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Firmware.Boot;
+using Vivarium.Gdb;
 using Vivarium.Network;
 using Vivarium.Serial;
 
@@ -32,10 +36,12 @@ public sealed class VirtualMachine : IAsyncDisposable
     private readonly TaskCompletionSource<MachineExit> _exit = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly GuestOutput _debugOutput = new("debug output");
     private readonly Lock _lock = new();
+    private readonly GdbServer? _gdb;
     private PowerCycle? _cycle;
     private Thread? _thread;
     private Timer? _timeout;
     private CycleEnd? _asked;
+    private int _measurements;
     private bool _disposed;
 
     private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model)
@@ -46,12 +52,15 @@ public sealed class VirtualMachine : IAsyncDisposable
         _layout = layout;
         _plan = plan;
         _model = model;
+        _measurements = spec.MeasureTimes ? 1 : 0;
         try
         {
-            _cycle = StartCycle();
+            _gdb = spec.Gdb is { } gdb ? OpenGdb(gdb) : null;
+            _cycle = StartCycle(debuggerWaits: spec.Gdb is { Wait: true });
         }
         catch
         {
+            _gdb?.DisposeAsync().AsTask().Wait();
             _parts.Dispose();
             throw;
         }
@@ -82,6 +91,9 @@ public sealed class VirtualMachine : IAsyncDisposable
         get => _warnings.Target;
         set => _warnings.Target = value;
     }
+
+    /// <summary>Where a debugger can come to (<see cref="MachineSpec.Gdb"/>), with the port that was chosen; null for nowhere.</summary>
+    public IPEndPoint? GdbEndPoint => _gdb?.EndPoint;
 
     /// <summary>Counters of the present (or last) power cycle.</summary>
     public MachineStatistics Statistics { get; private set; } = new();
@@ -132,6 +144,7 @@ public sealed class VirtualMachine : IAsyncDisposable
 
             _thread = new Thread(RunCycles) { IsBackground = true, Name = "vcpu 0" };
             _thread.Start();
+            _gdb?.Start();
             if (_spec.Timeout is { } limit)
             {
                 _timeout = new Timer(_ => Ask(new CycleEnd(CycleEndKind.TimedOut)), null, limit, Timeout.InfiniteTimeSpan);
@@ -155,6 +168,17 @@ public sealed class VirtualMachine : IAsyncDisposable
 
         Ask(new CycleEnd(CycleEndKind.Stopped));
         _ = await _exit.Task.ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Measures where the processors' time goes and where in the guest's code exits happen (<see cref="MachineStatistics.Time(VcpuActivity)"/>,
+    /// <see cref="MachineStatistics.Sites"/>), which slows them down a little, until what this returns is disposed of. Several may
+    /// ask for it at once. Across resets.
+    /// </summary>
+    public IDisposable Measure()
+    {
+        AddMeasurement(1);
+        return new Measurement(this);
     }
 
     /// <summary>Presses the power button of the case: an ACPI guest that listens shuts itself down. From any thread.</summary>
@@ -245,6 +269,11 @@ public sealed class VirtualMachine : IAsyncDisposable
         }
 
         await StopAsync().ConfigureAwait(false);
+        if (_gdb is not null)
+        {
+            await _gdb.DisposeAsync().ConfigureAwait(false);
+        }
+
         if (_timeout is not null)
         {
             await _timeout.DisposeAsync().ConfigureAwait(false);
@@ -256,6 +285,18 @@ public sealed class VirtualMachine : IAsyncDisposable
         _debugOutput.Close(s_outputPatience);
         _plan.Initrd?.Dispose();
         _plan.Kernel.Dispose();
+    }
+
+    private void AddMeasurement(int change)
+    {
+        lock (_lock)
+        {
+            _measurements += change;
+            if (!_disposed)
+            {
+                _cycle?.Measure(_measurements != 0);
+            }
+        }
     }
 
     private VirtioBalloon? LockedBalloon()
@@ -346,7 +387,7 @@ public sealed class VirtualMachine : IAsyncDisposable
                     return _asked;
                 }
 
-                _cycle = StartCycle();
+                _cycle = StartCycle(debuggerWaits: false);
             }
         }
     }
@@ -385,7 +426,45 @@ public sealed class VirtualMachine : IAsyncDisposable
         };
     }
 
-    private PowerCycle StartCycle() => new(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte);
+    private PowerCycle StartCycle(bool debuggerWaits)
+    {
+        var cycle = new PowerCycle(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte, debuggerWaits);
+        cycle.Measure(_measurements != 0);
+        return cycle;
+    }
+
+    private GdbServer OpenGdb(GdbSpec gdb)
+    {
+        try
+        {
+            return GdbServer.Open(gdb.EndPoint, FindDebugTarget);
+        }
+        catch (SocketException e)
+        {
+            throw new InvalidInputException($"cannot wait for a debugger on {gdb.EndPoint}: {e.Message}; take another port, or 0 for any free one", e);
+        }
+    }
+
+    private CycleDebugger? FindDebugTarget()
+    {
+        lock (_lock)
+        {
+            return _disposed ? null : _cycle?.Debugger;
+        }
+    }
 
     private void WriteDebugByte(byte value) => _debugOutput.Write([value]);
+
+    private sealed class Measurement(VirtualMachine machine) : IDisposable
+    {
+        private int _ended;
+
+        public void Dispose()
+        {
+            if (Interlocked.Exchange(ref _ended, 1) == 0)
+            {
+                machine.AddMeasurement(-1);
+            }
+        }
+    }
 }

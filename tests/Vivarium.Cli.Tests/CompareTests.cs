@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using Spectre.Console;
 using Vivarium.Cli.Compare;
+using Vivarium.Cli.Statistics;
 using Vivarium.Cli.Verbs;
 using Vivarium.Engine;
 using Vivarium.Guests.Tests;
@@ -21,7 +22,7 @@ public sealed class CompareTests
         DeviceSeconds = 0.25,
         IdleSeconds = 0.25,
         Interrupts = 7,
-        Exits = Enum.GetValues<ExitCause>().ToDictionary(PhaseMeter.NameOf, cause => (long)cause),
+        Exits = Enum.GetValues<ExitCause>().ToDictionary(CauseNames.Json, cause => (long)cause),
     };
 
     private static readonly MachineFigures s_machine = new() { Boot = s_phase, Work = s_phase, Figures = Workload.Understand("@source tsc\n@clock 500000000\n") };

@@ -57,6 +57,23 @@ public sealed class ControlServerTests : IAsyncLifetime
     }
 
     [Fact]
+    public void The_machine_measures_as_long_as_somebody_who_asked_for_statistics_is_there()
+    {
+        using ControlClient one = ControlClient.Connect(_entry), two = ControlClient.Connect(_entry);
+        one.Ask(ControlVerb.Status);
+        Assert.Equal(0, _machine.Measurements);
+        Assert.NotNull(one.Ask(ControlVerb.Statistics).Statistics!.Total.Exits);
+        one.Ask(ControlVerb.Statistics);
+        Assert.Equal(1, _machine.Measurements);
+        two.Ask(ControlVerb.Statistics);
+        Assert.Equal(2, _machine.Measurements);
+        one.Dispose();
+        Eventually(() => _machine.Measurements == 1);
+        two.Dispose();
+        Eventually(() => _machine.Measurements == 0);
+    }
+
+    [Fact]
     public void Whoever_waits_is_told_the_end()
     {
         using ControlClient client = ControlClient.Connect(_entry);

@@ -1,5 +1,6 @@
 using System.Text;
 using Vivarium.Cli.Machines;
+using Vivarium.Cli.Statistics;
 
 namespace Vivarium.Cli.Tests;
 
@@ -9,6 +10,7 @@ internal sealed class FakeMachine : IControlledMachine
     private readonly TaskCompletionSource<EndRecord> _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly StringBuilder _typed = new();
     private int _presses;
+    private int _measurements;
 
     public MachineRecord Record { get; } = TestRecords.Running("fake");
 
@@ -57,6 +59,27 @@ internal sealed class FakeMachine : IControlledMachine
         _ = _ended.TrySetResult(end);
     }
 
+    /// <summary>How many clients have it measure now.</summary>
+    public int Measurements => Volatile.Read(ref _measurements);
+
+    public MachineSample Sample() => new()
+    {
+        Clock = 1,
+        Engine = "fake",
+        Resets = 0,
+        CodeCache = new CodeCacheSample(4096, 0, 0, 0),
+        UnclaimedPortAccesses = 0,
+        UnclaimedMmioAccesses = 0,
+        Total = ProcessorSample.Take([], topSites: 1),
+        Processors = [],
+    };
+
+    public IDisposable Measure()
+    {
+        Interlocked.Increment(ref _measurements);
+        return new Measurement(this);
+    }
+
     public bool TryType(ReadOnlySpan<byte> keys)
     {
         if (Deaf)
@@ -70,5 +93,10 @@ internal sealed class FakeMachine : IControlledMachine
         }
 
         return true;
+    }
+
+    private sealed class Measurement(FakeMachine machine) : IDisposable
+    {
+        public void Dispose() => Interlocked.Decrement(ref machine._measurements);
     }
 }

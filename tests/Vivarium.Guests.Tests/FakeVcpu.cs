@@ -22,6 +22,10 @@ internal sealed class FakeVcpu(int index, LocalApic apic, Action<int> handler) :
 
     public VcpuStatistics Statistics { get; } = new();
 
+    public void Measure(bool on)
+    {
+    }
+
     public bool HasPendingEvent => Volatile.Read(ref _requested) != 0 || Volatile.Read(ref _nmis) != 0;
 
     public ExitReason NextExit { get; set; } = ExitReason.Halt;
@@ -68,6 +72,16 @@ internal sealed class FakeVcpu(int index, LocalApic apic, Action<int> handler) :
 
     public void RequestTlbFlush()
     {
+    }
+
+    public void SetGuestDebug(GuestDebug? debug)
+    {
+    }
+
+    public bool TryTranslate(ulong linear, out ulong gpa)
+    {
+        gpa = linear;
+        return true;
     }
 
     public void GetState(CpuState state) => Copy(_state, state);

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Spectre.Console;
+using Vivarium.Cli.Statistics;
 using Vivarium.Engine;
 
 namespace Vivarium.Cli.Compare;
@@ -8,33 +9,6 @@ namespace Vivarium.Cli.Compare;
 internal static class ComparisonTable
 {
     private const string NotMeasured = "-";
-
-    private static readonly (ExitCause Cause, string Name)[] s_causes =
-    [
-        (ExitCause.PortIo, "port I/O"),
-        (ExitCause.Mmio, "device registers (MMIO)"),
-        (ExitCause.LocalApic, "local APIC"),
-        (ExitCause.Msr, "MSRs"),
-        (ExitCause.ControlRegister, "control registers"),
-        (ExitCause.Cpuid, "CPUID"),
-        (ExitCause.Timestamp, "RDTSC, RDTSCP"),
-        (ExitCause.Halt, "HLT"),
-        (ExitCause.Hypercall, "hypercalls"),
-        (ExitCause.PrivilegeChange, "SYSCALL, IRET and the like"),
-        (ExitCause.Segment, "segments, descriptor tables"),
-        (ExitCause.Flags, "CLI, STI, POPF, STAC, ..."),
-        (ExitCause.StringInstruction, "string instructions"),
-        (ExitCause.OtherInstruction, "other privileged instructions"),
-        (ExitCause.TlbMiss, "software TLB misses"),
-        (ExitCause.TlbInvalidation, "INVLPG, INVPCID"),
-        (ExitCause.SlowAccess, "slow memory accesses"),
-        (ExitCause.PageFault, "page faults given to the guest"),
-        (ExitCause.Exception, "other exceptions"),
-        (ExitCause.Interrupt, "interrupts"),
-        (ExitCause.SelfModifyingCode, "code changed by the guest"),
-        (ExitCause.Dispatch, "search for translated code"),
-        (ExitCause.Kick, "timers and other threads"),
-    ];
 
     public static Table Build(Comparison comparison)
     {
@@ -69,18 +43,18 @@ internal static class ComparisonTable
         Row("  devices", m => m.Boot.DeviceSeconds + m.Work.DeviceSeconds, Seconds);
         Row("  idle", m => m.Boot.IdleSeconds + m.Work.IdleSeconds, Seconds);
         Heading("exits, boot and work");
-        foreach ((ExitCause cause, string name) in s_causes)
+        foreach ((ExitCause cause, string name) in CauseNames.All)
         {
             Row($"  {name}", m => Exits(m, cause), Count);
         }
 
-        Row("  all", m => s_causes.Sum(row => Exits(m, row.Cause)), Count);
+        Row("  all", m => CauseNames.All.Sum(row => Exits(m, row.Cause)), Count);
         return table;
     }
 
     private static double Exits(MachineFigures machine, ExitCause cause)
     {
-        string name = PhaseMeter.NameOf(cause);
+        string name = CauseNames.Json(cause);
         return machine.Boot.Exits[name] + machine.Work.Exits[name];
     }
 

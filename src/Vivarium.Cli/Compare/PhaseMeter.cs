@@ -1,5 +1,5 @@
 using System.Diagnostics;
-using System.Text.Json;
+using Vivarium.Cli.Statistics;
 using Vivarium.Engine;
 
 namespace Vivarium.Cli.Compare;
@@ -30,7 +30,7 @@ internal sealed class PhaseMeter(VirtualMachine machine)
         {
             long before = _exits[(int)cause];
             _exits[(int)cause] = statistics.Exits(cause);
-            exits[NameOf(cause)] = _exits[(int)cause] - before;
+            exits[CauseNames.Json(cause)] = _exits[(int)cause] - before;
         }
 
         var phase = new PhaseFigures
@@ -40,12 +40,10 @@ internal sealed class PhaseMeter(VirtualMachine machine)
             MonitorSeconds = Time(VcpuActivity.Monitor),
             DeviceSeconds = Time(VcpuActivity.Devices),
             IdleSeconds = Time(VcpuActivity.Idle),
-            Interrupts = exits[NameOf(ExitCause.Interrupt)],
+            Interrupts = exits[CauseNames.Json(ExitCause.Interrupt)],
             Exits = exits,
         };
         _start = now;
         return phase;
     }
-
-    public static string NameOf(ExitCause cause) => JsonNamingPolicy.CamelCase.ConvertName(cause.ToString());
 }

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Vivarium.Cli.Statistics;
 
 namespace Vivarium.Cli.Machines;
 
@@ -23,6 +24,9 @@ internal enum ControlVerb
 
     /// <summary>The state of its memory, after <see cref="ControlOrder.Target"/> or <see cref="ControlOrder.Collect"/>. Answered when the guest has told its figures, or after a moment.</summary>
     Balloon,
+
+    /// <summary>Its counters. From the first such request until the connection ends the machine measures where its time goes.</summary>
+    Statistics,
 }
 
 /// <summary>A request, understood.</summary>
@@ -45,6 +49,7 @@ internal static class ControlRequest
         ("wait", ControlVerb.Wait),
         ("console", ControlVerb.Console),
         ("balloon", ControlVerb.Balloon),
+        ("statistics", ControlVerb.Statistics),
     ];
 
     /// <summary>Understands a line, or says in one sentence what is wrong with it. Never throws.</summary>
@@ -110,6 +115,9 @@ internal sealed record ControlReply
 
     /// <summary>To a balloon request.</summary>
     public BalloonStatistics? Balloon { get; init; }
+
+    /// <summary>To a statistics request.</summary>
+    public MachineSample? Statistics { get; init; }
 }
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, MaxDepth = 16)]

@@ -93,6 +93,7 @@ internal sealed class ControlServer : IAsyncDisposable
 
     private async Task ConverseAsync(Socket client)
     {
+        using var measurement = new HeldMeasurement(_machine);
         byte[] buffer = new byte[ControlRequest.LongestLine + 1];
         int length = 0;
         while (true)
@@ -132,11 +133,11 @@ internal sealed class ControlServer : IAsyncDisposable
                 return;
             }
 
-            await AnswerAsync(client, await ObeyAsync(order).ConfigureAwait(false)).ConfigureAwait(false);
+            await AnswerAsync(client, await ObeyAsync(order, measurement).ConfigureAwait(false)).ConfigureAwait(false);
         }
     }
 
-    private async Task<ControlReply> ObeyAsync(ControlOrder order)
+    private async Task<ControlReply> ObeyAsync(ControlOrder order, HeldMeasurement measurement)
     {
         switch (order.Verb)
         {
@@ -156,6 +157,9 @@ internal sealed class ControlServer : IAsyncDisposable
                     return Refusal(e.Message);
                 }
 
+            case ControlVerb.Statistics:
+                measurement.Begin();
+                return new ControlReply { Ok = true, Statistics = _machine.Sample() };
             default:
                 return new ControlReply { Ok = true, Machine = _machine.Record };
         }
@@ -283,5 +287,15 @@ internal sealed class ControlServer : IAsyncDisposable
         {
             sent += await client.SendAsync(line.AsMemory(sent), deadline.Token).ConfigureAwait(false);
         }
+    }
+
+    /// <summary>What a client that asks for statistics has made the machine measure, until it goes.</summary>
+    private sealed class HeldMeasurement(IControlledMachine machine) : IDisposable
+    {
+        private IDisposable? _held;
+
+        public void Begin() => _held ??= machine.Measure();
+
+        public void Dispose() => _held?.Dispose();
     }
 }

@@ -1,3 +1,5 @@
+using Vivarium.Cli.Statistics;
+
 namespace Vivarium.Cli.Machines;
 
 /// <summary>What the control socket may do to the machine behind it. Everything returns at once, from any thread.</summary>
@@ -20,6 +22,12 @@ internal interface IControlledMachine
     /// </summary>
     /// <exception cref="VivariumException">It cannot be; the message says why.</exception>
     Task<BalloonStatistics> AskBalloonAsync(ulong? target, bool collect);
+
+    /// <summary>Its counters now.</summary>
+    MachineSample Sample();
+
+    /// <summary>Has it measure where its time goes until the answer is disposed of.</summary>
+    IDisposable Measure();
 
     /// <summary>Types at the console; false if there is no room now.</summary>
     bool TryType(ReadOnlySpan<byte> keys);

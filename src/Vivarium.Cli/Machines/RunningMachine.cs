@@ -1,3 +1,5 @@
+using Vivarium.Cli.Statistics;
+
 namespace Vivarium.Cli.Machines;
 
 /// <summary>A machine of this process, as its control socket sees it.</summary>
@@ -29,6 +31,10 @@ internal sealed class RunningMachine(VirtualMachine machine, MachineConsole line
         BalloonStatistics figures = await machine.ReadBalloonAsync(s_balloonPatience).ConfigureAwait(false);
         return collect ? await machine.CollectFreePagesAsync(s_collectPatience).ConfigureAwait(false) : figures;
     }
+
+    public MachineSample Sample() => MachineSample.Take(machine.Statistics);
+
+    public IDisposable Measure() => machine.Measure();
 
     public bool TryType(ReadOnlySpan<byte> keys) => line.TrySend(keys);
 

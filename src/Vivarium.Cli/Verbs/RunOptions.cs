@@ -44,6 +44,7 @@ internal sealed record RunOptions
     public NetworkOptions Network { get; init; } = NetworkOptions.Unsaid;
     public VirtioSpec Virtio { get; init; } = new();
     public VsockSpec? Vsock { get; init; }
+    public GdbSpec? Gdb { get; init; }
 
     /// <summary>Null leaves it to <see cref="Virtualization"/>.</summary>
     public bool? Balloon { get; init; }
@@ -118,7 +119,12 @@ internal sealed record RunOptions
         _ => throw new InvalidInputException($"'{text}' is no place for the serial port; known are stdio, file:PATH, none"),
     };
 
-    public static TimeSpan ParseTimeout(string text)
+    public static TimeSpan ParseTimeout(string text) => TryParseTime(text, out TimeSpan time)
+        ? time
+        : throw new InvalidInputException($"'{text}' is not a time limit; write for example --timeout 60s or 5m");
+
+    /// <summary>Understands a number with ms, s (or nothing), m or h behind it.</summary>
+    public static bool TryParseTime(string text, out TimeSpan time)
     {
         (string digits, double seconds) = text switch
         {
@@ -128,12 +134,9 @@ internal sealed record RunOptions
             _ when text.EndsWith('h') => (text[..^1], 3600),
             _ => (text, 1.0),
         };
-        if (double.TryParse(digits, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double value)
-            && value * seconds is > 0 and <= MachineSpec.LongestTimeoutSeconds)
-        {
-            return TimeSpan.FromSeconds(value * seconds);
-        }
-
-        throw new InvalidInputException($"'{text}' is not a time limit; write for example --timeout 60s or 5m");
+        bool understood = double.TryParse(digits, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double value)
+            && value * seconds is > 0 and <= MachineSpec.LongestTimeoutSeconds;
+        time = understood ? TimeSpan.FromSeconds(value * seconds) : default;
+        return understood;
     }
 }

@@ -1,6 +1,8 @@
+using System.Net;
 using System.Runtime.InteropServices;
 using Vivarium.Cli.Guests;
 using Vivarium.Cli.Machines;
+using Vivarium.Cli.Statistics;
 using Vivarium.Cli.Terminal;
 using Vivarium.Network;
 
@@ -157,6 +159,7 @@ internal sealed class RunSession
         await using var control = new ControlServer(_folder.Socket, running);
         SayWhatIsMissing();
         SayHowToLogIn(boot);
+        SayHowToDebug(machine);
         try
         {
             return await RunOnTerminalAsync(machine, line, console, running).ConfigureAwait(false);
@@ -203,7 +206,7 @@ internal sealed class RunSession
         console.Complete();
         if (_options.Statistics)
         {
-            Notices.Block(machine.Statistics.ToString());
+            Notices.Block(StatisticsTable.Format(MachineSample.Take(machine.Statistics)));
         }
 
         foreach (EgressCounters egress in machine.Egress.Where(egress => egress.Refused.Count != 0))
@@ -242,6 +245,19 @@ internal sealed class RunSession
         {
             string ssh = _record.Ssh is null ? "" : $"; viv ssh {_folder.Name} needs none";
             Notices.Say($"log in as {string.Join(" or ", logins.Select(login => login.User))}, password {logins.Key}{ssh}");
+        }
+    }
+
+    private void SayHowToDebug(VirtualMachine machine)
+    {
+        if (machine.GdbEndPoint is { } place)
+        {
+            string waits = _spec.Gdb!.Wait ? "the guest waits for GDB" : "GDB may come";
+            Notices.Say($"{waits}: in gdb, target remote {place}");
+            if (!IPAddress.IsLoopback(place.Address))
+            {
+                Notices.Say($"whoever can reach {place} owns the guest: GDB's protocol asks for no password");
+            }
         }
     }
 

@@ -25,7 +25,7 @@ internal static class RunVerb
         var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none");
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
         var timeout = Text("--timeout", "TIME", "End after this time, for example 60s, 5m, 1500ms");
-        var stats = new Option<bool>("--stats") { Description = "Print counters to stderr at the end" };
+        var stats = new Option<bool>("--stats") { Description = "Print to stderr at the end where time went: exits by reason, TLBs, translations (docs/observing.md)" };
         var name = Text("--name", "NAME", "What to call the machine in viv ps, stop, console, ssh (made up otherwise)");
         var background = new Option<bool>("--detach", "-d") { Description = "Run in the background: print the machine's name once it has started" };
         var json = new Option<bool>("--json") { Description = "With -d: print all about the machine as JSON" };
@@ -44,12 +44,15 @@ internal static class RunVerb
         var vsock = Text("--vsock", "PATH[,cid=N]", "Sockets between host and guest: connect to PATH and write 'CONNECT port'; the guest's port N of the host is PATH_N");
         var balloon = Text("--balloon", "on|off", "A memory balloon: what the guest does not use goes back to the host, and viv balloon can ask for more (on, but for --virt full)");
 
+        var gdb = Text("--gdb", "[HOST:]PORT", "Let GDB debug the guest: in gdb, target remote :PORT; loopback only unless HOST says otherwise, and 0 takes any free port");
+        var gdbWait = new Option<bool>("--gdb-wait") { Description = "With --gdb (1234 if that is missing): do not start the guest before GDB says so" };
+
         var share = Repeated("--share", "DIR:TAG[,readonly]", "Let the guest mount a folder of this host: in Linux, mount -t virtiofs TAG /mnt; a comma in DIR is doubled");
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
             guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, engineOptions, serial, noReboot, timeout, stats, name, background, json,
-            disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share,
+            disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
@@ -80,6 +83,7 @@ internal static class RunVerb
             Ports = [.. (parsed.GetValue(port) ?? []).Select(PortOption.Parse)],
             Balloon = RunOptions.ParseBalloon(parsed.GetValue(balloon)),
             Vsock = parsed.GetValue(vsock) is { } socket ? VsockOption.Parse(socket) : null,
+            Gdb = GdbOption.Parse(parsed.GetValue(gdb), parsed.GetValue(gdbWait)),
             Shares = [.. (parsed.GetValue(share) ?? []).Select(ShareOption.Parse)],
         }));
         return command;

@@ -24,11 +24,14 @@ internal sealed unsafe class Block
     /// <summary>Address of the translation.</summary>
     public byte* Code { get; init; }
 
+    /// <summary>What else is known of it; may be shared with blocks that are copies of each other.</summary>
+    public required BlockRecord* Record { get; init; }
+
     /// <summary>Size of the translation in bytes, cold parts included.</summary>
-    public int CodeLength { get; init; }
+    public int CodeLength => Record->CodeLength;
 
     /// <summary>Guest bytes covered.</summary>
-    public int GuestLength { get; init; }
+    public int GuestLength => Record->GuestLength;
 
     /// <summary>For an instruction that crosses a page: GPA of the second page; else <see cref="NoPage"/>.</summary>
     public ulong SecondPage { get; init; } = NoPage;
@@ -37,16 +40,16 @@ internal sealed unsafe class Block
     public const int FlagsSaved = 0x8000;
 
     /// <summary>Where each instruction's host code starts, and its offset in the guest code: pairs, ascending by host code (cold parts come last).</summary>
-    public required ushort[] Map { get; init; }
+    public ReadOnlySpan<ushort> Map => new(BlockRecord.MapOf(Record), Record->MapCount);
 
     /// <summary>The direct jumps of this block: offset of the displacement, and of the stub it goes to while not linked.</summary>
-    public required ushort[] JumpStubs { get; init; }
+    public ReadOnlySpan<ushort> JumpStubs => new(BlockRecord.StubsOf(Record), Record->StubCount);
 
     /// <summary>Addresses of the jumps' displacements that were linked to this block.</summary>
     public List<nint>? IncomingJumps { get; set; }
 
     /// <summary>The one instruction of a careful translation is a locked one: the bounce buffer does not make it atomic.</summary>
-    public bool Locked { get; init; }
+    public bool Locked => Record->Flags.HasFlag(RecordFlags.Locked);
 
     /// <summary>
     /// Compares the bytes that it was made from whenever it is entered, and ends after an instruction that writes: nobody
@@ -73,9 +76,10 @@ internal sealed unsafe class Block
     {
         int offset = (int)(hostPc - Code);
         int jump = 0;
-        for (int i = 0; i < JumpStubs.Length && JumpStubs[i + 1] <= offset; i += 2)
+        ReadOnlySpan<ushort> stubs = JumpStubs;
+        for (int i = 0; i < stubs.Length && stubs[i + 1] <= offset; i += 2)
         {
-            jump = JumpStubs[i];
+            jump = stubs[i];
         }
 
         return Code + jump;
@@ -85,11 +89,12 @@ internal sealed unsafe class Block
     public byte* StubOf(byte* displacement)
     {
         int offset = (int)(displacement - Code);
-        for (int i = 0; i < JumpStubs.Length; i += 2)
+        ReadOnlySpan<ushort> stubs = JumpStubs;
+        for (int i = 0; i < stubs.Length; i += 2)
         {
-            if (JumpStubs[i] == offset)
+            if (stubs[i] == offset)
             {
-                return Code + JumpStubs[i + 1];
+                return Code + stubs[i + 1];
             }
         }
 
@@ -100,9 +105,10 @@ internal sealed unsafe class Block
     {
         int offset = (int)(hostPc - Code);
         int guest = 0;
-        for (int i = 0; i < Map.Length && Map[i] <= offset; i += 2)
+        ReadOnlySpan<ushort> map = Map;
+        for (int i = 0; i < map.Length && map[i] <= offset; i += 2)
         {
-            guest = Map[i + 1];
+            guest = map[i + 1];
         }
 
         return guest;

@@ -32,8 +32,8 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <summary>Counts how often everything was thrown away: who holds a code address across that must look again.</summary>
     public int Generation { get; private set; }
 
-    /// <summary>Bytes of translations, thunks not counted.</summary>
-    public long UsedBytes => _next - _start;
+    /// <summary>How full it is; thunks do not count as used.</summary>
+    public CodeCacheUse Use => new(_capacity, _next - _start, _blocks.Count, Generation);
 
     /// <summary>The next free executable address, 16-byte aligned.</summary>
     public byte* Next => _next;
@@ -119,6 +119,22 @@ internal sealed unsafe class TranslationCache : IDisposable
         }
 
         return hit;
+    }
+
+    /// <summary>The guest-physical addresses that code at a RIP was translated from.</summary>
+    public List<ulong> WhereTranslated(ulong rip)
+    {
+        List<ulong> found = [];
+        foreach (Block block in _blocks.Values)
+        {
+            ulong offset = rip - block.Key.Rip;
+            if (offset < (ulong)block.GuestLength)
+            {
+                found.Add(block.Key.Gpa + offset);
+            }
+        }
+
+        return found;
     }
 
     /// <summary>Throws everything away. Not while translated code is active.</summary>

@@ -9,6 +9,11 @@ internal static class AccessRights
     /// </summary>
     public static bool Permit(PageRights rights, in PagingContext paging, Access access, AddressSpace space)
     {
+        if (access == Access.Inspect)
+        {
+            return true;
+        }
+
         bool userPage = (rights & PageRights.User) != 0;
         if (access == Access.Execute)
         {

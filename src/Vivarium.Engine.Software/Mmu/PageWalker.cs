@@ -120,6 +120,12 @@ internal static unsafe class PageWalker
             return Outcome.Fault;
         }
 
+        if (access == Access.Inspect)
+        {
+            page = new PageTranslation(frame | (linear & (size - 1)), size, allowed);
+            return Outcome.Done;
+        }
+
         if ((size == Size4K && !pde.TrySet(A)) || !leaf.TrySet(access == Access.Write ? A | D : A))
         {
             return Outcome.Retry;
@@ -205,7 +211,7 @@ internal static unsafe class PageWalker
             return Outcome.Fault;
         }
 
-        for (int i = 0; i < count; i++)
+        for (int i = 0; i < count && access != Access.Inspect; i++)
         {
             bool dirty = i == count - 1 && access == Access.Write;
             if (!used[i].TrySet(dirty ? A | D : A))

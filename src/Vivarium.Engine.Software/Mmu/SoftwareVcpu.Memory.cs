@@ -143,7 +143,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
     private void NoteWhenStepping(ulong linear, int size, bool write)
     {
-        if (Stepping)
+        if (Stepping || _watchpoints.Length != 0)
         {
             NoteDataBreakpoints(linear, size, write);
         }

@@ -59,6 +59,13 @@ internal sealed unsafe partial class SoftwareVcpu
             return null;
         }
 
+        if (_watchpoints.Length != 0 && IsWatchedPage(linear))
+        {
+            // Never in the TLB, so that translated code cannot get by.
+            result.Kind = ResolveKind.Slow;
+            return null;
+        }
+
         AddressSpace space = DataSpace;
         if (!TryTranslate(linear, access, space, out CachedPage page, out uint errorCode))
         {
@@ -214,6 +221,8 @@ internal sealed unsafe partial class SoftwareVcpu
             return true;
         }
 
+        Statistics.PageWalks++;
+
         // Whatever a cached entry forbids is decided by the tables themselves: the guest may have widened the rights.
         if (!PageWalker.TryWalk(Memory, paging, linear, access, space, out PageTranslation translation, out errorCode))
         {
@@ -262,6 +271,8 @@ internal sealed unsafe partial class SoftwareVcpu
     }
 
     private NativeTlb* TlbOf(AddressSpace space) => &S->UserTlb + (int)space;
+
+    private NativeExecutedPages* PagesOf(AddressSpace space) => space == AddressSpace.User ? &S->UserPages : &S->SupervisorPages;
 
     private NativeJumpCache* JumpsOf(AddressSpace space) => &S->UserJumps + (int)space;
 }

@@ -63,7 +63,7 @@ internal readonly unsafe ref struct StringOperands
     /// </summary>
     public bool MustYield()
     {
-        if ((_cpu.S->ExitRequest == 0 && !_cpu.Stepping) || Count == 0)
+        if ((_cpu.S->ExitRequest == 0 && !_cpu.Stepping && !_cpu.MetWatchpoint) || Count == 0)
         {
             return false;
         }

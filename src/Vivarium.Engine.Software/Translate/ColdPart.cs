@@ -26,11 +26,20 @@ internal enum ColdKind : byte
     /// <summary>The same, with RCX in T1.</summary>
     PollKeepingFlags,
 
-    /// <summary>A cross-page jump that the jump cache does not know.</summary>
+    /// <summary>A poll saw a request; S-&gt;Rip is set.</summary>
+    PollAtRip,
+
+    /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know.</summary>
     Miss,
 
     /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,
+
+    /// <summary>A return that the topmost call frame does not answer: T1 = target.</summary>
+    ReturnMiss,
+
+    /// <summary>An indirect call that the jump cache does not know: as <see cref="IndirectMiss"/>.</summary>
+    CallMiss,
 
     /// <summary>An indirect jump to an address that is not canonical.</summary>
     NotCanonical,

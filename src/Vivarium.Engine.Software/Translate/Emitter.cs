@@ -10,6 +10,10 @@ internal sealed unsafe class Emitter
 {
     private byte* _cursor;
     private long _toExecutable;
+    private byte* _start;
+
+    /// <summary>The fields of the present block that depend on its place.</summary>
+    public Relocations Relocations { get; } = new();
 
     /// <summary>Where the next byte is written.</summary>
     public byte* Cursor
@@ -21,10 +25,17 @@ internal sealed unsafe class Emitter
     /// <summary>The address at which the next byte will run.</summary>
     public byte* Here => _cursor + _toExecutable;
 
+    /// <summary>Start of the code region: where the thunks were emitted.</summary>
+    public byte* Region { get; private set; }
+
     public void Start(byte* writable, byte* executable)
     {
-        _cursor = writable;
+        _cursor = _start = writable;
         _toExecutable = executable - writable;
+        if (Region == null)
+        {
+            Region = executable;
+        }
     }
 
     public byte* ToExecutable(byte* writable) => writable + _toExecutable;
@@ -95,6 +106,86 @@ internal sealed unsafe class Emitter
             Byte(0xB8 | (reg & 7));
             Qword(value);
         }
+    }
+
+    /// <summary>MOV of a RIP of the guest's; its length tells nothing of the value if the block is to be moved.</summary>
+    public void MovRip(int reg, ulong rip)
+    {
+        if (!Relocations.Wanted)
+        {
+            MovImm(reg, rip);
+            return;
+        }
+
+        Byte(0x48 | (reg >> 3));
+        if (Relocations.Short && Relocations.IsShort(rip))
+        {
+            Byte(0xC7);
+            Byte(0xC0 | (reg & 7));
+            Rip32(rip);
+        }
+        else
+        {
+            Byte(0xB8 | (reg & 7));
+            Relocations.AddRip(RelocationKind.Rip64, Offset, rip);
+            Qword(rip);
+        }
+    }
+
+    /// <summary>MOV qword [state + offset], a RIP of the guest's; may use T2.</summary>
+    public void StoreStateRip(int offset, ulong rip)
+    {
+        if (!Relocations.Wanted)
+        {
+            StoreStateImm(offset, rip);
+        }
+        else if (Relocations.Short && Relocations.IsShort(rip))
+        {
+            Rm(0xC7, 0, HostRegister.State, offset);
+            Rip32(rip);
+        }
+        else
+        {
+            MovRip(HostRegister.T2, rip);
+            StoreState(offset, HostRegister.T2);
+        }
+    }
+
+    /// <summary>LEA reg, [base + a RIP that is <see cref="Relocations.IsShort"/>].</summary>
+    public void LeaRip(int reg, int @base, ulong rip)
+    {
+        Byte(0x48 | ((reg >> 3) << 2) | (@base >> 3));
+        Byte(0x8D);
+        Byte(0x80 | ((reg & 7) << 3) | (@base & 7));
+        Rip32(rip);
+    }
+
+    /// <summary>PUSH of the complement of a RIP that is <see cref="Relocations.IsShort"/>.</summary>
+    public void PushComplement(ulong rip)
+    {
+        Byte(0x68);
+        Relocations.AddRip(RelocationKind.Complement32, Offset, rip);
+        Dword((int)~rip);
+    }
+
+    /// <summary>MOV of the complement of a RIP, in full length.</summary>
+    public void MovComplement(int reg, ulong rip)
+    {
+        Byte(0x48 | (reg >> 3));
+        Byte(0xB8 | (reg & 7));
+        Relocations.AddRip(RelocationKind.Complement64, Offset, rip);
+        Qword(~rip);
+    }
+
+    /// <summary>A displacement from the state pointer that depends on a RIP of the guest's, behind an instruction that ends with 32 bits of it.</summary>
+    public void NoteJumpEntry(RelocationKind kind, ulong rip) => Relocations.AddRip(kind, Offset - 4, rip);
+
+    private int Offset => (int)(_cursor - _start);
+
+    private void Rip32(ulong rip)
+    {
+        Relocations.AddRip(RelocationKind.Rip32, Offset, rip);
+        Dword((int)rip);
     }
 
     // ---- memory ----
@@ -187,6 +278,15 @@ internal sealed unsafe class Emitter
         Dword((int)value);
     }
 
+    /// <summary>MOV qword [state + offset], the index of a trapped instruction.</summary>
+    /// <param name="at">Where the instruction stands in the block's guest code.</param>
+    public void StoreStateTrap(int offset, int index, int at)
+    {
+        Rm(0xC7, 0, HostRegister.State, offset);
+        Relocations.Add(RelocationKind.Trap, Offset, at);
+        Dword(index);
+    }
+
     /// <summary>CMP qword [state + offset], imm8.</summary>
     public void CmpStateImm8(int offset, int value)
     {
@@ -203,6 +303,42 @@ internal sealed unsafe class Emitter
 
     /// <summary>LEA reg, [base + disp].</summary>
     public void Lea(int reg, int @base, int disp, bool wide = true) => Rm(0x8D, reg, @base, disp, wide);
+
+    /// <summary>LEA reg, an executable address.</summary>
+    public void LeaHost(int reg, byte* target)
+    {
+        Byte(0x48 | ((reg >> 3) << 2));
+        Byte(0x8D);
+        Byte(5 | ((reg & 7) << 3));
+        Relative(target);
+    }
+
+    public void Push(int reg)
+    {
+        if (reg >= 8)
+        {
+            Byte(0x41);
+        }
+
+        Byte(0x50 | (reg & 7));
+    }
+
+    public void Pop(int reg)
+    {
+        if (reg >= 8)
+        {
+            Byte(0x41);
+        }
+
+        Byte(0x58 | (reg & 7));
+    }
+
+    /// <summary>Pushes a sign-extended constant of 8 bytes.</summary>
+    public void PushImm(int value)
+    {
+        Byte(0x68);
+        Dword(value);
+    }
 
     // ---- flags ----
 
@@ -231,28 +367,31 @@ internal sealed unsafe class Emitter
     public void Jmp(byte* target)
     {
         Byte(0xE9);
-        Dword(checked((int)(target - (Here + 4))));
+        Relative(target);
     }
 
     public void Call(byte* target)
     {
         Byte(0xE8);
-        Dword(checked((int)(target - (Here + 4))));
+        Relative(target);
     }
 
     public void Jcc(int condition, byte* target)
     {
         Byte(0x0F);
         Byte(0x80 | condition);
-        Dword(checked((int)(target - (Here + 4))));
+        Relative(target);
     }
 
-    /// <summary>Jcc (0-15) or JMP (-1) to a place not known yet. Returns where its 32-bit displacement stands.</summary>
+    /// <summary>For <see cref="JumpForward"/>: CALL instead of a jump.</summary>
+    public const int CallCondition = -2;
+
+    /// <summary>Jcc (0-15), JMP (-1) or CALL (-2) to a place not known yet. Returns where its 32-bit displacement stands.</summary>
     public byte* JumpForward(int condition)
     {
         if (condition < 0)
         {
-            Byte(0xE9);
+            Byte(condition == CallCondition ? 0xE8 : 0xE9);
         }
         else
         {
@@ -294,6 +433,24 @@ internal sealed unsafe class Emitter
     }
 
     public void LandShort(byte* displacement) => *displacement = checked((byte)(sbyte)(_cursor - (displacement + 1)));
+
+    /// <summary>What lies before the block is a thunk.</summary>
+    private void Relative(byte* target)
+    {
+        if (target < ToExecutable(_start))
+        {
+            Relocations.Add(RelocationKind.Thunk, Offset, checked((int)(target - Region)));
+        }
+
+        Dword(checked((int)(target - (Here + 4))));
+    }
+
+    /// <summary>Short Jcc or JRCXZ to a place before (writable address).</summary>
+    public void ShortBack(int opcode, byte* target)
+    {
+        Byte(opcode);
+        Byte(checked((sbyte)(target - (_cursor + 1))));
+    }
 
     private void Opcode(int opcode)
     {

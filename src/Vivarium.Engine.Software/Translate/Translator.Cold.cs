@@ -12,6 +12,7 @@ internal sealed unsafe partial class Translator
         {
             _stubs.Add((ushort)(_e.ToExecutable(part.Jump) - _blockCode));
             _stubs.Add((ushort)(_e.Here - _blockCode));
+            _links.Add(((nint)_e.ToExecutable(part.Jump), part.Data));
         }
 
         byte* displacement = part.Jump;
@@ -26,7 +27,7 @@ internal sealed unsafe partial class Translator
                 }
 
                 RestoreFlags(part);
-                _e.StoreStateImm(StateOffset.Rip, part.Rip);
+                _e.StoreStateRip(StateOffset.Rip, part.Rip);
                 _e.Call(_thunks.LoadExtended);
                 _e.Jmp(part.Resume);
                 break;
@@ -37,7 +38,7 @@ internal sealed unsafe partial class Translator
                 break;
             case ColdKind.Trap:
                 RestoreFlags(part);
-                _e.StoreStateImm(StateOffset.ExitInfo, part.Data);
+                EmitTrapIndex((int)part.Data, part.Rip);
                 EmitExitAt(part.Rip, ExitCode.Trap);
                 break;
             case ColdKind.Careful:
@@ -45,7 +46,7 @@ internal sealed unsafe partial class Translator
                 EmitExitAt(part.Rip, ExitCode.Careful);
                 break;
             case ColdKind.Link:
-                _e.StoreStateImm(StateOffset.Rip, part.Data);
+                _e.StoreStateRip(StateOffset.Rip, part.Data);
                 _e.Call(_thunks.Link);
                 break;
             case ColdKind.Poll:
@@ -56,30 +57,50 @@ internal sealed unsafe partial class Translator
                 _e.MovRr(Rcx, T1);
                 EmitExitAt(part.Data, ExitCode.Poll);
                 break;
+            case ColdKind.PollAtRip:
+                RestoreFlags(part);
+                EmitExitTail(ExitCode.Poll);
+                break;
             case ColdKind.Miss:
                 _e.MovRr(Rcx, T1);
-                EmitExitAt(part.Data, ExitCode.Dispatch);
-                break;
-            case ColdKind.IndirectMiss:
-                if (CodeBits == 64)
+                _e.MovRip(T1, part.Data);
+                if (part.Resume == null)
                 {
-                    _e.LoadState(T1, StateOffset.Rip);
-                    EmitCanonicalTest(T1);
-                    byte* refused = _e.JumpForward(JaCondition);
-                    RestoreFlags(part);
-                    EmitExitTail(ExitCode.Dispatch);
-                    _e.Land(refused);
-                    EmitNotCanonical(part);
+                    _e.Jmp(_thunks.Jumps.Direct(_mode.Space()));
                     break;
                 }
 
-                RestoreFlags(part);
-                EmitExitTail(ExitCode.Dispatch);
+                _e.Call(_thunks.Jumps.Direct(_mode.Space()));
+                _e.Jmp(part.Resume);
+                break;
+            case ColdKind.IndirectMiss:
+                EmitOrigin(part);
+                _e.Jmp(_thunks.Jumps.Jump(_mode.Space()));
+                break;
+            case ColdKind.ReturnMiss:
+                EmitOrigin(part);
+                _e.Jmp(_thunks.Jumps.Return(_mode.Space()));
+                break;
+            case ColdKind.CallMiss:
+                _e.LoadState(T1, StateOffset.Rip);
+                EmitCanonicalTest(T1);
+                byte* refused = _e.JumpForward(JaCondition);
+                _e.LeaHost(T1, _thunks.Jumps.Call(_mode.Space()));
+                _e.Jmp(part.Resume);
+                _e.Land(refused);
+                EmitNotCanonical(part);
                 break;
             case ColdKind.NotCanonical:
                 EmitNotCanonical(part);
                 break;
         }
+    }
+
+    /// <summary>For <see cref="ExitCode.Jump"/>: which instruction jumps, and what it has popped.</summary>
+    private void EmitOrigin(in ColdPart part)
+    {
+        _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
+        _e.LeaHost(T2, _e.Here);
     }
 
     private void EmitNotCanonical(in ColdPart part)

@@ -23,7 +23,18 @@ internal sealed unsafe partial class Translator
         if (index == Register.None && (@base == Register.None || @base.GetFullRegister() == Register.RIP))
         {
             // Iced has added RIP already.
-            bool wide = CodeBits == 64 && (@base == Register.RIP || instruction.MemoryDisplSize == 8);
+            if (@base == Register.RIP)
+            {
+                _e.MovRip(T1, displacement);
+                return;
+            }
+
+            if (@base == Register.EIP)
+            {
+                _e.Relocations.GiveUp();
+            }
+
+            bool wide = CodeBits == 64 && instruction.MemoryDisplSize == 8;
             _e.MovImm(T1, wide ? displacement : NoBase(instruction, displacement));
             return;
         }

@@ -111,8 +111,8 @@ internal sealed unsafe partial class Translator
             _ => 3,
         };
         NeedFlags();
-        _e.StoreStateImm(StateOffset.Rip, _rip);
-        _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(instruction));
+        _e.StoreStateRip(StateOffset.Rip, _rip);
+        EmitTrapIndex(AddTrap(instruction), _rip);
         _e.Call(instruction.Op1Kind == OpKind.Register
             ? _thunks.Strings.Stos(_mode.Space(), shift)
             : _thunks.Strings.Movs(_mode.Space(), shift));

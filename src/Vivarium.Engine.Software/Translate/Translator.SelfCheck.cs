@@ -143,7 +143,7 @@ internal sealed unsafe partial class Translator
         EmitCompare(bytes, compared, differ);
         foreach (nint jump in differ)
         {
-            _cold.Add(new ColdPart(ColdKind.Careful, _rip, (byte*)jump, null, 0, _flags));
+            _cold.Add(new ColdPart(ColdKind.Careful, _rip, (byte*)jump, null, 0, flags: _flags));
         }
     }
 

@@ -61,11 +61,19 @@ internal sealed unsafe partial class Translator
         EmitAdjustStack(-size);
     }
 
-    private void EmitPushImmediate(int size, ulong value)
+    private void EmitPushImmediate(int size, ulong value, bool isRip = false)
     {
         EmitStackAddress(-size);
         EmitAccess(SegmentSs, size, read: false, write: true);
-        _e.MovImm(T2, value);
+        if (isRip)
+        {
+            _e.MovRip(T2, value);
+        }
+        else
+        {
+            _e.MovImm(T2, value);
+        }
+
         EmitStoreSized(T1, T2, size);
         EmitCommit();
         EmitAdjustStack(-size);

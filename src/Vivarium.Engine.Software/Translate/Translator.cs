@@ -70,6 +70,8 @@ internal sealed unsafe partial class Translator
     private readonly List<ushort> _map = [];
     private readonly List<ColdPart> _cold = [];
     private readonly List<ushort> _stubs = [];
+    private readonly BlockRecords _records;
+    private readonly List<(nint Displacement, ulong Target)> _links = [];
 
     private CodeSource _source;
     private BlockMode _mode;
@@ -84,8 +86,9 @@ internal sealed unsafe partial class Translator
     private int _index;
     private bool _ended;
 
-    public Translator(Emitter emitter, TranslationCache cache, Thunks thunks)
+    public Translator(Emitter emitter, TranslationCache cache, Thunks thunks, BlockRecords records)
     {
+        _records = records;
         _e = emitter;
         _cache = cache;
         _thunks = thunks;
@@ -103,7 +106,13 @@ internal sealed unsafe partial class Translator
 
     public required EngineOptions Options { get; init; }
 
+    /// <summary>RIPs at which translations, but not careful ones, leave for the run loop: a debugger's breakpoints.</summary>
+    public HashSet<ulong> Stops { get; } = [];
+
     public long InstructionCount { get; private set; }
+
+    /// <summary>The last block's jumps to blocks in the same page: address of the displacement, and RIP of the target.</summary>
+    public ReadOnlySpan<(nint Displacement, ulong Target)> Links => CollectionsMarshal.AsSpan(_links);
 
     private bool Careful => (_mode & BlockMode.Careful) != 0;
 
@@ -121,11 +130,13 @@ internal sealed unsafe partial class Translator
         _cold.Clear();
         _stubs.Clear();
         _mismatches.Clear();
+        _links.Clear();
         _extendedChecked = false;
         _ended = false;
         _flags = FlagsAt.Host;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
+        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && Options.Has(Optimizations.Relocation));
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
         if (!Decode(limit))
         {
@@ -151,7 +162,15 @@ internal sealed unsafe partial class Translator
             length = next.End;
             Mark(_rip);
             _nextRip = next.NextRip;
-            EmitInstruction(next);
+            if (Stops.Count != 0 && !Careful && Stops.Contains(_rip))
+            {
+                EmitExit(ExitCode.DebugStop);
+            }
+            else
+            {
+                EmitInstruction(next);
+            }
+
             _rip = _nextRip;
         }
 
@@ -166,14 +185,49 @@ internal sealed unsafe partial class Translator
         {
             Key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit),
             Code = _blockCode,
-            CodeLength = (int)(_e.Here - _blockCode),
-            GuestLength = length,
             SecondPage = source.SecondPage,
             ChecksItself = source.ChecksItself,
-            Locked = Careful && IsLocked(_guest[0].Instruction),
-            Map = [.. _map],
-            JumpStubs = [.. _stubs],
+            Record = Record(length),
         };
+    }
+
+    /// <summary>Notes what is to be known of the block later.</summary>
+    private BlockRecord* Record(int guestLength)
+    {
+        Relocations relocations = _e.Relocations;
+        var header = new BlockRecord
+        {
+            Mode = _mode,
+            PageOffset = (ushort)(_source.Gpa & GuestMemory.PageMask),
+            Flags = (Careful && IsLocked(_guest[0].Instruction) ? RecordFlags.Locked : 0) | (relocations.Complete ? RecordFlags.Movable : 0) | (relocations.Short ? RecordFlags.Short : 0),
+            GuestLength = (ushort)guestLength,
+            DecodedLength = (ushort)_guest[_guest.Count - 1].End,
+            CodeLength = (ushort)(_e.Here - _blockCode),
+            RelocationCount = (ushort)(relocations.Complete ? relocations.Fields.Length : 0),
+            MapCount = (ushort)_map.Count,
+            StubCount = (ushort)_stubs.Count,
+            Lowest = relocations.Lowest,
+            Highest = relocations.Highest,
+        };
+        header.Size = (uint)header.Measure();
+        BlockRecord* record = _records.Allocate((int)header.Size);
+        *record = header;
+        if (relocations.Complete)
+        {
+            new Span<ulong>(BlockRecord.GuestOf(record), header.GuestWords).Clear();
+            byte* to = BlockRecord.GuestBytesOf(record);
+            for (int i = 0; i < _guest.Count; i++)
+            {
+                _guest[i].Code.CopyTo(new Span<byte>(to, _guest[i].Length));
+                to += _guest[i].Length;
+            }
+
+            relocations.Fields.CopyTo(new Span<Relocation>(BlockRecord.RelocationsOf(record), header.RelocationCount));
+        }
+
+        CollectionsMarshal.AsSpan(_map).CopyTo(new Span<ushort>(BlockRecord.MapOf(record), header.MapCount));
+        CollectionsMarshal.AsSpan(_stubs).CopyTo(new Span<ushort>(BlockRecord.StubsOf(record), header.StubCount));
+        return record;
     }
 
     /// <summary>
@@ -312,7 +366,7 @@ internal sealed unsafe partial class Translator
         {
             if (Careful && IsMasked(original))
             {
-                _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(original));
+                EmitTrapIndex(AddTrap(original), _rip);
             }
 
             EmitOffset(original, 0);
@@ -614,7 +668,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitExitAt(ulong rip, ExitCode code)
     {
-        _e.StoreStateImm(StateOffset.Rip, rip);
+        _e.StoreStateRip(StateOffset.Rip, rip);
         EmitExitTail(code);
     }
 
@@ -627,7 +681,7 @@ internal sealed unsafe partial class Translator
     private void EmitTrap(in Instruction instruction)
     {
         NeedFlags();
-        _e.StoreStateImm(StateOffset.ExitInfo, (ulong)AddTrap(instruction));
+        EmitTrapIndex(AddTrap(instruction), _rip);
         EmitExit(ExitCode.Trap);
     }
 
@@ -636,6 +690,9 @@ internal sealed unsafe partial class Translator
     {
         return Traps.Add(instruction);
     }
+
+    /// <summary>S-&gt;ExitInfo = the index of the trapped instruction at a RIP.</summary>
+    private void EmitTrapIndex(int index, ulong rip) => _e.StoreStateTrap(StateOffset.ExitInfo, index, (int)(rip - _source.Rip));
 
     private void Mark(ulong rip)
     {

@@ -1,4 +1,5 @@
 using Vivarium.Cpu;
+using Vivarium.Debugging;
 using Vivarium.Devices;
 using Vivarium.Engine;
 using Vivarium.Engine.Host;
@@ -18,7 +19,8 @@ internal sealed class PowerCycle : IDisposable
     private readonly List<VcpuThread> _threads = [];
     private readonly DeadlineTimers _timers;
 
-    public PowerCycle(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model, MachineParts parts, MachineConsole console, Action<byte> debugOutput)
+    /// <param name="debuggerWaits">The cycle begins stopped, for a debugger to let it run. It counts only if the machine has a debugger's port.</param>
+    public PowerCycle(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model, MachineParts parts, MachineConsole console, Action<byte> debugOutput, bool debuggerWaits)
     {
         _pc = new Pc(layout, parts, console, debugOutput, _stop.Stop);
         try
@@ -26,16 +28,19 @@ internal sealed class PowerCycle : IDisposable
             _timers = new DeadlineTimers(layout.CpuCount, KickProcessor);
             _engine = EngineFactory.Create(spec.Engine, spec.EngineOptions, _pc.Memory, model);
             _pc.Clock.TscFrequency = model.TscFrequency;
+            Debugger = spec.Gdb is null ? null : new CycleDebugger(_pc, model, _stop, debuggerWaits);
             var platform = model.Has(CpuFeature.Hypervisor) ? new ParavirtualPlatform(_pc.Memory, _pc.Clock, _pc.Interrupts.Apics, HostTsc) : null;
             uint signature = model.Cpuid(1, 0, default).Eax;
             for (int i = 0; i < layout.CpuCount; i++)
             {
-                IVcpu vcpu = _engine.CreateVcpu(i, _pc.Buses[i], spec.MeasureTimes);
+                IVcpu vcpu = _engine.CreateVcpu(i, _pc.Buses[i]);
                 _vcpus.Add(vcpu);
                 ParavirtualCpu? paravirtual = platform is null ? null : new ParavirtualCpu(platform, _pc.LocalApics[i], () => vcpu.TscOffset);
                 _pc.Buses[i].Paravirtual = paravirtual;
-                _threads.Add(new VcpuThread(vcpu, _pc.LocalApics[i], _pc.Clock, _timers, _stop, signature, paravirtual));
+                _threads.Add(new VcpuThread(vcpu, _pc.LocalApics[i], _pc.Clock, _timers, _stop, signature, paravirtual, Debugger));
             }
+
+            Debugger?.Bind(_vcpus, _threads);
 
             // Nothing is said of the time-stamp counters: the engine begins all of them in step.
             IVcpu first = _vcpus[0];
@@ -58,7 +63,11 @@ internal sealed class PowerCycle : IDisposable
     /// <summary>Runs the first processor on the calling thread, and each other on its own, until the cycle ends.</summary>
     public CycleEnd Run()
     {
-        _pc.Clock.Resume();
+        if (Debugger is not { IsStopped: true })
+        {
+            _pc.Clock.Resume();
+        }
+
         List<Thread> others = [];
         try
         {
@@ -83,8 +92,12 @@ internal sealed class PowerCycle : IDisposable
             _pc.Clock.Pause();
         }
 
+        Debugger?.End(_stop.Reason!.Kind);
         return _stop.Reason!;
     }
+
+    /// <summary>The cycle as a debugger has it; null where none may come.</summary>
+    public CycleDebugger? Debugger { get; }
 
     /// <summary>Ends the cycle from any thread.</summary>
     public void End(CycleEnd end) => _stop.Stop(end);
@@ -106,7 +119,16 @@ internal sealed class PowerCycle : IDisposable
         Guest = balloon.Statistics,
     };
 
-    public MachineStatistics Statistics(int resets) => new(_engine.Name, resets, [.. _vcpus.Select(vcpu => vcpu.Statistics)], _pc.Ports, _pc.Mmio);
+    /// <summary>Begins or ends to measure the processors; one thread at a time.</summary>
+    public void Measure(bool on)
+    {
+        foreach (IVcpu vcpu in _vcpus)
+        {
+            vcpu.Measure(on);
+        }
+    }
+
+    public MachineStatistics Statistics(int resets) => new(_engine, resets, [.. _vcpus.Select(vcpu => vcpu.Statistics)], _pc.Ports, _pc.Mmio);
 
     public void Dispose()
     {
@@ -138,6 +160,10 @@ internal sealed class PowerCycle : IDisposable
         {
             _stop.Stop(new CycleEnd(CycleEndKind.Failed, e is VivariumException ? e.Message : $"the monitor failed: {e}"));
         }
+        finally
+        {
+            Debugger?.Leave(processor.Index);
+        }
     }
 
     private static unsafe ulong HostTsc() => HostInstructions.ReadTsc();
@@ -146,6 +172,7 @@ internal sealed class PowerCycle : IDisposable
 
     private void KickProcessors()
     {
+        Debugger?.LetGo();
         foreach (VcpuThread thread in _threads)
         {
             thread.Kick();

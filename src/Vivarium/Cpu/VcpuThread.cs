@@ -1,4 +1,5 @@
 using Vivarium.Board;
+using Vivarium.Debugging;
 using Vivarium.Devices;
 using Vivarium.Engine;
 using Vivarium.Host;
@@ -21,6 +22,7 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
     private readonly CycleStop _stop;
     private readonly uint _signature;
     private readonly ParavirtualCpu? _paravirtual;
+    private readonly CycleDebugger? _debugger;
     private readonly WakeEvent _wake = new();
 
     /// <summary>The board's deadlines, on the first processor.</summary>
@@ -44,7 +46,8 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
     /// <param name="stop">When to end.</param>
     /// <param name="signature">CPUID leaf 1, EAX, which INIT leaves in a register.</param>
     /// <param name="paravirtual">The processor's paravirtual interface, which ends with the thread; null where the guest sees no hypervisor.</param>
-    public VcpuThread(IVcpu vcpu, LocalApic apic, MachineClock clock, DeadlineTimers timers, CycleStop stop, uint signature, ParavirtualCpu? paravirtual)
+    /// <param name="debugger">Who may stop the thread; null for nobody.</param>
+    public VcpuThread(IVcpu vcpu, LocalApic apic, MachineClock clock, DeadlineTimers timers, CycleStop stop, uint signature, ParavirtualCpu? paravirtual, CycleDebugger? debugger = null)
     {
         _vcpu = vcpu;
         _apic = apic;
@@ -53,6 +56,7 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         _stop = stop;
         _signature = signature;
         _paravirtual = paravirtual;
+        _debugger = debugger;
         paravirtual?.UnhaltRequested = Unhalt;
         apic.Events = this;
         apic.TscReader = () => vcpu.Tsc;
@@ -68,7 +72,12 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         }
     }
 
+    public int Index => _vcpu.Index;
+
     public VcpuStatistics Statistics => _vcpu.Statistics;
+
+    /// <summary>It is an application processor that has had no start-up message.</summary>
+    public bool WaitsForStartup => _startup is { Waits: true };
 
     private long NextDeadline
     {
@@ -82,7 +91,8 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
     /// <summary>Something ends a wait: the cycle's end, an INIT or start-up message, or what ends HLT.</summary>
     private bool HasNews => _stop.Reason is not null
         || (_startup is { } startup && startup.HasNews)
-        || (_startup is not { Waits: true } && _vcpu.HasPendingEvent);
+        || (_debugger is not null && _debugger.IsWanted(_vcpu.Index))
+        || (!WaitsForStartup && _vcpu.HasPendingEvent);
 
     /// <summary>Runs the guest on the calling thread until the cycle ends.</summary>
     public void Run()
@@ -91,6 +101,15 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         _runner = Thread.CurrentThread;
         while (_stop.Reason is null)
         {
+            if (_debugger is not null && !_debugger.MayEnter(_vcpu.Index))
+            {
+                // What is armed is for a time that may not come so soon.
+                _timers.Disarm(_vcpu.Index);
+                _armedFor = MachineClock.Never;
+                _debugger.Wait(_vcpu.Index);
+                continue;
+            }
+
             if (_startup is not null && !TakeMessages(_startup))
             {
                 Sleep();
@@ -130,7 +149,7 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
     public void NmiRequested()
     {
         // A processor that waits for a start-up message has no handler yet.
-        if (_startup is not { Waits: true })
+        if (!WaitsForStartup)
         {
             _vcpu.RequestNmi();
             WakeIfSleeping();
@@ -196,6 +215,11 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
         {
             case ExitReason.Halt:
                 Sleep();
+                break;
+            case ExitReason.Debug:
+                _debugger!.Stopped(_vcpu.Index, exit);
+                break;
+            case ExitReason.Shutdown when _debugger is not null && _debugger.Crashed(_vcpu.Index):
                 break;
             case ExitReason.Shutdown:
                 _stop.Stop(Crash("triple fault"));

@@ -146,21 +146,6 @@ public sealed class ExitCauseTests
         Expect(m, ExitCause.Timestamp, 1);
     }
 
-    [Fact]
-    public void TimesAreBookedOnWhatWentOn()
-    {
-        var times = new VcpuTimes();
-        times.Enter(VcpuActivity.Guest);
-        times.Enter(VcpuActivity.Devices);
-        times.Enter(VcpuActivity.Monitor);
-        Assert.True(times.Of(VcpuActivity.Guest) >= TimeSpan.Zero);
-        Assert.Equal(TimeSpan.Zero, times.Of(VcpuActivity.Idle));
-        Assert.Equal(TimeSpan.Zero, times.Of(VcpuActivity.Monitor));
-        Thread.Sleep(2);
-        times.Enter(VcpuActivity.Idle);
-        Assert.True(times.Of(VcpuActivity.Monitor) >= TimeSpan.FromMilliseconds(1), "a sleep of two milliseconds was not booked");
-    }
-
     private static void Expect(SnippetMachine m, ExitCause cause, long count) =>
         Assert.True(m.Cpu.Statistics.Exits(cause) == count, $"{cause}: {m.Cpu.Statistics.Exits(cause)} instead of {count}");
 }

@@ -1,11 +1,10 @@
 using System.Globalization;
 using System.Text;
-using Vivarium.Engine;
 
-namespace Vivarium.Cpu;
+namespace Vivarium.Engine;
 
-/// <summary>A processor's registers as text, for the report of a crash.</summary>
-internal static class RegisterDump
+/// <summary>A processor's registers as text, for people.</summary>
+public static class RegisterDump
 {
     private static readonly string[] s_general = ["RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"];
     private static readonly string[] s_segments = ["ES", "CS", "SS", "DS", "FS", "GS"];

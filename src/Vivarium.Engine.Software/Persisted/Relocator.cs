@@ -1,0 +1,84 @@
+using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Decode;
+using Vivarium.Engine.Software.Translate;
+
+namespace Vivarium.Engine.Software.Persisted;
+
+/// <summary>Makes a block by copying a template to where the translator would have put it.</summary>
+internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps)
+{
+    private readonly GuestCode _guest = new();
+
+    public Block Copy(in Template template, in CodeSource source, BlockMode mode)
+    {
+        BlockRecord* record = template.Record;
+        byte* code = cache.Next;
+        byte* to = cache.ToWritable(code);
+        int length = record->CodeLength;
+        new ReadOnlySpan<byte>(template.Code, length).CopyTo(new Span<byte>(to, length));
+
+        ushort* stubs = BlockRecord.StubsOf(record);
+        for (int i = 0; i < record->StubCount; i += 2)
+        {
+            *(int*)(to + stubs[i]) = stubs[i + 1] - (stubs[i] + sizeof(int));
+        }
+
+        Relocation* relocation = BlockRecord.RelocationsOf(record);
+        for (Relocation* end = relocation + record->RelocationCount; relocation < end; relocation++)
+        {
+            Apply(*relocation, to + relocation->Offset, record, source.Rip, mode, (int)(code - cache.Region.Executable));
+        }
+
+        return new Block
+        {
+            Key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit),
+            Code = code,
+            Record = record,
+        };
+    }
+
+    /// <param name="relocation">What to write.</param>
+    /// <param name="field">Where (writable).</param>
+    /// <param name="record">Of the template.</param>
+    /// <param name="rip">The block's.</param>
+    /// <param name="mode">The block's.</param>
+    /// <param name="place">The block's, in the code region.</param>
+    private void Apply(in Relocation relocation, byte* field, BlockRecord* record, ulong rip, BlockMode mode, int place)
+    {
+        ulong moved = rip + (ulong)(long)relocation.Addend;
+        switch (relocation.Kind)
+        {
+            case RelocationKind.Rip64:
+                *(ulong*)field = moved;
+                break;
+            case RelocationKind.Rip32:
+                *(int*)field = (int)moved;
+                break;
+            case RelocationKind.Complement64:
+                *(ulong*)field = ~moved;
+                break;
+            case RelocationKind.Complement32:
+                *(int*)field = (int)~moved;
+                break;
+            case RelocationKind.JumpEntry:
+                *(int*)field = NativeJumpCache.DisplacementOf(moved, mode.Space());
+                break;
+            case RelocationKind.JumpCode:
+                *(int*)field = NativeJumpCache.DisplacementOf(moved, mode.Space()) + sizeof(ulong);
+                break;
+            case RelocationKind.Thunk:
+                *(int*)field = relocation.Addend - (place + relocation.Offset + sizeof(int));
+                break;
+            case RelocationKind.Trap:
+                *(int*)field = AddTrap(record, moved, relocation.Addend);
+                break;
+        }
+    }
+
+    private int AddTrap(BlockRecord* record, ulong rip, int at)
+    {
+        _guest.Start(64, rip, BlockRecord.GuestBytesOf(record) + at, record->DecodedLength - at);
+        _ = _guest.TryDecode();
+        return traps.Add(_guest[0].Instruction);
+    }
+}

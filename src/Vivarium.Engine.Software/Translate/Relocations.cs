@@ -1,0 +1,97 @@
+using System.Runtime.InteropServices;
+
+namespace Vivarium.Engine.Software.Translate;
+
+/// <summary>How a field of translated code follows from where the guest's code stands and where the translation does.</summary>
+internal enum RelocationKind : byte
+{
+    /// <summary>Eight bytes: the block's RIP + addend.</summary>
+    Rip64,
+
+    /// <summary>Four bytes that the processor sign-extends: the block's RIP + addend.</summary>
+    Rip32,
+
+    /// <summary>Eight bytes: all bits of the block's RIP + addend inverted.</summary>
+    Complement64,
+
+    /// <summary>Four bytes that the processor sign-extends: all bits of the block's RIP + addend inverted.</summary>
+    Complement32,
+
+    /// <summary>Four bytes: displacement of the jump cache's entry for the block's RIP + addend, from the state pointer.</summary>
+    JumpEntry,
+
+    /// <summary>As <see cref="JumpEntry"/>, of the entry's second half: the code address.</summary>
+    JumpCode,
+
+    /// <summary>Four bytes: displacement, from behind them, to the thunk at offset addend in the code region.</summary>
+    Thunk,
+
+    /// <summary>Four bytes: index of the trapped instruction that stands at offset addend in the guest's code.</summary>
+    Trap,
+}
+
+/// <param name="Offset">Of the field in the translation.</param>
+internal readonly record struct Relocation(ushort Offset, RelocationKind Kind, int Addend);
+
+/// <summary>
+/// Notes every field of one block's translation that would have another value if the same guest code stood at another
+/// RIP, or the translation at another place. All of them have a length that does not depend on the value, but on whether
+/// the block's RIP is <see cref="Short"/>.
+/// </summary>
+internal sealed class Relocations
+{
+    private readonly List<Relocation> _fields = [];
+    private ulong _rip;
+
+    /// <summary>False: nobody asks, and everything may be as short as it can.</summary>
+    public bool Wanted { get; private set; }
+
+    /// <summary>The RIP is one that 32 bits sign-extended can hold, as in kernels and in programs below 2 GiB.</summary>
+    public bool Short { get; private set; }
+
+    /// <summary>The block can be moved: everything that depends on its place has been noted.</summary>
+    public bool Complete { get; private set; }
+
+    /// <summary>The least and the greatest addend to RIP: with these too, RIP must be <see cref="Short"/> or must not wrap.</summary>
+    public int Lowest { get; private set; }
+    public int Highest { get; private set; }
+
+    public ReadOnlySpan<Relocation> Fields => CollectionsMarshal.AsSpan(_fields);
+
+    public static bool IsShort(ulong rip) => (long)rip == (int)rip;
+
+    public void Start(ulong rip, bool wanted)
+    {
+        _fields.Clear();
+        _rip = rip;
+        Wanted = Complete = wanted;
+        Short = IsShort(rip);
+        Lowest = Highest = 0;
+    }
+
+    /// <summary>The block holds something that cannot be noted.</summary>
+    public void GiveUp() => Complete = false;
+
+    public void Add(RelocationKind kind, int offset, int addend)
+    {
+        if (Wanted)
+        {
+            _fields.Add(new Relocation((ushort)offset, kind, addend));
+        }
+    }
+
+    /// <summary>A field that depends on a RIP of the guest's.</summary>
+    public void AddRip(RelocationKind kind, int offset, ulong rip)
+    {
+        long addend = (long)(rip - _rip);
+        if (addend != (int)addend || (Short && !IsShort(rip)) || rip < _rip != addend < 0)
+        {
+            GiveUp();
+            return;
+        }
+
+        Lowest = Math.Min(Lowest, (int)addend);
+        Highest = Math.Max(Highest, (int)addend);
+        Add(kind, offset, (int)addend);
+    }
+}
