@@ -465,6 +465,15 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 Drop(CollectionsMarshal.AsSpan(_cache.Invalidate(block.Key.Gpa + (rip - block.Key.Rip), 1, wholePages: false)));
             }
         }
+
+        foreach (Block block in _checking)
+        {
+            if (block.Valid && rip - block.Key.Rip < (ulong)block.GuestLength)
+            {
+                _cache.Remove(block);
+                Drop([block]);
+            }
+        }
     }
 
     private void OnWritten(ulong gpa, int length) => Invalidate(gpa, length);
