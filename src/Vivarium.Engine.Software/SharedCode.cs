@@ -33,9 +33,10 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     private readonly Translator _translator;
     private readonly Templates _templates = new();
     private readonly Relocator _relocator;
+    private readonly TranslationStore? _store;
     private readonly RelocationCheck? _check;
 
-    public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, EngineOptions options)
+    public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, EngineOptions options, Action<string> warn)
     {
         Options = options;
         _memory = memory;
@@ -48,6 +49,12 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
         _relocator = new Relocator(_cache, _translator.Traps);
+        if (options.TranslationFolder is { } folder && options.Has(Optimizations.Relocation | Optimizations.Persisted))
+        {
+            Identity identity = Identity.Of(model, options.Optimizations, _translator.AlignJumps, emitter.Here - _cache.Region.Executable);
+            _store = new TranslationStore(folder, identity, TranslationStore.DefaultLimit, warn);
+        }
+
         _check = options.CheckRelocation ? new RelocationCheck(_cache, _translator, _relocator) : null;
         memory.CodeWritten += OnWritten;
     }
@@ -142,7 +149,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             source.Refresh();
             long before = _translator.InstructionCount;
-            if (Make(source, mode) is not { } block)
+            if (Make(source, mode, statistics) is not { } block)
             {
                 return null;
             }
@@ -160,7 +167,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
-    private Block? Make(in CodeSource source, BlockMode mode)
+    private Block? Make(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
     {
         if (_translator.Stops.Count != 0)
         {
@@ -169,8 +176,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
 
         if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
-            && _templates.Find(source, mode) is { Exists: true } template)
+            && FindTemplate(source, mode) is { Exists: true } template)
         {
+            statistics.BlocksCopied++;
             return _relocator.Copy(template, source, mode);
         }
 
@@ -182,6 +190,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
         return block;
     }
+
+    private Template FindTemplate(in CodeSource source, BlockMode mode)
+        => _templates.Find(source, mode) is { Exists: true } made ? made : _store?.Find(source, mode) ?? default;
 
     /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
     public void Link(byte* stub, Block target, VcpuStatistics statistics)
@@ -311,6 +322,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     public void Dispose()
     {
         _memory.CodeWritten -= OnWritten;
+        _store?.Save(_templates);
+        _store?.Dispose();
         _cache.Dispose();
         _granules.Dispose();
         _records.Dispose();

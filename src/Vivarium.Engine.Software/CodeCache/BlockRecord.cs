@@ -13,10 +13,13 @@ internal unsafe struct BlockRecord
     /// <summary>What the guest's bytes are padded to on both sides: they stand as in their page, and are compared in these units.</summary>
     private const int Word = 8;
 
-    /// <summary>Over all that follows, and the code; in files only.</summary>
+    /// <summary>Over all that follows, and the code (CRC-32C); in files only.</summary>
     public uint Checksum;
 
-    /// <summary>Bytes that the record takes, padding included.</summary>
+    /// <summary>By what it is looked up, if it is <see cref="RecordFlags.Movable"/>.</summary>
+    public uint Key;
+
+    /// <summary>Bytes that the record takes, padding included: what <see cref="Measure"/> says.</summary>
     public uint Size;
 
     public BlockMode Mode;

@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Decode;
+using Vivarium.Engine.Software.Persisted;
 using Vivarium.Engine.Software.Privileged;
 using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
@@ -205,6 +206,7 @@ internal sealed unsafe partial class Translator
                 to += _guest[i].Length;
             }
 
+            record->Key = TemplateKey.Of(record);
             relocations.Fields.CopyTo(new Span<Relocation>(BlockRecord.RelocationsOf(record), header.RelocationCount));
         }
 
