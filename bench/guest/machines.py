@@ -99,7 +99,7 @@ def shown(value, width=9):
     return f"{value:{width}.{0 if value >= 1000 else 1 if value >= 100 else 2}f}"
 
 
-def print_table(names, results, vivs, unit="ns per operation", scale=1):
+def print_table(names, results, vivs, unit, scale):
     ours = vivs[0] if vivs and vivs[0] in results else None
     pairs = [(name, "native") for name in [*vivs, "qemu"]] + [(name, "qemu") for name in vivs] + [(name, ours) for name in vivs[1:]]
     pairs = [pair for pair in pairs if pair[0] in results and pair[1] in results]
@@ -133,6 +133,21 @@ def print_table(names, results, vivs, unit="ns per operation", scale=1):
             print(f"worst of {pair[0]}/{pair[1]}: " + ", ".join(f"{name} {shown(value, 0)}" for value, name in worst[:6]))
 
 
+def print_markdown(names, results, vivs, unit, scale):
+    """The same for a document: the times, the ratios to native and to QEMU, and the geometric means."""
+    pairs = [(name, base) for base in MACHINES[:2] for name in [*vivs, "qemu"] if base in results and name in results and name != base]
+
+    def ratios(names):
+        return "".join(f" | {shown(geometric([results[a].ns.get(name, 0) / results[b].ns[name] for name in names if name in results[b].ns]), 0)}" for a, b in pairs)
+
+    print(f"\n| {unit} | {' | '.join(results)}{''.join(f' | {a}/{b}' for a, b in pairs)} |\n|{'---|' * (1 + len(results) + len(pairs))}")
+    for name in names:
+        times = "".join(f" | {shown(scaled(result.ns.get(name), scale), 0)}" for result in results.values())
+        print(f"| {name}{times}{ratios([name])} |")
+    for group in [*dict.fromkeys(name.split("/")[0] for name in names), ""]:
+        print(f"| **{group or 'all'}**, geometric mean{' |' * len(results)}{ratios([name for name in names if name.startswith(group)])} |")
+
+
 def check(results):
     """All machines must have the same checksums; the first machine's are the measure (native, when it is there)."""
     faults, (reference, measure) = [], next(iter(results.items()))
@@ -154,6 +169,7 @@ def add_options(parser):
     parser.add_argument("--viv", action="append", default=[], metavar="NAME=PATH[,ARGUMENTS]", help="an executable or .dll; may be repeated")
     parser.add_argument("--qemu-cpu", default="", help="processor model for QEMU; its default otherwise")
     parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--markdown", action="store_true", help="print the table once more as Markdown")
     parser.add_argument("--list", action="store_true")
 
 
@@ -205,9 +221,11 @@ def run_by_turns(commands, rounds, boot_seconds, bench_seconds):
     return results
 
 
-def report(options, names, results, vivs, **unit):
+def report(options, names, results, vivs, unit="ns per operation", scale=1):
     """Prints the table and what is wrong, and ends with 1 if anything is."""
-    print_table(names, results, list(vivs), **unit)
+    print_table(names, results, list(vivs), unit, scale)
+    if options.markdown:
+        print_markdown(names, results, list(vivs), unit, scale)
     if options.json:
         with open(options.json, "w") as file:
             json.dump({name: result.ns for name, result in results.items()}, file, indent=1)

@@ -30,7 +30,7 @@ static const struct {
     { "integer", integer_group }, { "memory", memory_group }, { "float", float_group }, { "code", code_group }, { "kernel", kernel_group },
 };
 
-enum { GROUPS = sizeof groups / sizeof *groups, PATIENCE_SECONDS = 60 };
+enum { GROUPS = sizeof groups / sizeof *groups, PATIENCE_SECONDS = 120 };
 
 void fail(const char *what)
 {
@@ -134,7 +134,7 @@ int main(int argc, char **argv)
     const char *names = is_init ? getenv("bench_names") : argc > 1 ? argv[1] : NULL;
     const char *ms = is_init ? getenv("bench_ms") : argc > 2 ? argv[2] : NULL;
     const char *repeats = is_init ? getenv("bench_repeats") : argc > 3 ? argv[3] : NULL;
-    uint64_t budget = (ms ? strtoull(ms, NULL, 10) : 40) * 1000000u;
+    uint64_t budget = (ms ? strtoull(ms, NULL, 10) : 10) * 1000000u;
     if (is_init)
         prepare_guest();
     for (int g = 0; g < GROUPS; g++)
@@ -144,7 +144,7 @@ int main(int argc, char **argv)
             if (list)
                 puts(name);
             else if (wanted(name, names))
-                run_apart(name, bench, budget, repeats ? (unsigned)strtoul(repeats, NULL, 10) : 6);
+                run_apart(name, bench, budget, repeats ? (unsigned)strtoul(repeats, NULL, 10) : 24);
         }
     if (list)
         return 0;

@@ -31,6 +31,7 @@ internal sealed class BareMachine : IDisposable
     private const ulong MmioTable = MmioDirectory + PageSize;
     private const ulong RamTables = MmioTable + PageSize;
     private const ulong PresentWritable = 3;
+    private const ulong Global = 1 << 8;
     private const ulong EntriesPerTable = 512;
 
     private const ushort CodeSelector = 0x08;
@@ -111,7 +112,9 @@ internal sealed class BareMachine : IDisposable
         _memory.Write(MmioTable, Mmio | PresentWritable);
         for (ulong page = 0; page < RamSize / PageSize; page++)
         {
-            _memory.Write(RamTables + (page * 8), (page * PageSize) | PresentWritable);
+            // As in Linux: what the kernel runs from is global, and outlives a MOV to CR3.
+            ulong global = page * PageSize < Data ? Global : 0;
+            _memory.Write(RamTables + (page * 8), (page * PageSize) | PresentWritable | global);
         }
 
         for (ulong table = 0; table < RamSize / PageSize / EntriesPerTable; table++)
@@ -137,10 +140,10 @@ internal sealed class BareMachine : IDisposable
         _state.GdtrLimit = 0x17;
         _state.IdtrBase = Idt;
         _state.IdtrLimit = 0xFFF;
-        // PE, MP, ET, NE, WP, PG; PAE, OSFXSR, OSXMMEXCPT; SCE, LME, LMA.
+        // PE, MP, ET, NE, WP, PG; PAE, PGE, OSFXSR, OSXMMEXCPT; SCE, LME, LMA.
         _state.Cr0 = 0x8001_0033;
         _state.Cr3 = Pml4;
-        _state.Cr4 = 0x620;
+        _state.Cr4 = 0x6A0;
         _state.Efer = 0x501;
         _state.Gpr[4] = StackTop;
         _state.Rip = Code;

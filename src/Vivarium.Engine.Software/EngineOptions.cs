@@ -18,8 +18,15 @@ public sealed record EngineOptions
         ("linking", Optimizations.Linking, "direct jumps within a page go straight to the next translation"),
         ("relocation", Optimizations.Relocation, "the same code at another address is copied from its first translation"),
         ("persisted", Optimizations.Persisted, "translations are kept on disk for the next start, where a folder for them is given"),
+        ("paired-returns", Optimizations.PairedReturns, "calls and returns run as the host's own, which predicts returns"),
+        ("jumps-by-page", Optimizations.JumpsByPage, "jumps find translations by the physical page of their target, so that they outlive changes of the address space"),
+        ("early-linking", Optimizations.EarlyLinking, "a new translation's jumps go straight to those that are there already"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
+        ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
+        ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
+        ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),
+        ("privilege-switches", Optimizations.PrivilegeSwitches, "SYSCALL, SYSRET and IRET do not leave translated code"),
     ];
 
     public Optimizations Optimizations { get; init; } = Optimizations.All;

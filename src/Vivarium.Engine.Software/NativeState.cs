@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Vivarium.Engine;
+using Vivarium.Engine.Software.Translate;
 
 namespace Vivarium.Engine.Software;
 
@@ -48,12 +49,12 @@ internal unsafe struct NativeTlb
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeJumpCache
 {
-    public const int Entries = 32768;
-    private const int UserEntries = 8192;
+    public const int Entries = 8192;
+    private const int UserEntries = 2048;
 
     /// <summary>
     /// How many entries an address space uses: a kernel's stay, programs' are emptied at every change of address space,
-    /// which must not cost more than they save.
+    /// which must not cost more than they save. <see cref="NativeFoundBlock"/> fills them again.
     /// </summary>
     public static int EntriesOf(AddressSpace space) => space == AddressSpace.User ? UserEntries : Entries;
 
@@ -67,6 +68,51 @@ internal unsafe struct NativeJumpCache
 
     /// <summary>Pairs: negated RIP (so that an LEA compares without touching flags), code address.</summary>
     public fixed ulong Entry[Entries * 2];
+}
+
+/// <summary>
+/// Which pages code is executed in, direct-mapped: an entry tells the physical page of a linear one, and that code may be
+/// fetched there. Emptied with the TLB.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct NativeExecutedPages
+{
+    public const int Entries = 512;
+
+    /// <summary>Bits of a physical page number; what is left of 64 takes bits 47:12 of the linear address.</summary>
+    public const int PhysicalBits = CpuModel.PhysicalAddressBits - 12;
+
+    /// <summary>Linear page number above physical page number.</summary>
+    public fixed ulong Entry[Entries];
+
+    public static int IndexOf(ulong linear) => (int)(linear >> 12) & (Entries - 1);
+
+    public static ulong EntryFor(ulong linear, ulong gpa) => LinearPart(linear) | (gpa >> 12);
+
+    /// <summary>An address's bits 47:12 at their place in an entry.</summary>
+    public static ulong LinearPart(ulong linear) => linear << 16 & ~((1ul << PhysicalBits) - 1);
+}
+
+/// <summary>
+/// Where jumps of 64-bit code look that the jump cache does not know: blocks by RIP, physical page and mode, which outlive
+/// changes of the address space.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct NativeFoundBlock
+{
+    public const int Count = 1 << 13;
+    public const int SizeShift = 5;
+
+    public ulong Rip;
+
+    /// <summary>Physical page number, and the <see cref="Translate.BlockMode"/> above it; 0: nothing here.</summary>
+    public ulong Key;
+    public byte* Code;
+    private readonly ulong _pad;
+
+    public static ulong KeyFor(ulong gpa, Translate.BlockMode mode) => (gpa >> 12) | ((ulong)mode << NativeExecutedPages.PhysicalBits);
+
+    public static int IndexOf(ulong rip) => (int)(rip ^ (rip >> NativeJumpCache.IndexShift)) & (Count - 1);
 }
 
 /// <summary>
@@ -92,6 +138,15 @@ internal unsafe struct NativeState
     /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation).</summary>
     public ulong ExitRequest;
 
+    /// <summary>The host's stack pointer in translated code while no call is under way: at the frame below all, which no return matches.</summary>
+    public ulong HostStack;
+
+    /// <summary>The stack pointer at which no frame fits any more, negated.</summary>
+    public ulong HostStackEnd;
+
+    /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
+    public NativeFoundBlock* FoundBlocks;
+
     /// <summary>Not zero: the bus may have an interrupt to deliver, as soon as IF is set.</summary>
     public ulong InterruptRequested;
 
@@ -113,9 +168,13 @@ internal unsafe struct NativeState
     /// <summary>IA32_TSC_AUX: what RDTSCP and RDPID return beside the time.</summary>
     public ulong TscAux;
 
-    /// <summary>Guest RAX while translated code holds the flags in AX.</summary>
-    public ulong SavedRax;
+    /// <summary>The arithmetic flags, where translated code has put them while it uses RFLAGS itself: as LAHF and SETO AL leave them in AX.</summary>
+    public ulong SavedFlags;
     public ulong Scratch;
+
+    /// <summary>Guest RCX and RAX while the jump thunks work.</summary>
+    public ulong JumpRcx;
+    public ulong JumpRax;
 
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;
@@ -151,11 +210,44 @@ internal unsafe struct NativeState
     public ulong Cr0, Cr2, Cr3, Cr4, Efer, Xcr0;
     public fixed ulong Dr[8];
 
+    /// <summary>What translations take for granted at present. C# sets it, and translated code where it changes privilege level or EFLAGS.AC.</summary>
+    public BlockMode Mode;
+
+    /// <summary>
+    /// What <see cref="Mode"/> becomes where 64-bit code enters ring 0 or returns to ring 3 without C#; 0: only C# can do it,
+    /// for example because the jump cache holds blocks of another mode.
+    /// </summary>
+    public BlockMode KernelMode, UserMode;
+
+    /// <summary>As <see cref="UserMode"/>, for IRET: 0 also while it would have to make a data segment null.</summary>
+    public BlockMode ReturnMode;
+
+    /// <summary>The selectors of <see cref="ReturnCs"/> and <see cref="ReturnSs"/>; <see cref="NoSelector"/> if they are not known.</summary>
+    public uint ReturnCsSelector, ReturnSsSelector;
+
+    /// <summary>What the last IRET to 64-bit code of ring 3 loaded, and the descriptors in the GDT that it was made from.</summary>
+    public NativeSegment ReturnCs, ReturnSs;
+    public ulong ReturnCsDescriptor, ReturnSsDescriptor;
+
+    /// <summary>What SYSCALL and SYSRET load in 64-bit mode: made from IA32_STAR.</summary>
+    public NativeSegment SyscallCs, SyscallSs, SysretCs, SysretSs;
+
+    /// <summary>IA32_STAR, IA32_LSTAR, IA32_FMASK (SDM vol. 3A, 5.8.8).</summary>
+    public ulong Star, Lstar, SyscallMask;
+
+    /// <summary>Not zero: an NMI is being handled; further ones wait for IRET (SDM vol. 3A, 6.7.1).</summary>
+    public ulong NmiBlocked;
+
+    /// <summary>No selector has more than 16 bits.</summary>
+    public const uint NoSelector = 0x1_0000;
+
     /// <summary>Bounce buffer for accesses that cannot go to RAM directly (page-crossing, MMIO); the guest address's alignment is kept.</summary>
     public fixed byte Bounce[1024];
 
     /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC.</summary>
     public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
+
+    public NativeExecutedPages UserPages, SupervisorPages;
 
     public NativeJumpCache UserJumps, SupervisorJumps, SupervisorAcJumps;
 }

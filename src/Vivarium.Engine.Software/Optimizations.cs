@@ -21,8 +21,29 @@ public enum Optimizations : ulong
     /// <summary>Translations are kept on disk for the next machine, where a folder for them is given.</summary>
     Persisted = 1ul << 4,
 
+    /// <summary>Guest calls and returns run as the host's, which predicts returns.</summary>
+    PairedReturns = 1ul << 8,
+
+    /// <summary>Jumps find translations by the physical page of their target before they ask the run loop.</summary>
+    JumpsByPage = 1ul << 9,
+
+    /// <summary>A new translation's jumps go straight to those that are there already.</summary>
+    EarlyLinking = 1ul << 10,
+
+    /// <summary>STAC and CLAC change what the rest of a translation may access.</summary>
+    AccessSwitches = 1ul << 24,
+
+    /// <summary>SYSCALL, SYSRET and IRET change the privilege level without leaving translated code.</summary>
+    PrivilegeSwitches = 1ul << 25,
+
+    /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
+    LazyFlags = 1ul << 40,
+
     /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
     BesideCode = 1ul << 50,
+
+    /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
+    SelfChecks = 1ul << 51,
 
     All = ulong.MaxValue,
 }

@@ -30,6 +30,11 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     private readonly CodeGranules _granules;
     private readonly TranslationCache _cache;
     private readonly BlockRecords _records = new();
+    private readonly ChangeCounts _changes = new();
+
+    /// <summary>The blocks that check themselves, also those that were dropped since <see cref="_reconsidered"/>.</summary>
+    private readonly List<Block> _checking = [];
+    private long _reconsidered;
     private readonly Translator _translator;
     private readonly Templates _templates = new();
     private readonly Relocator _relocator;
@@ -45,7 +50,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode));
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode), options.Has(Optimizations.JumpsByPage));
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
         _relocator = new Relocator(_cache, _translator.Traps);
@@ -149,15 +154,32 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             source.Refresh();
             long before = _translator.InstructionCount;
-            if (Make(source, mode, statistics) is not { } block)
+            if (Make(source, mode, out bool copied) is not { } block)
             {
                 return null;
             }
 
             _cache.Add(block);
-            if (_check is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+            if (_check is not null)
             {
-                _check.Check(block, source, mode);
+                if (block.Record->Flags.HasFlag(RecordFlags.Movable))
+                {
+                    _check.Check(block, source, mode);
+                }
+            }
+            else if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
+            {
+                LinkKnown(block, copied ? mode : _translator.LastMode);
+            }
+
+            if (copied)
+            {
+                statistics.BlocksCopied++;
+            }
+
+            if (block.ChecksItself)
+            {
+                _checking.Add(block);
             }
 
             statistics.BlocksTranslated++;
@@ -167,18 +189,20 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
-    private Block? Make(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    /// <param name="copied">It is a copy of the first translation of the same bytes.</param>
+    private Block? Make(in CodeSource source, BlockMode mode, out bool copied)
     {
-        if (_translator.Stops.Count != 0)
+        copied = false;
+        if (_translator.Stops.Count != 0 || source.ChecksItself)
         {
-            // Blocks with a debugger's stops in them are for their place only.
+            // Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.
             return _translator.Translate(source, mode);
         }
 
         if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
             && FindTemplate(source, mode) is { Exists: true } template)
         {
-            statistics.BlocksCopied++;
+            copied = true;
             return _relocator.Copy(template, source, mode);
         }
 
@@ -193,6 +217,59 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     private Template FindTemplate(in CodeSource source, BlockMode mode)
         => _templates.Find(source, mode) is { Exists: true } made ? made : _store?.Find(source, mode) ?? default;
+
+    /// <summary>
+    /// Code there was changed so often of late that it is not to be watched: its translation is to check itself. It needs
+    /// no <see cref="BeginTranslation"/>.
+    /// </summary>
+    public bool ChangesOften(ulong gpa) => Options.Has(Optimizations.SelfChecks) && _changes.Often(gpa);
+
+    /// <summary>The block whose translation holds a host address has found its code changed: it is thrown away.</summary>
+    public Block? DropChanged(byte* hostPc)
+    {
+        lock (_gate)
+        {
+            Block? block = _cache.FindByAddress(hostPc);
+            if (block is { Valid: true })
+            {
+                _cache.Remove(block);
+                Drop([block]);
+            }
+
+            return block;
+        }
+    }
+
+    /// <summary>
+    /// From time to time all blocks that check themselves are thrown away: where the code does not change any more, the next
+    /// ones need not.
+    /// </summary>
+    /// <param name="now">In milliseconds, from any beginning.</param>
+    public void Reconsider(long now)
+    {
+        const int period = 1000;
+        if (now - Volatile.Read(ref _reconsidered) < period)
+        {
+            return;
+        }
+
+        lock (_gate)
+        {
+            _reconsidered = now;
+            _changes.Clear();
+            foreach (Block block in _checking)
+            {
+                if (block.Valid)
+                {
+                    _cache.Remove(block);
+                    _changes.Suspect(block.Key.Gpa);
+                    Drop([block]);
+                }
+            }
+
+            _checking.Clear();
+        }
+    }
 
     /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
     public void Link(byte* stub, Block target, VcpuStatistics statistics)
@@ -213,6 +290,22 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
+    /// <summary>Links the jumps of a new block whose targets are known already.</summary>
+    /// <param name="mode">In which it goes to them.</param>
+    private void LinkKnown(Block block, BlockMode mode)
+    {
+        ReadOnlySpan<ushort> stubs = block.JumpStubs;
+        for (int i = 0; i < stubs.Length; i += BlockRecord.StubNumbers)
+        {
+            ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | stubs[i + 2];
+            ulong target = block.Key.Rip + (gpa - block.Key.Gpa);
+            if (_cache.Find(block.Key with { Gpa = gpa, Rip = mode.CodeBits() == 64 ? target : (uint)target, Mode = mode }) is { SecondPage: Block.NoPage } known)
+            {
+                _cache.Link(block.Code + stubs[i], known);
+            }
+        }
+    }
+
     /// <summary>Throws everything away if there may be no room for another block. The caller is parked in between.</summary>
     public void MakeRoom(SoftwareVcpu vcpu)
     {
@@ -229,6 +322,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 lock (_gate)
                 {
                     _cache.Clear();
+                    _checking.Clear();
                     _translator.Traps.Clear();
                     _templates.Clear();
                     _records.Clear();
@@ -258,7 +352,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             bool wholePages = _rendezvous.Alone;
             return _cache.Pages.IsOpen(gpa) || _cache.Pages.WouldRemove(running, gpa, size, wholePages)
                 ? -1
-                : Drop(_cache.Invalidate(gpa, size, wholePages));
+                : Lose(_cache.Invalidate(gpa, size, wholePages));
         }
     }
 
@@ -271,7 +365,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
         lock (_gate)
         {
-            return Drop(_cache.Invalidate(gpa, size, wholePages: false));
+            return Lose(_cache.Invalidate(gpa, size, wholePages: false));
         }
     }
 
@@ -329,25 +423,35 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _records.Dispose();
     }
 
-    /// <summary>Jump caches forget blocks that are not valid any more. Returns how many they were.</summary>
-    private int Drop(List<Block>? blocks)
+    /// <summary>The guest has changed the code of blocks, which are not valid any more. Returns how many they were.</summary>
+    private int Lose(List<Block>? blocks)
     {
         if (blocks is null)
         {
             return 0;
         }
 
+        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
+        {
+            _changes.Add(block.Key.Gpa);
+        }
+
+        Drop(CollectionsMarshal.AsSpan(blocks));
+        return blocks.Count;
+    }
+
+    /// <summary>Jump caches forget blocks that are not valid any more.</summary>
+    private void Drop(ReadOnlySpan<Block> blocks)
+    {
         // A vCPU enters a block into its jump cache and then looks whether it is valid; here it is the other way round.
         Interlocked.MemoryBarrier();
-        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
+        foreach (Block block in blocks)
         {
             foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
             {
                 vcpu.DropJumps(block);
             }
         }
-
-        return blocks.Count;
     }
 
     /// <summary>Lock held.</summary>

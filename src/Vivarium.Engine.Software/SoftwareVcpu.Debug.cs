@@ -20,7 +20,7 @@ internal sealed unsafe partial class SoftwareVcpu
     public bool DebugShadow { get; set; }
 
     /// <summary>Every instruction, and every iteration of a string instruction, is to be looked at.</summary>
-    public bool Stepping => (_mode & BlockMode.Stepping) != 0;
+    public bool Stepping => (Mode & BlockMode.Stepping) != 0;
 
     /// <summary>After an instruction, or an iteration of a string instruction, that was completed while stepping.</summary>
     private void FinishStep(bool singleStep)

@@ -18,7 +18,11 @@ internal sealed unsafe partial class SoftwareVcpu
     public PendingFault RaisedFault;
 
     /// <summary>An NMI is being handled: further ones wait for IRET (SDM vol. 3A, 6.7.1).</summary>
-    public bool NmiBlocked { get; set; }
+    public bool NmiBlocked
+    {
+        get => S->NmiBlocked != 0;
+        set => S->NmiBlocked = value ? 1ul : 0;
+    }
 
     /// <summary>A triple fault has happened: the run loop reports the shutdown.</summary>
     public bool ShutdownPending { get; set; }

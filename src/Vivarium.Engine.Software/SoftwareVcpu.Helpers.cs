@@ -236,6 +236,9 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
+    /// <summary>The arithmetic flags that translated code has put aside: AH of LAHF, and OF in bit 0.</summary>
+    private ulong FlagsAsSaved => ((S->SavedFlags >> 8) & 0xFF) | ((S->SavedFlags & 1) != 0 ? RflagsBits.Of : 0);
+
     /// <summary>S-&gt;Rip = the instruction whose translation holds a return address.</summary>
     private void LocateInstruction(ulong returnAddress)
     {

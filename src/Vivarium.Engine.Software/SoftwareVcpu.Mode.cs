@@ -9,11 +9,18 @@ internal sealed unsafe partial class SoftwareVcpu
     private const ulong BreakpointsEnabled = 0xFF;
     private const uint CodeSegmentType = 8;
 
+    private const uint Conforming = CodeSegmentType | 4;
+
+    /// <summary>What a mode has from the control registers, whatever the privilege level.</summary>
+    private const BlockMode OfControlRegisters = BlockMode.Protected | BlockMode.Emulate | BlockMode.Sse | BlockMode.Avx | BlockMode.Avx512;
+
     private readonly BlockMode[] _jumpModes = new BlockMode[Spaces];
+
     /// <summary>Whether each jump cache holds anything. At first they hold zeros, which have to be cleared too.</summary>
     private readonly bool[] _jumpsFilled = [true, true, true];
     private readonly ulong[] _jumpSegments = new ulong[Spaces];
-    private BlockMode _mode;
+
+    private BlockMode Mode => S->Mode;
 
     /// <summary>
     /// To be called after any change of CR0, CR4, EFER, XCR0, CPL, EFLAGS.TF/AC/VM, DR7 or a segment register:
@@ -60,15 +67,53 @@ internal sealed unsafe partial class SoftwareVcpu
             mode |= BlockMode.Stepping;
         }
 
-        _mode = mode;
-        int space = (int)mode.Space();
-        if (_jumpModes[space] != mode || _jumpSegments[space] != codeSegment)
+        S->Mode = mode;
+        Adopt(mode.Space(), mode, codeSegment);
+        if ((mode & BlockMode.Ring0) != 0)
         {
-            _jumpModes[space] = mode;
-            _jumpSegments[space] = codeSegment;
-            FlushJumps((AddressSpace)space);
+            // Translated code goes from one to the other by itself.
+            BlockMode other = mode ^ BlockMode.SupervisorAc;
+            Adopt(other.Space(), other, 0);
+        }
+
+        FindDirectModes(mode);
+    }
+
+    /// <summary>A jump cache holds blocks of one mode only.</summary>
+    private void Adopt(AddressSpace space, BlockMode mode, ulong codeSegment)
+    {
+        if (_jumpModes[(int)space] != mode || _jumpSegments[(int)space] != codeSegment)
+        {
+            _jumpModes[(int)space] = mode;
+            _jumpSegments[(int)space] = codeSegment;
+            FlushJumps(space);
         }
     }
+
+    private void FindDirectModes(BlockMode mode)
+    {
+        S->KernelMode = S->UserMode = S->ReturnMode = 0;
+        if (!LongModeActive || (mode & BlockMode.Stepping) != 0)
+        {
+            return;
+        }
+
+        BlockMode common = (mode & OfControlRegisters) | BlockMode.Code64;
+        BlockMode kernel = common | BlockMode.Ring0 | BlockMode.Rdtsc;
+        BlockMode user = common | BlockMode.User | (S->Cr4.Has(Cr4Bits.Tsd) ? 0 : BlockMode.Rdtsc);
+        S->KernelMode = IsAdopted(AddressSpace.Supervisor, kernel) && IsAdopted(AddressSpace.SupervisorAc, kernel | BlockMode.SupervisorAc) ? kernel : 0;
+        S->UserMode = IsAdopted(AddressSpace.User, user) ? user : 0;
+        bool kept = StaysInRing3(&S->Es) && StaysInRing3(&S->Ds) && StaysInRing3(&S->Fs) && StaysInRing3(&S->Gs);
+        S->ReturnMode = kept ? S->UserMode : 0;
+    }
+
+    private bool IsAdopted(AddressSpace space, BlockMode mode) => _jumpModes[(int)space] == mode && _jumpSegments[(int)space] == 0;
+
+    /// <summary>IRET to ring 3 leaves a data segment alone (SDM vol. 2, IRET).</summary>
+    private static bool StaysInRing3(NativeSegment* segment)
+        => (segment->Attributes & SegmentRegister.Unusable) != 0
+            || (segment->Attributes >> SegmentRegister.DplShift & 3) == 3
+            || (segment->Attributes & Conforming) == Conforming;
 
     /// <summary>Code, data and stack segments cover all 4 GiB from 0, with all rights.</summary>
     private bool IsFlat()

@@ -12,6 +12,7 @@ internal sealed unsafe partial class SoftwareVcpu
 {
     internal const int Spaces = 3;
     private const int MaxInstructionLength = 15;
+    private const int RspIndex = 4;
 
     /// <summary>How many blocks are found without asking the machine's other vCPUs for the lock.</summary>
     private const int RecentBlocks = 16384;
@@ -64,6 +65,7 @@ internal sealed unsafe partial class SoftwareVcpu
                     _rendezvous.Enter(this);
                 }
 
+                _code.Reconsider(Environment.TickCount64);
                 if (Interlocked.Exchange(ref _tlbFlushRequested, 0) != 0)
                 {
                     FlushTlb(keepGlobal: false);
@@ -223,7 +225,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         // It was for this instruction only; a fault, or a repeated instruction that is not done, sets it again.
         S->SystemFlags &= ~RflagsBits.Rf;
-        BlockMode mode = _mode;
+        BlockMode mode = Mode;
         bool careful = _carefulNext || stepping;
         if (careful)
         {
@@ -307,6 +309,9 @@ internal sealed unsafe partial class SoftwareVcpu
             case ExitCode.Dispatch:
                 Statistics.Count(ExitCause.Dispatch);
                 return true;
+            case ExitCode.Jump:
+                Statistics.Count(ExitCause.Dispatch);
+                return !RefuseJump();
             case ExitCode.CarefulDone:
                 CountSlowAccess();
                 return true;
@@ -325,6 +330,11 @@ internal sealed unsafe partial class SoftwareVcpu
             case ExitCode.Careful:
                 _carefulNext = true;
                 _countedBeforeCareful = CountedInCareful;
+                return false;
+            case ExitCode.Changed:
+                _carefulNext = _code.DropChanged((byte*)S->ExitHostPc - 1) is { } changed && (changed.Key.Mode & BlockMode.Careful) != 0;
+                Statistics.BlocksInvalidated++;
+                Statistics.Count(ExitCause.SelfModifyingCode);
                 return false;
             case ExitCode.Fault:
                 DeliverRaised();
@@ -348,6 +358,20 @@ internal sealed unsafe partial class SoftwareVcpu
                 _internalError = $"translated code left with an unknown reason {(int)code}";
                 return false;
         }
+    }
+
+    /// <summary>#GP at a jump of 64-bit code whose target is not canonical.</summary>
+    private bool RefuseJump()
+    {
+        if (!Code64 || IsCanonical(S->Rip) || S->ExitHostPc == 0)
+        {
+            return false;
+        }
+
+        LocateInstruction(S->ExitHostPc + 1);
+        S->Gpr[RspIndex] -= S->ExitInfo;
+        DeliverFault(Vector.GeneralProtection, 0);
+        return true;
     }
 
     private bool Emulate()
@@ -416,6 +440,11 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         S->Rip = block.RipAt(pc);
+        if (block.FlagsAreSavedAt(pc))
+        {
+            S->ArithmeticFlags = FlagsAsSaved;
+        }
+
         switch ((Vector)S->FaultTrap)
         {
             case Vector.DivideError:
@@ -447,7 +476,7 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         byte* stub = (byte*)S->ExitHostPc - 1;
         int generation = _code.Generation;
-        if (FindBlock(_mode) is { } target && generation == _code.Generation)
+        if (FindBlock(Mode) is { } target && generation == _code.Generation)
         {
             _code.Link(stub, target, Statistics);
         }
@@ -456,19 +485,19 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>The translation for RIP, from the jump cache if it is there. Null: a fault was delivered, or the machine cannot go on.</summary>
     private byte* FindCode()
     {
-        ulong* entry = JumpsOf(_mode.Space())->Entry + (NativeJumpCache.IndexOf(S->Rip, _mode.Space()) * 2);
+        ulong* entry = JumpsOf(Mode.Space())->Entry + (NativeJumpCache.IndexOf(S->Rip, Mode.Space()) * 2);
         if (entry[0] == 0 - S->Rip && entry[1] != 0)
         {
             return (byte*)entry[1];
         }
 
-        Block? block = FindBlock(_mode);
+        Block? block = FindBlock(Mode);
         if (block is null)
         {
             return null;
         }
 
-        EnterJump(_mode.Space(), block);
+        EnterJump(Mode.Space(), block);
         return block.Code;
     }
 
@@ -531,25 +560,32 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         Statistics.Count(ExitCause.Translation);
         _code.MakeRoom(this);
+        int limit = length;
+        if (!Code64)
+        {
+            limit = (int)Math.Min((ulong)length, S->Cs.Limit - key.Rip + 1);
+        }
+
+        var source = new CodeSource
+        {
+            Rip = key.Rip,
+            Linear = linear,
+            Gpa = key.Gpa,
+            CodeLimit = key.CodeLimit,
+            Bytes = bytes,
+            Length = limit,
+            SecondPage = Block.NoPage,
+            ChecksItself = _code.ChangesOften(key.Gpa),
+        };
+        if (source.ChecksItself && _code.Translate(source, key.Mode, Statistics) is { } checking)
+        {
+            return checking;
+        }
+
+        source = source with { ChecksItself = false };
         CodePage page = _code.BeginTranslation(this, key.Gpa);
         try
         {
-            int limit = length;
-            if (!Code64)
-            {
-                limit = (int)Math.Min((ulong)length, S->Cs.Limit - key.Rip + 1);
-            }
-
-            var source = new CodeSource
-            {
-                Rip = key.Rip,
-                Linear = linear,
-                Gpa = key.Gpa,
-                CodeLimit = key.CodeLimit,
-                Bytes = bytes,
-                Length = limit,
-                SecondPage = Block.NoPage,
-            };
             if (_code.Translate(source, key.Mode, Statistics) is { } block)
             {
                 return block;

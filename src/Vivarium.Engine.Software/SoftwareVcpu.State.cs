@@ -1,4 +1,4 @@
-using Vivarium.Engine.Software.Translate;
+using Vivarium.Engine.Software.Privileged;
 
 namespace Vivarium.Engine.Software;
 
@@ -68,6 +68,7 @@ internal sealed unsafe partial class SoftwareVcpu
         Set(&S->Tr, state.Tr);
         S->GdtrBase = state.GdtrBase;
         S->GdtrLimit = state.GdtrLimit;
+        InterruptReturn.Forget(S);
         S->IdtrBase = state.IdtrBase;
         S->IdtrLimit = state.IdtrLimit;
         S->Cr0 = state.Cr0;

@@ -29,14 +29,17 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         NativeMemory.Clear(S->Xsave, CpuModel.MaxXsaveSize);
         S->XsaveMask = model.XsaveMask;
         S->HostMxcsr = DefaultMxcsr;
+        S->ReturnCsSelector = S->ReturnSsSelector = NativeState.NoSelector;
         *(uint*)(S->Xsave + MxcsrOffset) = DefaultMxcsr;
         S->ExtendedInMemory = 1;
+        S->FoundBlocks = (NativeFoundBlock*)NativeMemory.AllocZeroed(NativeFoundBlock.Count, (nuint)sizeof(NativeFoundBlock));
         _handle = GCHandle.Alloc(this);
         S->Handle = GCHandle.ToIntPtr(_handle);
 
         S->TscOffset = tscOffset;
         FaultHandler.Install();
         _code = code;
+        _findsByPage = code.Options.Has(Optimizations.JumpsByPage);
         _rendezvous = rendezvous;
         S->ExitThunk = code.Thunks.Exit;
         S->GranuleBias = code.GranuleBias;
@@ -49,6 +52,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
     {
         _rendezvous.Remove(this);
         _handle.Free();
+        NativeMemory.Free(S->FoundBlocks);
         NativeMemory.AlignedFree(S->Xsave);
         NativeMemory.AlignedFree(S);
     }

@@ -36,10 +36,16 @@ internal sealed unsafe class Block
     /// <summary>For an instruction that crosses a page: GPA of the second page; else <see cref="NoPage"/>.</summary>
     public ulong SecondPage { get; init; } = NoPage;
 
+    /// <summary>In a <see cref="Map"/>'s guest offset: until the next entry the arithmetic flags are in <see cref="NativeState.SavedFlags"/>, not in RFLAGS.</summary>
+    public const int FlagsSaved = 0x8000;
+
     /// <summary>Where each instruction's host code starts, and its offset in the guest code: pairs, ascending by host code (cold parts come last).</summary>
     public ReadOnlySpan<ushort> Map => new(BlockRecord.MapOf(Record), Record->MapCount);
 
-    /// <summary>The direct jumps of this block: offset of the displacement, and of the stub it goes to while not linked.</summary>
+    /// <summary>
+    /// The direct jumps of this block to its own page, each by three numbers: offset of the displacement, of the stub it goes
+    /// to while not linked, and of the target in the guest's page.
+    /// </summary>
     public ReadOnlySpan<ushort> JumpStubs => new(BlockRecord.StubsOf(Record), Record->StubCount);
 
     /// <summary>Addresses of the jumps' displacements that were linked to this block.</summary>
@@ -47,6 +53,12 @@ internal sealed unsafe class Block
 
     /// <summary>The one instruction of a careful translation is a locked one: the bounce buffer does not make it atomic.</summary>
     public bool Locked => Record->Flags.HasFlag(RecordFlags.Locked);
+
+    /// <summary>
+    /// Compares the bytes that it was made from whenever it is entered, and ends after an instruction that writes: nobody
+    /// else watches them.
+    /// </summary>
+    public bool ChecksItself { get; init; }
 
     /// <summary>False once the guest has changed the code.</summary>
     public bool Valid { get; set; } = true;
@@ -56,16 +68,11 @@ internal sealed unsafe class Block
     /// <summary>RIP of the instruction whose translation holds a host address.</summary>
     public ulong RipAt(byte* hostPc)
     {
-        int offset = (int)(hostPc - Code);
-        int guest = 0;
-        ReadOnlySpan<ushort> map = Map;
-        for (int i = 0; i < map.Length && map[i] <= offset; i += 2)
-        {
-            guest = map[i + 1];
-        }
-
-        return Key.Rip + (ulong)guest;
+        return Key.Rip + (ulong)(MapAt(hostPc) & ~FlagsSaved);
     }
+
+    /// <summary>True if a host fault there finds the arithmetic flags in <see cref="NativeState.SavedFlags"/>.</summary>
+    public bool FlagsAreSavedAt(byte* hostPc) => (MapAt(hostPc) & FlagsSaved) != 0;
 
     /// <summary>The displacement of the jump whose stub holds a host address. Stubs come in the order of their addresses.</summary>
     public byte* JumpOf(byte* hostPc)
@@ -73,7 +80,7 @@ internal sealed unsafe class Block
         int offset = (int)(hostPc - Code);
         int jump = 0;
         ReadOnlySpan<ushort> stubs = JumpStubs;
-        for (int i = 0; i < stubs.Length && stubs[i + 1] <= offset; i += 2)
+        for (int i = 0; i < stubs.Length && stubs[i + 1] <= offset; i += BlockRecord.StubNumbers)
         {
             jump = stubs[i];
         }
@@ -86,7 +93,7 @@ internal sealed unsafe class Block
     {
         int offset = (int)(displacement - Code);
         ReadOnlySpan<ushort> stubs = JumpStubs;
-        for (int i = 0; i < stubs.Length; i += 2)
+        for (int i = 0; i < stubs.Length; i += BlockRecord.StubNumbers)
         {
             if (stubs[i] == offset)
             {
@@ -95,5 +102,18 @@ internal sealed unsafe class Block
         }
 
         throw new InvalidOperationException("a linked jump without a stub");
+    }
+
+    private int MapAt(byte* hostPc)
+    {
+        int offset = (int)(hostPc - Code);
+        int guest = 0;
+        ReadOnlySpan<ushort> map = Map;
+        for (int i = 0; i < map.Length && map[i] <= offset; i += 2)
+        {
+            guest = map[i + 1];
+        }
+
+        return guest;
     }
 }

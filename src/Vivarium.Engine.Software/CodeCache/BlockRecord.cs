@@ -13,6 +13,9 @@ internal unsafe struct BlockRecord
     /// <summary>What the guest's bytes are padded to on both sides: they stand as in their page, and are compared in these units.</summary>
     private const int Word = 8;
 
+    /// <summary>How many numbers each of <see cref="Block.JumpStubs"/> is.</summary>
+    public const int StubNumbers = 3;
+
     /// <summary>Over all that follows, and the code (CRC-32C); in files only.</summary>
     public uint Checksum;
 

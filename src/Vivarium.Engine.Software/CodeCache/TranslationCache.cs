@@ -87,7 +87,17 @@ internal sealed unsafe class TranslationCache : IDisposable
 
         _blocks[block.Key] = block;
         _byAddress.Add(block);
-        _pages.Add(block);
+        if (!block.ChecksItself)
+        {
+            _pages.Add(block);
+        }
+    }
+
+    /// <summary>Throws away a block that checks itself; jump caches must forget it too.</summary>
+    public void Remove(Block block)
+    {
+        _blocks.Remove(block.Key);
+        Retire(block);
     }
 
     /// <summary>Makes the jump whose displacement stands at an executable address go to a block.</summary>

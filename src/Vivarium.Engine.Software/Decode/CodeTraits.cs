@@ -1,4 +1,5 @@
 using Iced.Intel;
+using IcedFlags = Iced.Intel.RflagsBits;
 
 namespace Vivarium.Engine.Software.Decode;
 
@@ -20,8 +21,9 @@ internal enum ExtendedKind : byte
 /// <param name="WritesMemory">Its memory operand, if it has one, is written.</param>
 /// <param name="Aligned">Its memory operand must be aligned to its size, or #GP (before #PF).</param>
 /// <param name="Waiting">An x87 instruction that reports pending exceptions first (before #PF).</param>
+/// <param name="Flags">What it does with the arithmetic flags.</param>
 internal readonly record struct CodeTraits(
-    ExtendedKind Extended, byte WrittenOperands, bool ReadsMemory, bool WritesMemory, bool Aligned, bool Waiting)
+    ExtendedKind Extended, byte WrittenOperands, bool ReadsMemory, bool WritesMemory, bool Aligned, bool Waiting, FlagUse Flags)
 {
     public bool Writes(int operand) => (WrittenOperands & (1 << operand)) != 0;
 }
@@ -77,7 +79,7 @@ internal sealed class CodeTraitsTable
         // An x87 store writes nothing when an unmasked exception stops it: what was there must be known to be put back.
         reads |= writes && extended == ExtendedKind.X87;
         return new CodeTraits(extended, written, reads, writes, NeedsAlignment(instruction, extended),
-            UsesMmx(instruction) || (extended == ExtendedKind.X87 && !IsNonWaiting(instruction.Mnemonic)));
+            UsesMmx(instruction) || (extended == ExtendedKind.X87 && !IsNonWaiting(instruction.Mnemonic)), FlagUseOf(instruction));
     }
 
     /// <summary>Iced knows that SUB or PXOR of a register with itself reads nothing; the form as such does read.</summary>
@@ -97,6 +99,25 @@ internal sealed class CodeTraitsTable
             }
         }
     }
+
+    private static FlagUse FlagUseOf(in Instruction instruction)
+    {
+        const IcedFlags all = IcedFlags.OF | IcedFlags.SF | IcedFlags.ZF | IcedFlags.AF | IcedFlags.CF | IcedFlags.PF;
+        if (IsShift(instruction.Mnemonic))
+        {
+            // By CL a count of 0 changes nothing; and what Iced says of a constant count holds for that count only.
+            return instruction.GetOpKind(instruction.OpCount - 1) == OpKind.Immediate8 ? FlagUse.ReplacesIfCounted : FlagUse.Changes;
+        }
+
+        IcedFlags reads = instruction.RflagsRead & all;
+        IcedFlags changes = instruction.RflagsModified & all;
+        return changes == 0 ? (reads == 0 ? FlagUse.None : FlagUse.Reads)
+            : changes == all && reads == 0 ? FlagUse.Replaces
+            : FlagUse.Changes;
+    }
+
+    private static bool IsShift(Mnemonic mnemonic) => mnemonic
+        is Mnemonic.Shl or Mnemonic.Sal or Mnemonic.Shr or Mnemonic.Sar or Mnemonic.Shld or Mnemonic.Shrd;
 
     private static bool IsRead(OpAccess access) => access is OpAccess.Read or OpAccess.CondRead or OpAccess.ReadWrite or OpAccess.ReadCondWrite;
 

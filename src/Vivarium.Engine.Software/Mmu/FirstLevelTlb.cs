@@ -12,6 +12,9 @@ internal static unsafe class FirstLevelTlb
     private const ulong Invalid = 0x8000_0000_0000_0000;
     private const ulong InvalidForEntry0 = Invalid | 0x1000;
 
+    /// <summary>An executed page that has its place at the last index only.</summary>
+    private const ulong NoPage = ulong.MaxValue;
+
     /// <summary>Negated RIP 1.</summary>
     private const ulong EmptyJump = unchecked((ulong)-1);
 
@@ -114,6 +117,21 @@ internal static unsafe class FirstLevelTlb
         if (entry[1] == (ulong)code)
         {
             Volatile.Write(ref entry[0], index == 1 ? 0 : EmptyJump);
+        }
+    }
+
+    public static void Flush(NativeExecutedPages* pages)
+    {
+        new Span<ulong>(pages->Entry, NativeExecutedPages.Entries).Fill(NoPage);
+        pages->Entry[NativeExecutedPages.Entries - 1] = 0;
+    }
+
+    public static void FlushPage(NativeExecutedPages* pages, ulong linear)
+    {
+        int index = NativeExecutedPages.IndexOf(linear);
+        if ((pages->Entry[index] ^ NativeExecutedPages.LinearPart(linear)) >> NativeExecutedPages.PhysicalBits == 0)
+        {
+            pages->Entry[index] = index == NativeExecutedPages.Entries - 1 ? 0 : NoPage;
         }
     }
 

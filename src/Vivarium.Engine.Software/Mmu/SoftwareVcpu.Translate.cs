@@ -272,5 +272,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
     private NativeTlb* TlbOf(AddressSpace space) => &S->UserTlb + (int)space;
 
+    private NativeExecutedPages* PagesOf(AddressSpace space) => space == AddressSpace.User ? &S->UserPages : &S->SupervisorPages;
+
     private NativeJumpCache* JumpsOf(AddressSpace space) => &S->UserJumps + (int)space;
 }

@@ -234,7 +234,7 @@ internal sealed unsafe class TranslationFile : IDisposable
     /// <summary>The whole entry is as it was written, and nothing in it points out of the code or the guest's bytes.</summary>
     private static bool IsSound(BlockRecord* record)
     {
-        if (ChecksumOf(record) != record->Checksum || record->GuestLength > record->DecodedLength || ((record->MapCount | record->StubCount) & 1) != 0)
+        if (ChecksumOf(record) != record->Checksum || record->GuestLength > record->DecodedLength || (record->MapCount & 1) != 0 || record->StubCount % BlockRecord.StubNumbers != 0)
         {
             return false;
         }
@@ -242,7 +242,7 @@ internal sealed unsafe class TranslationFile : IDisposable
         Relocation* relocations = BlockRecord.RelocationsOf(record);
         for (int i = 0; i < record->RelocationCount; i++)
         {
-            int width = relocations[i].Kind == RelocationKind.Rip64 ? sizeof(ulong) : sizeof(int);
+            int width = relocations[i].Width;
             if (relocations[i].Offset + width > record->CodeLength
                 || (relocations[i].Kind == RelocationKind.Trap && (uint)relocations[i].Addend >= record->DecodedLength))
             {
@@ -251,7 +251,7 @@ internal sealed unsafe class TranslationFile : IDisposable
         }
 
         ushort* stubs = BlockRecord.StubsOf(record);
-        for (int i = 0; i < record->StubCount; i += 2)
+        for (int i = 0; i < record->StubCount; i += BlockRecord.StubNumbers)
         {
             if (stubs[i] + sizeof(int) > record->CodeLength || stubs[i + 1] >= record->CodeLength)
             {

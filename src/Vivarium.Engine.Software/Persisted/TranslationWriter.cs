@@ -160,11 +160,11 @@ internal sealed unsafe class TranslationWriter : IDisposable
         Relocation* relocations = BlockRecord.RelocationsOf(record);
         for (int i = 0; i < record->RelocationCount; i++)
         {
-            new Span<byte>(code + relocations[i].Offset, relocations[i].Kind == RelocationKind.Rip64 ? sizeof(ulong) : sizeof(int)).Clear();
+            new Span<byte>(code + relocations[i].Offset, relocations[i].Width).Clear();
         }
 
         ushort* stubs = BlockRecord.StubsOf(record);
-        for (int i = 0; i < record->StubCount; i += 2)
+        for (int i = 0; i < record->StubCount; i += BlockRecord.StubNumbers)
         {
             *(int*)(code + stubs[i]) = 0;
         }

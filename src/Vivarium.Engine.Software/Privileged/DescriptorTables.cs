@@ -27,6 +27,7 @@ internal static unsafe class DescriptorTables
         ReadPseudoDescriptor(cpu, insn, insn.Code == Code.Lgdt_m1632_16, out ulong tableBase, out ushort limit);
         cpu.S->GdtrBase = tableBase;
         cpu.S->GdtrLimit = limit;
+        InterruptReturn.Forget(cpu.S);
     }
 
     public static void LoadIdt(SoftwareVcpu cpu, in Instruction insn)

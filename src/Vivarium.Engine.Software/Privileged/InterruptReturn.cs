@@ -12,6 +12,8 @@ internal static unsafe class InterruptReturn
     /// <summary>Segment attributes in virtual-8086 mode: present, DPL 3, writable, accessed.</summary>
     private const uint Virtual8086Attributes = 0xF3;
 
+    private const uint TableIndicator = 4;
+
     public static void Register(delegate*<SoftwareVcpu, in Instruction, void>[] table)
     {
         table[(int)Mnemonic.Iret] = &Iret;
@@ -106,6 +108,7 @@ internal static unsafe class InterruptReturn
             ushort stackSelector = (ushort)cpu.PeekStack((uint)size * 4, size);
             NativeSegment stack = ReturnTarget.LoadStack(cpu, stackSelector, code);
             ReturnTarget.CheckRip(cpu, rip, code);
+            Remember(cpu, code, stack);
             s->Cs = code;
             ReturnTarget.SetStack(cpu, stack, stackPointer);
         }
@@ -123,6 +126,28 @@ internal static unsafe class InterruptReturn
         }
 
         cpu.NextRip = rip;
+    }
+
+    /// <summary>The descriptors that translated code remembers are in another table now, or there are fewer.</summary>
+    public static void Forget(NativeState* s) => s->ReturnCsSelector = s->ReturnSsSelector = NativeState.NoSelector;
+
+    /// <summary>Keeps what was loaded from the GDT to return to 64-bit code of ring 3, so that translated code can do it the next time.</summary>
+    private static void Remember(SoftwareVcpu cpu, in NativeSegment code, in NativeSegment stack)
+    {
+        NativeState* s = cpu.S;
+        if (!cpu.Code64 || (code.Attributes & SegmentRegister.Long) == 0 || (code.Selector & stack.Selector & 3) != 3
+            || ((code.Selector | stack.Selector) & TableIndicator) != 0)
+        {
+            return;
+        }
+
+        // The accessed flags are set by now.
+        s->ReturnCsDescriptor = cpu.ReadDescriptor(code.Selector).Value;
+        s->ReturnSsDescriptor = cpu.ReadDescriptor(stack.Selector).Value;
+        s->ReturnCs = code;
+        s->ReturnSs = stack;
+        s->ReturnCsSelector = code.Selector;
+        s->ReturnSsSelector = stack.Selector;
     }
 
     /// <summary>From ring 0 with VM set in the flags image: nine doublewords.</summary>

@@ -27,6 +27,17 @@ internal static unsafe class Syscalls
         table[(int)Mnemonic.Sysexitq] = &Sysexit;
     }
 
+    /// <summary>Makes from STAR what SYSCALL and SYSRET load in 64-bit mode, for translated code.</summary>
+    public static void MakeSegments(NativeState* s)
+    {
+        var syscall = (ushort)(s->Star >> SyscallSelector);
+        var sysret = (ushort)(s->Star >> SysretSelector);
+        s->SyscallCs = FlatSegments.Code64(syscall, 0);
+        s->SyscallSs = FlatSegments.Data((ushort)((syscall & ~3) + 8), 0);
+        s->SysretCs = FlatSegments.Code64((ushort)(sysret + 16), 3);
+        s->SysretSs = FlatSegments.Data((ushort)((sysret & ~3) + 8), 3);
+    }
+
     public static void Syscall(SoftwareVcpu cpu, in Instruction insn)
     {
         NativeState* s = cpu.S;

@@ -5,6 +5,9 @@ internal enum ColdKind : byte
     /// <summary>Bring the extended state into registers, go on.</summary>
     LoadExtended,
 
+    /// <summary>The same, with RCX in T1.</summary>
+    LoadExtendedKeepingFlags,
+
     /// <summary>TLB miss: ask the helper for the host address, go on.</summary>
     Resolve,
 
@@ -20,18 +23,30 @@ internal enum ColdKind : byte
     /// <summary>A poll saw a request; go on at the target afterwards.</summary>
     Poll,
 
-    /// <summary>A cross-page jump that the jump cache does not know.</summary>
+    /// <summary>The same, with RCX in T1.</summary>
+    PollKeepingFlags,
+
+    /// <summary>A poll saw a request; S-&gt;Rip is set.</summary>
+    PollAtRip,
+
+    /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know.</summary>
     Miss,
 
-    /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set, the flags are in AX.</summary>
+    /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,
+
+    /// <summary>A return that the topmost call frame does not answer: T1 = target.</summary>
+    ReturnMiss,
+
+    /// <summary>An indirect call that the jump cache does not know: as <see cref="IndirectMiss"/>.</summary>
+    CallMiss,
 
     /// <summary>An indirect jump to an address that is not canonical.</summary>
     NotCanonical,
 }
 
 /// <summary>A part of a block that is rarely run, and stands behind it.</summary>
-internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, bool flagsSaved = false)
+internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, FlagsAt flags = FlagsAt.Host, AddressSpace space = AddressSpace.User)
 {
     public ColdKind Kind => kind;
 
@@ -47,6 +62,9 @@ internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, b
     /// <summary>Access description, or jump target.</summary>
     public ulong Data => data;
 
-    /// <summary>The flags are in AX.</summary>
-    public bool FlagsSaved => flagsSaved;
+    /// <summary>Where the flags are.</summary>
+    public FlagsAt Flags => flags;
+
+    /// <summary>With whose rights memory is accessed.</summary>
+    public AddressSpace Space => space;
 }

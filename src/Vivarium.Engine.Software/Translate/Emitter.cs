@@ -160,6 +160,23 @@ internal sealed unsafe class Emitter
         Rip32(rip);
     }
 
+    /// <summary>PUSH of the complement of a RIP that is <see cref="Relocations.IsShort"/>.</summary>
+    public void PushComplement(ulong rip)
+    {
+        Byte(0x68);
+        Relocations.AddRip(RelocationKind.Complement32, Offset, rip);
+        Dword((int)~rip);
+    }
+
+    /// <summary>MOV of the complement of a RIP, in full length.</summary>
+    public void MovComplement(int reg, ulong rip)
+    {
+        Byte(0x48 | (reg >> 3));
+        Byte(0xB8 | (reg & 7));
+        Relocations.AddRip(RelocationKind.Complement64, Offset, rip);
+        Qword(~rip);
+    }
+
     /// <summary>A displacement from the state pointer that depends on a RIP of the guest's, behind an instruction that ends with 32 bits of it.</summary>
     public void NoteJumpEntry(RelocationKind kind, ulong rip) => Relocations.AddRip(kind, Offset - 4, rip);
 
@@ -287,22 +304,62 @@ internal sealed unsafe class Emitter
     /// <summary>LEA reg, [base + disp].</summary>
     public void Lea(int reg, int @base, int disp, bool wide = true) => Rm(0x8D, reg, @base, disp, wide);
 
-    // ---- flags ----
-
-    /// <summary>Puts the arithmetic flags into AX without changing them; RAX goes to <paramref name="slot"/>.</summary>
-    public void SaveFlags(int slot)
+    /// <summary>LEA reg, an executable address.</summary>
+    public void LeaHost(int reg, byte* target)
     {
-        StoreState(slot, HostRegister.Rax);
-        Byte(0x9F);             // lahf
-        Bytes([0x0F, 0x90, 0xC0]); // seto al
+        Byte(0x48 | ((reg >> 3) << 2));
+        Byte(0x8D);
+        Byte(5 | ((reg & 7) << 3));
+        Relative(target);
     }
 
-    /// <summary>Undoes <see cref="SaveFlags"/>.</summary>
-    public void RestoreFlags(int slot)
+    public void Push(int reg)
     {
+        if (reg >= 8)
+        {
+            Byte(0x41);
+        }
+
+        Byte(0x50 | (reg & 7));
+    }
+
+    public void Pop(int reg)
+    {
+        if (reg >= 8)
+        {
+            Byte(0x41);
+        }
+
+        Byte(0x58 | (reg & 7));
+    }
+
+    /// <summary>Pushes a sign-extended constant of 8 bytes.</summary>
+    public void PushImm(int value)
+    {
+        Byte(0x68);
+        Dword(value);
+    }
+
+    // ---- flags ----
+
+    /// <summary>Puts the arithmetic flags into the state block without changing them. The scratch register is lost.</summary>
+    public void SaveFlags(int scratch)
+    {
+        MovRr(scratch, HostRegister.Rax);
+        Byte(0x9F);             // lahf
+        Bytes([0x0F, 0x90, 0xC0]); // seto al
+        Store(HostRegister.State, StateOffset.SavedFlags, HostRegister.Rax, wide: false);
+        MovRr(HostRegister.Rax, scratch);
+    }
+
+    /// <summary>Brings the arithmetic flags back from the state block. The scratch register is lost.</summary>
+    public void RestoreFlags(int scratch)
+    {
+        MovRr(scratch, HostRegister.Rax);
+        Load(HostRegister.Rax, HostRegister.State, StateOffset.SavedFlags, wide: false);
         Bytes([0x04, 0x7F]);    // add al, 7Fh: OF again
         Byte(0x9E);             // sahf
-        LoadState(HostRegister.Rax, slot);
+        MovRr(HostRegister.Rax, scratch);
     }
 
     // ---- jumps ----
@@ -326,12 +383,15 @@ internal sealed unsafe class Emitter
         Relative(target);
     }
 
-    /// <summary>Jcc (0-15) or JMP (-1) to a place not known yet. Returns where its 32-bit displacement stands.</summary>
+    /// <summary>For <see cref="JumpForward"/>: CALL instead of a jump.</summary>
+    public const int CallCondition = -2;
+
+    /// <summary>Jcc (0-15), JMP (-1) or CALL (-2) to a place not known yet. Returns where its 32-bit displacement stands.</summary>
     public byte* JumpForward(int condition)
     {
         if (condition < 0)
         {
-            Byte(0xE9);
+            Byte(condition == CallCondition ? 0xE8 : 0xE9);
         }
         else
         {
@@ -383,6 +443,13 @@ internal sealed unsafe class Emitter
         }
 
         Dword(checked((int)(target - (Here + 4))));
+    }
+
+    /// <summary>Short Jcc or JRCXZ to a place before (writable address).</summary>
+    public void ShortBack(int opcode, byte* target)
+    {
+        Byte(opcode);
+        Byte(checked((sbyte)(target - (_cursor + 1))));
     }
 
     private void Opcode(int opcode)

@@ -11,6 +11,12 @@ internal enum RelocationKind : byte
     /// <summary>Four bytes that the processor sign-extends: the block's RIP + addend.</summary>
     Rip32,
 
+    /// <summary>Eight bytes: all bits of the block's RIP + addend inverted.</summary>
+    Complement64,
+
+    /// <summary>Four bytes that the processor sign-extends: all bits of the block's RIP + addend inverted.</summary>
+    Complement32,
+
     /// <summary>Four bytes: displacement of the jump cache's entry for the block's RIP + addend, from the state pointer.</summary>
     JumpEntry,
 
@@ -25,7 +31,11 @@ internal enum RelocationKind : byte
 }
 
 /// <param name="Offset">Of the field in the translation.</param>
-internal readonly record struct Relocation(ushort Offset, RelocationKind Kind, int Addend);
+internal readonly record struct Relocation(ushort Offset, RelocationKind Kind, int Addend)
+{
+    /// <summary>Bytes of the field.</summary>
+    public int Width => Kind is RelocationKind.Rip64 or RelocationKind.Complement64 ? sizeof(ulong) : sizeof(int);
+}
 
 /// <summary>
 /// Notes every field of one block's translation that would have another value if the same guest code stood at another

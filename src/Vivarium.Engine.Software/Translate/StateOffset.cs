@@ -18,6 +18,9 @@ internal static unsafe class StateOffset
     public static readonly int ArithmeticFlags = Of(s => &s->ArithmeticFlags);
     public static readonly int SystemFlags = Of(s => &s->SystemFlags);
     public static readonly int ExitRequest = Of(s => &s->ExitRequest);
+    public static readonly int HostStack = Of(s => &s->HostStack);
+    public static readonly int HostStackEnd = Of(s => &s->HostStackEnd);
+    public static readonly int FoundBlocks = Of(s => &s->FoundBlocks);
     public static readonly int InterruptRequested = Of(s => &s->InterruptRequested);
     public static readonly int KernelGsBase = Of(s => &s->KernelGsBase);
     public static readonly int TscAux = Of(s => &s->TscAux);
@@ -25,8 +28,10 @@ internal static unsafe class StateOffset
     public static readonly int Xsave = Of(s => &s->Xsave);
     public static readonly int XsaveMask = Of(s => &s->XsaveMask);
     public static readonly int TscOffset = Of(s => &s->TscOffset);
-    public static readonly int SavedRax = Of(s => &s->SavedRax);
+    public static readonly int SavedFlags = Of(s => &s->SavedFlags);
     public static readonly int Scratch = Of(s => &s->Scratch);
+    public static readonly int JumpRcx = Of(s => &s->JumpRcx);
+    public static readonly int JumpRax = Of(s => &s->JumpRax);
     public static readonly int ExitCode = Of(s => &s->ExitCode);
     public static readonly int ExitHostPc = Of(s => &s->ExitHostPc);
     public static readonly int ExitInfo = Of(s => &s->ExitInfo);
@@ -37,12 +42,36 @@ internal static unsafe class StateOffset
     public static readonly int GranuleBias = Of(s => &s->GranuleBias);
     public static readonly int HostMxcsr = Of(s => &s->HostMxcsr);
     public static readonly int Cr0 = Of(s => &s->Cr0);
+    public static readonly int Cr2 = Of(s => &s->Cr2);
+    public static readonly int Cr3 = Of(s => &s->Cr3);
+    public static readonly int Cr4 = Of(s => &s->Cr4);
+    public static readonly int Efer = Of(s => &s->Efer);
+    public static readonly int GdtrBase = Of(s => &s->GdtrBase);
+    public static readonly int Mode = Of(s => &s->Mode);
+    public static readonly int KernelMode = Of(s => &s->KernelMode);
+    public static readonly int UserMode = Of(s => &s->UserMode);
+    public static readonly int ReturnMode = Of(s => &s->ReturnMode);
+    public static readonly int ReturnCsSelector = Of(s => &s->ReturnCsSelector);
+    public static readonly int ReturnSsSelector = Of(s => &s->ReturnSsSelector);
+    public static readonly int ReturnCs = Of(s => &s->ReturnCs);
+    public static readonly int ReturnSs = Of(s => &s->ReturnSs);
+    public static readonly int ReturnCsDescriptor = Of(s => &s->ReturnCsDescriptor);
+    public static readonly int ReturnSsDescriptor = Of(s => &s->ReturnSsDescriptor);
+    public static readonly int SyscallCs = Of(s => &s->SyscallCs);
+    public static readonly int SyscallSs = Of(s => &s->SyscallSs);
+    public static readonly int SysretCs = Of(s => &s->SysretCs);
+    public static readonly int SysretSs = Of(s => &s->SysretSs);
+    public static readonly int Lstar = Of(s => &s->Lstar);
+    public static readonly int SyscallMask = Of(s => &s->SyscallMask);
+    public static readonly int NmiBlocked = Of(s => &s->NmiBlocked);
     public static readonly int Es = Of(s => &s->Es);
     public static readonly int UserTlb = Of(s => &s->UserTlb);
+    public static readonly int UserPages = Of(s => &s->UserPages);
     public static readonly int UserJumps = Of(s => &s->UserJumps);
 
     /// <summary>Offsets within a <see cref="NativeSegment"/>.</summary>
     public static readonly int SegmentBase = OfSegment(s => &s->Base);
+    public static readonly int SegmentLimit = OfSegment(s => &s->Limit);
     public static readonly int SegmentSelector = OfSegment(s => &s->Selector);
     public static readonly int SegmentReadEnd = OfSegment(s => &s->ReadEnd);
     public static readonly int SegmentWriteEnd = OfSegment(s => &s->WriteEnd);
@@ -57,6 +86,8 @@ internal static unsafe class StateOffset
     public static int Segment(int index) => Es + (index * sizeof(NativeSegment));
 
     public static int Tlb(AddressSpace space) => UserTlb + ((int)space * sizeof(NativeTlb));
+
+    public static int ExecutedPages(AddressSpace space) => UserPages + (space == AddressSpace.User ? 0 : sizeof(NativeExecutedPages));
 
     public static int Jumps(AddressSpace space) => UserJumps + ((int)space * sizeof(NativeJumpCache));
 

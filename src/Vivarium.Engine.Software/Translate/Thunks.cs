@@ -7,11 +7,15 @@ namespace Vivarium.Engine.Software.Translate;
 
 /// <summary>
 /// The emitted routines between C# and translated code. They stand at the start of each code region.
-/// In translated code the host stack pointer is 16-byte aligned and the guest's registers are as
+/// In translated code the host stack pointer is 16-byte aligned, at the frames of calls under way, and the guest's registers are as
 /// <see cref="HostRegister"/> says; in C# the whole guest state is in the state block.
 /// </summary>
 internal sealed unsafe class Thunks
 {
+    /// <summary>A guest call under way takes 16 bytes of the host's stack, so its alignment stays.</summary>
+    private const int FrameSize = 16;
+    private const int MostFrames = 1024;
+
     private static readonly int[] CalleeSaved = [Rbx, Rbp, 12, 13, 14, 15];
 
     private readonly Emitter _e;
@@ -21,12 +25,11 @@ internal sealed unsafe class Thunks
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
-        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, bool besideCode)
+        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, bool besideCode, bool findsByPage)
     {
         _e = emitter;
         _avx = avx;
         _besideCode = besideCode;
-        Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter();
         Leave = EmitLeave();
         Exit = EmitExit();
         for (int code = 0; code < _exitWith.Length; code++)
@@ -34,7 +37,9 @@ internal sealed unsafe class Thunks
             _exitWith[code] = (nint)EmitExitWith((ExitCode)code);
         }
 
-        Link = EmitLink();
+        Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter(EmitReturnToZero());
+        Link = EmitWithAddress(ExitCode.Link);
+        Changed = EmitWithAddress(ExitCode.Changed);
         LoadExtended = EmitLoadExtended();
         byte* common = EmitResolve((byte*)resolve);
         _resolve = new nint[spaces * 2];
@@ -45,7 +50,9 @@ internal sealed unsafe class Thunks
 
         ResolveCareful = EmitResolve((byte*)resolveCareful);
         Commit = EmitCommit((byte*)commit);
+        System = new SystemThunks(emitter, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap));
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
+        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), findsByPage, spaces);
     }
 
     /// <summary>C#: enters translated code; returns when it exits.</summary>
@@ -60,11 +67,14 @@ internal sealed unsafe class Thunks
     /// <summary>Called from the stub of a jump that is not linked: exits with the return address in S-&gt;ExitHostPc.</summary>
     public byte* Link { get; }
 
+    /// <summary>Called from a block that finds the guest's bytes changed: exits in the same way.</summary>
+    public byte* Changed { get; }
+
     /// <summary>Called from translated code: brings x87 and vector state into the host's registers, or exits (#NM). Changes no register.</summary>
     public byte* LoadExtended { get; }
 
     /// <summary>
-    /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags in AX, S-&gt;ExitInfo = access description.
+    /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags saved, S-&gt;ExitInfo = access description.
     /// Returns with T1 = host address, or exits.
     /// </summary>
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
@@ -77,21 +87,41 @@ internal sealed unsafe class Thunks
 
     public StringThunks Strings { get; }
 
+    public JumpThunks Jumps { get; }
+
+    public SystemThunks System { get; }
+
     /// <summary>Everything saved already: returns to C#.</summary>
     private byte* Leave { get; }
 
-    private byte* EmitEnter()
+    /// <summary>The frame below all calls has RIP 0: should the guest return there, it is not known where that is.</summary>
+    private byte* EmitReturnToZero()
+    {
+        byte* start = _e.Here;
+        _e.StoreState(StateOffset.Rip, T1);
+        _e.Jmp(ExitWith(ExitCode.Dispatch));
+        return start;
+    }
+
+    private byte* EmitEnter(byte* lowestReturn)
     {
         byte* start = _e.Here;
         foreach (int reg in CalleeSaved)
         {
-            Push(reg);
+            _e.Push(reg);
         }
 
         _e.Rr(0x83, 5, Rsp);            // sub rsp, 8
         _e.Byte(8);
         _e.Lea(State, Rdi, StateOffset.Bias);
         _e.MovRr(T1, Rsi);
+        _e.PushImm(0);
+        _e.LeaHost(Rax, lowestReturn);
+        _e.Push(Rax);
+        _e.StoreState(StateOffset.HostStack, Rsp);
+        _e.Lea(Rax, Rsp, -FrameSize * MostFrames);
+        _e.Rr(0xF7, 3, Rax);            // neg
+        _e.StoreState(StateOffset.HostStackEnd, Rax);
         LoadGuest();
         _e.Rr(0xFF, 4, T1, wide: false); // jmp T1
         return start;
@@ -100,11 +130,12 @@ internal sealed unsafe class Thunks
     private byte* EmitLeave()
     {
         byte* start = _e.Here;
-        _e.Rr(0x83, 0, Rsp);            // add rsp, 8
-        _e.Byte(8);
+        _e.LoadState(Rsp, StateOffset.HostStack);
+        _e.Rr(0x83, 0, Rsp);            // add rsp
+        _e.Byte(FrameSize + 8);
         for (int i = CalleeSaved.Length - 1; i >= 0; i--)
         {
-            Pop(CalleeSaved[i]);
+            _e.Pop(CalleeSaved[i]);
         }
 
         _e.Byte(0xC3);
@@ -131,18 +162,18 @@ internal sealed unsafe class Thunks
         return start;
     }
 
-    private byte* EmitLink()
+    private byte* EmitWithAddress(ExitCode code)
     {
         byte* start = _e.Here;
         _e.Rm(0x8F, 0, State, StateOffset.ExitHostPc, wide: false); // pop
-        _e.Jmp(ExitWith(ExitCode.Link));
+        _e.Jmp(ExitWith(code));
         return start;
     }
 
     private byte* EmitLoadExtended()
     {
         byte* start = _e.Here;
-        _e.StoreState(StateOffset.SavedRax, Rax);
+        _e.StoreState(StateOffset.Scratch, Rax);
         _e.MovRr(T1, Rcx);
         _e.MovRr(T2, Rdx);
         _e.Byte(0x9C);                  // pushfq
@@ -169,7 +200,7 @@ internal sealed unsafe class Thunks
         int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
         byte* undo = _e.Here;
         _e.Rx(0x33, T1, State, T2, 3, tag); // xor
-        _e.RestoreFlags(StateOffset.SavedRax);
+        _e.RestoreFlags(T2);
         _e.Load(T2, State, StateOffset.ExitInfo, wide: false);
         _e.Jmp(resolve);
         return write && _besideCode ? EmitWriteBesideCode(space, tag, undo) : undo;
@@ -189,11 +220,11 @@ internal sealed unsafe class Thunks
         Toggle();
         _e.Jmp(refused);
         byte* touched = _e.Here;
-        Pop(Rdx);
-        Pop(Rcx);
+        _e.Pop(Rdx);
+        _e.Pop(Rcx);
         _e.Jmp(notBeside);
         byte* tooFar = _e.Here;
-        Pop(Rcx);
+        _e.Pop(Rcx);
         _e.Jmp(notBeside);
 
         byte* start = _e.Here;
@@ -201,7 +232,7 @@ internal sealed unsafe class Thunks
         _e.Byte(FirstLevelTlb.BesideMark);
         _e.Jcc(4, refused);
         Toggle();                       // T1 = offset in the page, if it is the page
-        Push(Rcx);
+        _e.Push(Rcx);
         _e.Rm(0x0FB7, Rcx, State, StateOffset.ExitInfo, wide: false); // movzx: the size
         _e.Rr(0x83, 7, Rcx, wide: false); // cmp
         _e.Byte(largest);
@@ -210,7 +241,7 @@ internal sealed unsafe class Thunks
         _e.Rr(0x81, 7, Rcx);            // cmp
         _e.Dword((int)GuestMemory.PageMask);
         _e.Jcc(7, tooFar);
-        Push(Rdx);
+        _e.Push(Rdx);
         _e.Rx(0x8B, Rdx, State, T2, 3, hostPage);
         _e.Rr(0xC1, 5, Rdx);            // shr
         _e.Byte(CodeGranules.PageToWordShift);
@@ -227,10 +258,9 @@ internal sealed unsafe class Thunks
         _e.Byte(CodeGranules.GranuleShift);
         _e.Rr(0x0FA3, Rcx, Rdx);
         _e.Jcc(2, touched);
-        Pop(Rdx);
-        Pop(Rcx);
+        _e.Pop(Rdx);
+        _e.Pop(Rcx);
         _e.Rx(0x03, T1, State, T2, 3, hostPage); // add
-        _e.RestoreFlags(StateOffset.SavedRax);
         _e.Byte(0xC3);
         return start;
 
@@ -264,8 +294,6 @@ internal sealed unsafe class Thunks
         LoadGuest();
         _e.Byte(0xC3);
         _e.Land(leave);
-        _e.Rr(0x83, 0, Rsp);
-        _e.Byte(8);
         _e.Jmp(Leave);
         return start;
     }
@@ -313,7 +341,7 @@ internal sealed unsafe class Thunks
     {
         _e.MovRr(Rcx, T1);
         _e.MovRr(Rdx, T2);
-        _e.LoadState(Rax, StateOffset.SavedRax);
+        _e.LoadState(Rax, StateOffset.Scratch);
     }
 
     private void SaveGuest()
@@ -359,25 +387,5 @@ internal sealed unsafe class Thunks
         _e.Load(Rax, State, StateOffset.XsaveMask, wide: false);
         _e.Load(Rdx, State, StateOffset.XsaveMask + 4, wide: false);
         _e.LoadState(Rcx, StateOffset.Xsave);
-    }
-
-    private void Push(int reg)
-    {
-        if (reg >= 8)
-        {
-            _e.Byte(0x41);
-        }
-
-        _e.Byte(0x50 | (reg & 7));
-    }
-
-    private void Pop(int reg)
-    {
-        if (reg >= 8)
-        {
-            _e.Byte(0x41);
-        }
-
-        _e.Byte(0x58 | (reg & 7));
     }
 }

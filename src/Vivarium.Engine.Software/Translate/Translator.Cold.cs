@@ -1,3 +1,4 @@
+using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -6,11 +7,13 @@ internal sealed unsafe partial class Translator
 {
     private void EmitCold(in ColdPart part)
     {
+        _flags = FlagsAt.Host;
         Mark(part.Rip);
         if (part.Kind == ColdKind.Link)
         {
             _stubs.Add((ushort)(_e.ToExecutable(part.Jump) - _blockCode));
             _stubs.Add((ushort)(_e.Here - _blockCode));
+            _stubs.Add((ushort)((_source.Linear + (part.Data - _source.Rip)) & GuestMemory.PageMask));
         }
 
         byte* displacement = part.Jump;
@@ -18,23 +21,29 @@ internal sealed unsafe partial class Translator
         switch (part.Kind)
         {
             case ColdKind.LoadExtended:
-                _e.MovRr(Rcx, T1);
+            case ColdKind.LoadExtendedKeepingFlags:
+                if (part.Kind == ColdKind.LoadExtendedKeepingFlags)
+                {
+                    _e.MovRr(Rcx, T1);
+                }
+
+                RestoreFlags(part);
                 _e.StoreStateRip(StateOffset.Rip, part.Rip);
                 _e.Call(_thunks.LoadExtended);
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Resolve:
                 _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
-                _e.Call(_thunks.Resolve(_mode.Space(), (part.Data & AccessInfo.WriteBit) != 0));
+                _e.Call(_thunks.Resolve(part.Space, (part.Data & AccessInfo.WriteBit) != 0));
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Trap:
-                RestoreFlagsIf(part.FlagsSaved);
+                RestoreFlags(part);
                 EmitTrapIndex((int)part.Data, part.Rip);
                 EmitExitAt(part.Rip, ExitCode.Trap);
                 break;
             case ColdKind.Careful:
-                RestoreFlagsIf(part.FlagsSaved);
+                RestoreFlags(part);
                 EmitExitAt(part.Rip, ExitCode.Careful);
                 break;
             case ColdKind.Link:
@@ -42,28 +51,45 @@ internal sealed unsafe partial class Translator
                 _e.Call(_thunks.Link);
                 break;
             case ColdKind.Poll:
+                RestoreFlags(part);
+                EmitExitAt(part.Data, ExitCode.Poll);
+                break;
+            case ColdKind.PollKeepingFlags:
                 _e.MovRr(Rcx, T1);
                 EmitExitAt(part.Data, ExitCode.Poll);
                 break;
+            case ColdKind.PollAtRip:
+                RestoreFlags(part);
+                EmitExitTail(ExitCode.Poll);
+                break;
             case ColdKind.Miss:
                 _e.MovRr(Rcx, T1);
-                EmitExitAt(part.Data, ExitCode.Dispatch);
-                break;
-            case ColdKind.IndirectMiss:
-                if (CodeBits == 64)
+                _e.MovRip(T1, part.Data);
+                if (part.Resume == null)
                 {
-                    _e.LoadState(T1, StateOffset.Rip);
-                    EmitCanonicalTest(T1);
-                    byte* refused = _e.JumpForward(JaCondition);
-                    RestoreFlagsIf(part.FlagsSaved);
-                    EmitExitTail(ExitCode.Dispatch);
-                    _e.Land(refused);
-                    EmitNotCanonical(part);
+                    _e.Jmp(_thunks.Jumps.Direct(_mode.Space()));
                     break;
                 }
 
-                RestoreFlagsIf(part.FlagsSaved);
-                EmitExitTail(ExitCode.Dispatch);
+                _e.Call(_thunks.Jumps.Direct(_mode.Space()));
+                _e.Jmp(part.Resume);
+                break;
+            case ColdKind.IndirectMiss:
+                EmitOrigin(part);
+                _e.Jmp(_thunks.Jumps.Jump(_mode.Space()));
+                break;
+            case ColdKind.ReturnMiss:
+                EmitOrigin(part);
+                _e.Jmp(_thunks.Jumps.Return(_mode.Space()));
+                break;
+            case ColdKind.CallMiss:
+                _e.LoadState(T1, StateOffset.Rip);
+                EmitCanonicalTest(T1);
+                byte* refused = _e.JumpForward(JaCondition);
+                _e.LeaHost(T1, _thunks.Jumps.Call(_mode.Space()));
+                _e.Jmp(part.Resume);
+                _e.Land(refused);
+                EmitNotCanonical(part);
                 break;
             case ColdKind.NotCanonical:
                 EmitNotCanonical(part);
@@ -71,9 +97,16 @@ internal sealed unsafe partial class Translator
         }
     }
 
+    /// <summary>For <see cref="ExitCode.Jump"/>: which instruction jumps, and what it has popped.</summary>
+    private void EmitOrigin(in ColdPart part)
+    {
+        _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
+        _e.LeaHost(T2, _e.Here);
+    }
+
     private void EmitNotCanonical(in ColdPart part)
     {
-        RestoreFlagsIf(part.FlagsSaved);
+        RestoreFlags(part);
         if (part.Data != 0)
         {
             EmitAdjustStack(-(int)part.Data);
@@ -82,11 +115,12 @@ internal sealed unsafe partial class Translator
         EmitExitAt(part.Rip, ExitCode.Protection);
     }
 
-    private void RestoreFlagsIf(bool saved)
+    /// <summary>Before an exit: the flags are in RFLAGS. T2 is lost.</summary>
+    private void RestoreFlags(in ColdPart part)
     {
-        if (saved)
+        if ((part.Flags & FlagsAt.Host) == 0)
         {
-            _e.RestoreFlags(StateOffset.SavedRax);
+            _e.RestoreFlags(T2);
         }
     }
 }

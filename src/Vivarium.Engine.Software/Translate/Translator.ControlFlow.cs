@@ -5,12 +5,15 @@ using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
 
-// Near jumps, calls and returns. All of them end the block.
+// Near jumps. All of them end the block, as calls and returns do.
 internal sealed unsafe partial class Translator
 {
     private const int Jrcxz = 0xE3;
     private const int JnzCondition = 5;
     private const int JaCondition = 7;
+
+    /// <summary>For <see cref="Emitter.JumpForward"/>: CALL instead of JMP.</summary>
+    private const int CallOpcode = Emitter.CallCondition;
 
     /// <summary>True if the instruction was a near transfer of control (and is translated).</summary>
     private bool EmitControlFlow(in Instruction instruction)
@@ -31,16 +34,10 @@ internal sealed unsafe partial class Translator
                 EmitIndirectJump();
                 return true;
             case FlowControl.Call when instruction.IsCallNear:
-                EmitPushNextRip(instruction);
-                EmitJump(instruction.NearBranchTarget);
+                EmitCall(instruction);
                 return true;
             case FlowControl.IndirectCall when instruction.IsCallNearIndirect:
-                EmitBranchOperand(instruction);
-                EmitCanonicalCheck();
-                _e.StoreState(StateOffset.Scratch, T1);
-                EmitPushNextRip(instruction);
-                _e.LoadState(T1, StateOffset.Scratch);
-                EmitIndirectJump();
+                EmitIndirectCall(instruction);
                 return true;
             case FlowControl.Return when instruction.Mnemonic == Mnemonic.Ret:
                 EmitReturn(instruction);
@@ -72,6 +69,7 @@ internal sealed unsafe partial class Translator
             EmitPoll(target);
         }
 
+        NeedFlags();
         if (InPage(target))
         {
             EmitLinkable(-1, target);
@@ -82,7 +80,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>JMP (-1) or Jcc to a block in this page: to its own stub until the run loop links it.</summary>
+    /// <summary>JMP (-1), CALL or Jcc to a block in this page: to its own stub until the run loop links it.</summary>
     private void EmitLinkable(int condition, ulong target)
     {
         if (AlignJumps)
@@ -109,17 +107,24 @@ internal sealed unsafe partial class Translator
     /// <summary>Leaves for the run loop, to go on at <paramref name="target"/>, if a request is pending. Keeps flags.</summary>
     private void EmitPoll(ulong target)
     {
+        if (!FlagsInHost)
+        {
+            _e.CmpStateImm8(StateOffset.ExitRequest, 0);
+            _cold.Add(new ColdPart(ColdKind.Poll, _rip, _e.JumpForward(JnzCondition), null, target, _flags));
+            return;
+        }
+
         _e.MovRr(T1, Rcx);
         _e.LoadState(Rcx, StateOffset.ExitRequest);
         byte* none = _e.ShortForward(Jrcxz);
         byte* request = _e.JumpForward(-1);
         _e.LandShort(none);
         _e.MovRr(Rcx, T1);
-        _cold.Add(new ColdPart(ColdKind.Poll, _rip, request, null, target));
+        _cold.Add(new ColdPart(ColdKind.PollKeepingFlags, _rip, request, null, target));
     }
 
     /// <summary>Another page may be mapped differently next time, so the jump cache (emptied with the TLB) is asked. Keeps flags.</summary>
-    private void EmitCrossPageJump(ulong target)
+    private void EmitCrossPageJump(ulong target, bool call = false)
     {
         int entry = NativeJumpCache.DisplacementOf(target, _mode.Space());
         bool small = Relocations.IsShort(target) && Relocations.IsShort(_source.Rip);
@@ -144,9 +149,9 @@ internal sealed unsafe partial class Translator
         byte* miss = _e.JumpForward(-1);
         _e.LandShort(hit);
         _e.MovRr(Rcx, T1);
-        _e.Rm(0xFF, 4, State, entry + 8, wide: false);  // jmp [entry.code]
+        _e.Rm(0xFF, call ? 2 : 4, State, entry + 8, wide: false);  // jmp or call [entry.code]
         _e.NoteJumpEntry(RelocationKind.JumpCode, target);
-        _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, null, target));
+        _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, call ? _e.Here : null, target));
     }
 
     /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>
@@ -159,10 +164,10 @@ internal sealed unsafe partial class Translator
         {
             if (CodeBits == 64)
             {
-                _e.SaveFlags(StateOffset.SavedRax);
+                DestroyFlags();
                 EmitCanonicalTest(T1);
-                _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, (ulong)popped, flagsSaved: true));
-                _e.RestoreFlags(StateOffset.SavedRax);
+                _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, (ulong)popped, _flags));
+                NeedFlags();
             }
 
             EmitExitTail(ExitCode.CarefulDone);
@@ -170,7 +175,18 @@ internal sealed unsafe partial class Translator
         }
 
         int jumps = StateOffset.Jumps(_mode.Space());
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
+        EmitProbe();
+        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
+        _e.CmpStateImm8(StateOffset.ExitRequest, 0);
+        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
+        NeedFlags(T1);
+        _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
+    }
+
+    /// <summary>T2 = where in the jump cache the RIP in T1 would stand; T1 and ZF become zero if it does.</summary>
+    private void EmitProbe()
+    {
         _e.Mov32Rr(T2, T1);
         _e.Rr(0xC1, 5, T2, wide: false);        // shr T2d, IndexShift
         _e.Byte(NativeJumpCache.IndexShift);
@@ -179,12 +195,7 @@ internal sealed unsafe partial class Translator
         _e.Dword(NativeJumpCache.EntriesOf(_mode.Space()) - 1);
         _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d, 4
         _e.Byte(4);
-        _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
-        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, flagsSaved: true));
-        _e.CmpStateImm8(StateOffset.ExitRequest, 0);
-        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, flagsSaved: true));
-        _e.RestoreFlags(StateOffset.SavedRax);
-        _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
+        _e.Rx(0x03, T1, State, T2, 0, StateOffset.Jumps(_mode.Space())); // add T1, [entry]
     }
 
     /// <summary>A CALL to an address that is not canonical is refused before it pushes anything (SDM, CALL).</summary>
@@ -195,10 +206,10 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         EmitCanonicalTest(T1);
-        _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, 0, flagsSaved: true));
-        _e.RestoreFlags(StateOffset.SavedRax);
+        _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, 0, _flags));
+        EndCheck();
     }
 
     /// <summary>Sets the flags so that JA jumps if the address in a register is not canonical: bits 63:47 are neither all 0 nor all 1. T2 is lost.</summary>
@@ -216,6 +227,7 @@ internal sealed unsafe partial class Translator
     private void EmitConditional(int condition, ulong target)
     {
         _ended = true;
+        NeedFlags();
         if (!Careful && InPage(target) && target > _rip)
         {
             EmitLinkable(condition, target);
@@ -234,6 +246,7 @@ internal sealed unsafe partial class Translator
     private void EmitCountBranch(in Instruction instruction)
     {
         _ended = true;
+        NeedFlags();
         int size = CountSize(instruction.Code);
         byte* notTaken = null;
         if (IsLoop(instruction))
@@ -326,22 +339,6 @@ internal sealed unsafe partial class Translator
 
     private void EmitPushNextRip(in Instruction instruction)
         => EmitPushImmediate(-instruction.StackPointerIncrement, instruction.NextIP, isRip: true);
-
-    private void EmitReturn(in Instruction instruction)
-    {
-        int size = instruction.Code switch
-        {
-            Code.Retnw or Code.Retnw_imm16 => 2,
-            Code.Retnd or Code.Retnd_imm16 => 4,
-            _ => 8,
-        };
-        EmitStackAddress(0);
-        EmitAccess(SegmentSs, size, read: true, write: false);
-        EmitLoadZeroExtended(T1, T1, size);
-        int popped = size + (instruction.OpCount == 1 ? instruction.Immediate16 : 0);
-        EmitAdjustStack(popped);
-        EmitIndirectJump(popped);
-    }
 
     private void EmitZeroExtend(int to, int from, int size)
     {

@@ -89,27 +89,28 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>
-    /// T1 = offset in a segment becomes T1 = host address of <paramref name="size"/> accessible bytes. T2 is lost; flags
-    /// and all else are kept. On failure the instruction faults, or runs by its careful translation.
+    /// T1 = offset in a segment becomes T1 = host address of <paramref name="size"/> accessible bytes. T2 is lost, the
+    /// flags may be saved; all else is kept. On failure the instruction faults, or runs by its careful translation.
     /// </summary>
     private void EmitAccess(int segment, int size, bool read, bool write, AccessRules rules = AccessRules.None)
     {
         var info = new AccessInfo(size, read, write, segment, rules);
         if (Careful)
         {
+            NeedFlags();
             _e.MovImm(T2, info.Word);
             _e.Call(_thunks.ResolveCareful);
             return;
         }
 
         bool checkLimit = CodeBits != 64 && !IsFlat(segment, write);
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         if (checkLimit)
         {
             int offset = StateOffset.Segment(segment);
             _e.Lea(T2, T1, size - 1);
             _e.Rm(0x3B, T2, State, offset + (write ? StateOffset.SegmentWriteEnd : StateOffset.SegmentReadEnd)); // cmp
-            _cold.Add(new ColdPart(ColdKind.Careful, _rip, _e.JumpForward(3), null, 0, flagsSaved: true));       // jae
+            _cold.Add(new ColdPart(ColdKind.Careful, _rip, _e.JumpForward(3), null, 0, _flags));       // jae
             _e.Rm(0x03, T1, State, offset + StateOffset.SegmentBase, wide: false); // add, modulo 4 GiB
         }
         else if (CodeBits == 64 && segment >= SegmentFs)
@@ -127,8 +128,8 @@ internal sealed unsafe partial class Translator
         _e.Dword(4096 - size);
         byte* miss = _e.JumpForward(7);         // ja
         _e.Rx(0x03, T1, State, T2, 3, Tlb + HostPageOffset);
-        _e.RestoreFlags(StateOffset.SavedRax);
-        _cold.Add(new ColdPart(ColdKind.Resolve, _rip, miss, _e.Here, info.Word, flagsSaved: true));
+        _cold.Add(new ColdPart(ColdKind.Resolve, _rip, miss, _e.Here, info.Word, _flags, _mode.Space()));
+        EndCheck();
     }
 
     /// <summary>Makes the memory operand of an instruction for the host [T1], a host address.</summary>

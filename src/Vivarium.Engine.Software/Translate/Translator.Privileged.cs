@@ -14,6 +14,9 @@ internal sealed unsafe partial class Translator
     private const int SecondByteIf = (int)(RflagsBits.If >> 8);
     private const int SecondByteDf = (int)(RflagsBits.Df >> 8);
 
+    /// <summary>RIP, CS, RFLAGS, RSP, SS.</summary>
+    private const int InterruptFrameSize = 40;
+
     private bool Ring0 => (_mode & BlockMode.Ring0) != 0;
 
     /// <summary>True if the instruction is translated here. Careful translations leave all to the emulation.</summary>
@@ -42,6 +45,23 @@ internal sealed unsafe partial class Translator
                 or Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Movsd or Mnemonic.Movsq when Options.Has(Optimizations.StringThunks) && IsPlainRepeat(instruction):
                 EmitRepeat(instruction);
                 return true;
+            case Mnemonic.Stac when Ring0 && Options.Has(Optimizations.AccessSwitches):
+                EmitAccessSwitch(allow: true);
+                return true;
+            case Mnemonic.Clac when Ring0 && Options.Has(Optimizations.AccessSwitches):
+                EmitAccessSwitch(allow: false);
+                return true;
+            case Mnemonic.Syscall when (_mode & BlockMode.User) != 0 && Options.Has(Optimizations.PrivilegeSwitches):
+                EmitSyscall(instruction);
+                return true;
+            case Mnemonic.Sysretq when Ring0 && Options.Has(Optimizations.PrivilegeSwitches):
+                EmitPrivilegeSwitch(instruction, _thunks.System.Sysret);
+                return true;
+            case Mnemonic.Iretq when Ring0 && Options.Has(Optimizations.PrivilegeSwitches):
+                EmitStackAddress(0);
+                EmitAccess(SegmentSs, InterruptFrameSize, read: true, write: false);
+                EmitPrivilegeSwitch(instruction, _thunks.System.InterruptReturn);
+                return true;
             case Mnemonic.Swapgs when Ring0:
                 EmitSwapGs();
                 return true;
@@ -60,9 +80,9 @@ internal sealed unsafe partial class Translator
     /// <summary>Changes the second byte of SystemFlags. Keeps the arithmetic flags.</summary>
     private void EmitSystemFlag(int operation, int value)
     {
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         _e.StateByteImm(operation, StateOffset.SystemFlags + 1, value);
-        _e.RestoreFlags(StateOffset.SavedRax);
+        EndCheck();
     }
 
     /// <summary>
@@ -71,11 +91,11 @@ internal sealed unsafe partial class Translator
     /// </summary>
     private void EmitSti(in Instruction instruction)
     {
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         _e.CmpStateImm8(StateOffset.InterruptRequested, 0);
-        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JnzCondition), null, (ulong)AddTrap(instruction), flagsSaved: true));
+        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JnzCondition), null, (ulong)AddTrap(instruction), _flags));
         _e.StateByteImm(Or, StateOffset.SystemFlags + 1, SecondByteIf);
-        _e.RestoreFlags(StateOffset.SavedRax);
+        EndCheck();
     }
 
     /// <summary>PUSHFQ. RF is clear in translated code, and VM in 64-bit mode.</summary>
@@ -83,6 +103,7 @@ internal sealed unsafe partial class Translator
     {
         EmitStackAddress(-8);
         EmitAccess(SegmentSs, 8, read: false, write: true);
+        NeedFlags();
         _e.Byte(0x9C);                          // pushfq
         _e.Byte(0x9C);
         _e.Bytes([0x41, 0x5D]);                 // pop T2
@@ -109,11 +130,50 @@ internal sealed unsafe partial class Translator
             Mnemonic.Stosd or Mnemonic.Movsd => 2,
             _ => 3,
         };
+        NeedFlags();
         _e.StoreStateRip(StateOffset.Rip, _rip);
         EmitTrapIndex(AddTrap(instruction), _rip);
         _e.Call(instruction.Op1Kind == OpKind.Register
             ? _thunks.Strings.Stos(_mode.Space(), shift)
             : _thunks.Strings.Movs(_mode.Space(), shift));
+    }
+
+    /// <summary>STAC, CLAC: what follows in the block accesses memory with other rights. Keeps flags.</summary>
+    private void EmitAccessSwitch(bool allow)
+    {
+        BlockMode mode = allow ? _mode | BlockMode.SupervisorAc : _mode & ~BlockMode.SupervisorAc;
+        if (mode == _mode)
+        {
+            return;
+        }
+
+        _e.LoadState(T1, StateOffset.SystemFlags);
+        _e.Lea(T1, T1, allow ? (int)RflagsBits.Ac : -(int)RflagsBits.Ac);
+        _e.StoreState(StateOffset.SystemFlags, T1);
+        _e.StoreStateImm32(StateOffset.Mode, (uint)mode);
+        _mode = mode;
+
+        // Whoever called goes on with the rights of now, not with those that its translation takes for granted.
+        _e.LoadState(Rsp, StateOffset.HostStack);
+
+        // A copy would take its jumps' cache from the mode that the block begins with.
+        _e.Relocations.GiveUp();
+    }
+
+    private void EmitSyscall(in Instruction instruction)
+    {
+        _e.StoreStateRip(StateOffset.Scratch, _nextRip);
+        EmitPrivilegeSwitch(instruction, _thunks.System.Syscall);
+    }
+
+    /// <summary>Ends the block. T1 is kept.</summary>
+    private void EmitPrivilegeSwitch(in Instruction instruction, byte* thunk)
+    {
+        NeedFlags();
+        _e.StoreStateRip(StateOffset.Rip, _rip);
+        EmitTrapIndex(AddTrap(instruction), _rip);
+        _e.Jmp(thunk);
+        _ended = true;
     }
 
     private void EmitSwapGs()

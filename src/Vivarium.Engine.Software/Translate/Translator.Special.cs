@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -47,13 +48,12 @@ internal sealed unsafe partial class Translator
         int size = instruction.Op1Register.GetSize();
         int guest = GuestNumber(instruction.Op1Register);
         EmitOffset(instruction, 0);
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         EmitBitOffset(guest, size);
         _e.Rr(0xC1, 7, T2);                     // sar T2, 3
         _e.Byte(3);
         _e.Rr(0x83, 4, T2);                     // and T2, -size
         _e.Byte(-size);
-        _e.RestoreFlags(StateOffset.SavedRax);
         int addressSize = AddressSize(instruction);
         _e.Rx(0x8D, T1, T1, T2, 0, 0, wide: addressSize == 8);
         if (addressSize == 2)
@@ -63,11 +63,15 @@ internal sealed unsafe partial class Translator
 
         bool write = instruction.Mnemonic != Mnemonic.Bt;
         EmitAccess(SegmentOf(instruction), size, read: true, write);
-        _e.SaveFlags(StateOffset.SavedRax);
+        DestroyFlags();
         EmitBitOffset(guest, size);
         _e.Rr(0x83, 4, T2);                     // and T2, bits - 1
         _e.Byte((size * 8) - 1);
-        _e.RestoreFlags(StateOffset.SavedRax);
+
+        // It changes CF only. Both scratch registers are taken.
+        _e.StoreState(StateOffset.Scratch, T1);
+        NeedFlags(T1);
+        _e.LoadState(T1, StateOffset.Scratch);
 
         Instruction host = instruction;
         host.SegmentPrefix = Register.None;
@@ -79,19 +83,20 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        AfterInstruction(FlagUse.Changes);
         if (write)
         {
             EmitCommit();
         }
     }
 
-    /// <summary>T2 = the guest register, sign-extended. RAX holds the flags, so it comes from its slot.</summary>
+    /// <summary>T2 = the guest register, sign-extended.</summary>
     private void EmitBitOffset(int guest, int size)
     {
         int host = Of(guest);
-        if (host is < 0 or Rax)
+        if (host < 0)
         {
-            int offset = host == Rax ? StateOffset.SavedRax : StateOffset.Gpr(guest);
+            int offset = StateOffset.Gpr(guest);
             switch (size)
             {
                 case 2:

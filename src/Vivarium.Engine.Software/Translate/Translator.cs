@@ -31,6 +31,9 @@ internal readonly unsafe struct CodeSource
     /// <summary>GPA of the second page, for an instruction that crosses pages; else <see cref="Block.NoPage"/>.</summary>
     public ulong SecondPage { get; init; }
 
+    /// <summary>The translation is to check itself (<see cref="Block.ChecksItself"/>); there is no second page then.</summary>
+    public bool ChecksItself { get; init; }
+
     /// <summary>With a second page: where the two parts of <see cref="Bytes"/> stand in the host, the second null if it is not memory.</summary>
     public byte* FirstPart { get; init; }
     public byte* SecondPart { get; init; }
@@ -108,6 +111,9 @@ internal sealed unsafe partial class Translator
 
     public long InstructionCount { get; private set; }
 
+    /// <summary>The mode in which the last block's jumps go to their targets.</summary>
+    public BlockMode LastMode => _mode;
+
     private bool Careful => (_mode & BlockMode.Careful) != 0;
 
     private int CodeBits => _mode.CodeBits();
@@ -123,15 +129,22 @@ internal sealed unsafe partial class Translator
         _map.Clear();
         _cold.Clear();
         _stubs.Clear();
+        _mismatches.Clear();
         _extendedChecked = false;
         _ended = false;
+        _flags = FlagsAt.Host;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
-        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && Options.Has(Optimizations.Relocation));
+        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && Options.Has(Optimizations.Relocation));
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
         if (!Decode(limit))
         {
             return null;
+        }
+
+        if (source.ChecksItself)
+        {
+            EmitSelfCheck();
         }
 
         int length = 0;
@@ -165,12 +178,14 @@ internal sealed unsafe partial class Translator
             EmitCold(part);
         }
 
+        EmitMismatch();
         InstructionCount += _index;
         return new Block
         {
             Key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit),
             Code = _blockCode,
             SecondPage = source.SecondPage,
+            ChecksItself = source.ChecksItself,
             Record = Record(length),
         };
     }
@@ -225,7 +240,8 @@ internal sealed unsafe partial class Translator
         while (_guest.Count < limit && _guest.TryDecode())
         {
             ref readonly Instruction last = ref _guest[_guest.Count - 1].Instruction;
-            if (last.FlowControl != FlowControl.Next || Features[last.Code] == Offering.Undefined)
+            if (last.FlowControl != FlowControl.Next || Features[last.Code] == Offering.Undefined
+                || (_source.ChecksItself && EndsSelfCheck(_guest[_guest.Count - 1])))
             {
                 break;
             }
@@ -273,6 +289,11 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        if (_source.ChecksItself && EmitWithFreshConstant(guest))
+        {
+            return;
+        }
+
         if (EmitControlFlow(instruction) || EmitStackOperation(instruction) || EmitSpecial(instruction))
         {
             return;
@@ -280,7 +301,9 @@ internal sealed unsafe partial class Translator
 
         if (CodeBits == 64 && CanCopy(instruction))
         {
+            BeforeInstruction(instruction, traits.Flags);
             _e.Bytes(guest.Code);
+            AfterInstruction(traits.Flags);
             return;
         }
 
@@ -337,6 +360,7 @@ internal sealed unsafe partial class Translator
         instruction.SegmentPrefix = Register.None;
         ToLongModeForm(ref instruction);
 
+        FlagsAt before = _flags;
         int memory = MemoryOperand(instruction);
         if (memory >= 0)
         {
@@ -347,6 +371,13 @@ internal sealed unsafe partial class Translator
 
             EmitOffset(original, 0);
             EmitAccess(SegmentOf(original), instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory, Rules(original, traits));
+        }
+
+        BeforeInstruction(original, traits.Flags);
+        if (_flags != before && (traits.Extended != ExtendedKind.None || original.Mnemonic is Mnemonic.Div or Mnemonic.Idiv))
+        {
+            // The host may refuse it, and then the run loop must know where the flags are.
+            Mark(_rip);
         }
 
         // R12-R15 of the guest come from the state block into scratch registers, and go back where written.
@@ -403,6 +434,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        AfterInstruction(traits.Flags);
         if (swapped && !UsesScratchForHighByte(original))
         {
             EmitSwapHighByte(highByte);
@@ -608,19 +640,28 @@ internal sealed unsafe partial class Translator
         }
 
         _extendedChecked = true;
+        if (!FlagsInHost)
+        {
+            _e.CmpStateImm8(StateOffset.ExtendedInMemory, 0);
+            byte* load = _e.JumpForward(JnzCondition);
+            _cold.Add(new ColdPart(ColdKind.LoadExtended, _rip, load, _e.Here, flags: _flags));
+            return true;
+        }
+
         _e.MovRr(T1, Rcx);
         _e.LoadState(Rcx, StateOffset.ExtendedInMemory);
         byte* loaded = _e.ShortForward(0xE3);   // jrcxz
         byte* cold = _e.JumpForward(-1);
         _e.LandShort(loaded);
         _e.MovRr(Rcx, T1);
-        _cold.Add(new ColdPart(ColdKind.LoadExtended, _rip, cold, _e.Here));
+        _cold.Add(new ColdPart(ColdKind.LoadExtendedKeepingFlags, _rip, cold, _e.Here, flags: _flags));
         return true;
     }
 
     /// <summary>Ends the block: back to the run loop at the present instruction.</summary>
     private void EmitExit(ExitCode code)
     {
+        NeedFlags();
         EmitExitAt(_rip, code);
         _ended = true;
     }
@@ -639,6 +680,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitTrap(in Instruction instruction)
     {
+        NeedFlags();
         EmitTrapIndex(AddTrap(instruction), _rip);
         EmitExit(ExitCode.Trap);
     }
@@ -655,6 +697,6 @@ internal sealed unsafe partial class Translator
     private void Mark(ulong rip)
     {
         _map.Add((ushort)(_e.Here - _blockCode));
-        _map.Add((ushort)(rip - _source.Rip));
+        _map.Add((ushort)((int)(rip - _source.Rip) | (FlagsInHost ? 0 : Block.FlagsSaved)));
     }
 }

@@ -1,0 +1,76 @@
+using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+// The guest's arithmetic flags as a value with a place. A check of ours destroys RFLAGS: the flags are saved before it,
+// unless they are already, and come back only for an instruction that needs them or at the block's end.
+internal sealed unsafe partial class Translator
+{
+    /// <summary>Where the flags are at the point that code is emitted for.</summary>
+    private FlagsAt _flags;
+
+    private bool FlagsInHost => (_flags & FlagsAt.Host) != 0;
+
+    /// <summary>What follows destroys RFLAGS. T2 is lost.</summary>
+    private void DestroyFlags()
+    {
+        if ((_flags & FlagsAt.Saved) == 0)
+        {
+            _e.SaveFlags(T2);
+        }
+
+        _flags = FlagsAt.Saved;
+    }
+
+    /// <summary>The flags are in RFLAGS from here on. The scratch register is lost.</summary>
+    private void NeedFlags(int scratch = T2)
+    {
+        if (!FlagsInHost)
+        {
+            _e.RestoreFlags(scratch);
+            _flags |= FlagsAt.Host;
+        }
+    }
+
+    /// <summary>After code of ours that has destroyed RFLAGS: without the optimisation, they are put back at once. T2 is lost.</summary>
+    private void EndCheck()
+    {
+        if (!Options.Has(Optimizations.LazyFlags))
+        {
+            NeedFlags();
+            _flags = FlagsAt.Host;
+        }
+    }
+
+    /// <summary>A guest instruction follows that runs as it is. T2 is lost.</summary>
+    private void BeforeInstruction(in Instruction instruction, FlagUse use)
+    {
+        if (use == FlagUse.ReplacesIfCounted)
+        {
+            use = IsCounted(instruction) ? FlagUse.Replaces : FlagUse.Changes;
+        }
+
+        if (use is FlagUse.Reads or FlagUse.Changes)
+        {
+            NeedFlags();
+        }
+    }
+
+    /// <summary>A guest instruction has run as it is.</summary>
+    private void AfterInstruction(FlagUse use)
+    {
+        if (use is not (FlagUse.None or FlagUse.Reads))
+        {
+            _flags = FlagsAt.Host;
+        }
+    }
+
+    /// <summary>A shift whose count, the last operand, is not 0 once masked (SDM vol. 2B, SAL).</summary>
+    private static bool IsCounted(in Instruction instruction)
+    {
+        int mask = instruction.MemorySize.GetSize() == 8 || (instruction.Op0Kind == OpKind.Register && instruction.Op0Register.IsGPR64()) ? 63 : 31;
+        return ((int)instruction.GetImmediate(instruction.OpCount - 1) & mask) != 0;
+    }
+}
