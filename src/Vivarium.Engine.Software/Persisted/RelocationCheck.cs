@@ -47,7 +47,7 @@ internal sealed unsafe class RelocationCheck(TranslationCache cache, Translator 
             {
                 Rip = rip,
                 Linear = rip,
-                Gpa = source.Gpa,
+                Gpa = source.Gpa ^ 0x5000,
                 Bytes = bytes,
                 Length = source.Length,
                 CodeLimit = source.CodeLimit,

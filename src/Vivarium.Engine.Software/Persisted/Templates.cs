@@ -9,7 +9,7 @@ internal sealed unsafe class Templates
     private const int InitialCapacity = 1 << 12;
 
     /// <summary>Looking further would cost more than translating: guests that write much alike code would have long chains.</summary>
-    private const int MostCandidates = 8;
+    public const int MostCandidates = 8;
 
     private Entry[] _entries = new Entry[InitialCapacity];
     private int _count;
@@ -38,8 +38,7 @@ internal sealed unsafe class Templates
             Grow();
         }
 
-        uint key = TemplateKey.Of(block.Record);
-        _entries[_count] = new Entry { Record = block.Record, Code = block.Code, Key = key };
+        _entries[_count] = new Entry { Record = block.Record, Code = block.Code, Key = block.Record->Key };
         Chain(_count++);
     }
 

@@ -25,7 +25,11 @@ internal enum RelocationKind : byte
 }
 
 /// <param name="Offset">Of the field in the translation.</param>
-internal readonly record struct Relocation(ushort Offset, RelocationKind Kind, int Addend);
+internal readonly record struct Relocation(ushort Offset, RelocationKind Kind, int Addend)
+{
+    /// <summary>Bytes of the field.</summary>
+    public int Width => Kind == RelocationKind.Rip64 ? sizeof(ulong) : sizeof(int);
+}
 
 /// <summary>
 /// Notes every field of one block's translation that would have another value if the same guest code stood at another

@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Decode;
+using Vivarium.Engine.Software.Persisted;
 using Vivarium.Engine.Software.Privileged;
 using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
@@ -110,6 +111,9 @@ internal sealed unsafe partial class Translator
 
     public long InstructionCount { get; private set; }
 
+    /// <summary>The mode in which the last block's jumps go to their targets.</summary>
+    public BlockMode LastMode => _mode;
+
     private bool Careful => (_mode & BlockMode.Careful) != 0;
 
     private int CodeBits => _mode.CodeBits();
@@ -214,6 +218,7 @@ internal sealed unsafe partial class Translator
                 to += _guest[i].Length;
             }
 
+            record->Key = TemplateKey.Of(record);
             relocations.Fields.CopyTo(new Span<Relocation>(BlockRecord.RelocationsOf(record), header.RelocationCount));
         }
 
