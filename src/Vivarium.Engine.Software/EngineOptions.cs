@@ -9,6 +9,9 @@ public sealed record EngineOptions
     /// <summary>Less would hold no two blocks.</summary>
     private const long SmallestCodeCache = 1 << 20;
 
+    /// <summary>Holds a small part of what a booting kernel runs.</summary>
+    private const long ChaosCodeCache = 4 << 20;
+
     public static EngineOptions Default { get; } = new();
 
     /// <summary>What <see cref="Parse"/> understands as the name of an optimisation, with what it does.</summary>
@@ -16,8 +19,12 @@ public sealed record EngineOptions
     [
         ("string-thunks", Optimizations.StringThunks, "repeated string instructions run as the host's own within known pages"),
         ("linking", Optimizations.Linking, "direct jumps within a page go straight to the next translation"),
+        ("paired-returns", Optimizations.PairedReturns, "calls and returns run as the host's own, which predicts returns"),
+        ("jumps-by-page", Optimizations.JumpsByPage, "jumps find translations by the physical page of their target, so that they outlive changes of the address space"),
+        ("early-linking", Optimizations.EarlyLinking, "a new translation's jumps go straight to those that are there already"),
         ("relocation", Optimizations.Relocation, "the same code at another address is copied from its first translation"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
+        ("second-level-tlb", Optimizations.SecondLevelTlb, "translated code searches the second-level TLB itself"),
         ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
@@ -34,6 +41,12 @@ public sealed record EngineOptions
 
     /// <summary>Compares every translation that can be copied with one made anew elsewhere: for tests.</summary>
     public bool CheckRelocation { get; init; }
+
+    /// <summary>
+    /// For tests: random kicks, flushes of the TLB and evictions of all translations, from this seed, and by default a small
+    /// code cache. Null: none.
+    /// </summary>
+    public uint? ChaosSeed { get; init; }
 
     public bool Has(Optimizations optimization) => (Optimizations & optimization) == optimization;
 
@@ -57,9 +70,17 @@ public sealed record EngineOptions
     {
         const string codeCache = "code-cache=";
         const string off = "no-";
+        const string chaos = "chaos=";
         if (word.StartsWith(codeCache, StringComparison.Ordinal))
         {
             return this with { CodeCacheBytes = ParseSize(word[codeCache.Length..]) };
+        }
+
+        if (word.StartsWith(chaos, StringComparison.Ordinal))
+        {
+            return uint.TryParse(word[chaos.Length..], NumberStyles.None, CultureInfo.InvariantCulture, out uint seed)
+                ? this with { ChaosSeed = seed, CodeCacheBytes = Math.Min(CodeCacheBytes, ChaosCodeCache) }
+                : throw new FormatException($"'{word}' needs a number as seed, for example chaos=1");
         }
 
         if (word is "all" or "none")

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.InteropServices;
 using Vivarium.Engine;
 using Vivarium.Engine.Software.Translate;
@@ -43,31 +44,81 @@ internal unsafe struct NativeTlb
 
     /// <summary>Host address of the page's first byte.</summary>
     public fixed ulong HostPage[Entries];
+
+    /// <summary>What to add to a linear address in the page for its host address.</summary>
+    public fixed ulong Delta[Entries];
 }
 
 /// <summary>Where indirect and cross-page jumps look first: guest RIP to translated code, direct-mapped.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeJumpCache
 {
-    public const int Entries = 32768;
-    private const int UserEntries = 8192;
+    public const int Entries = 8192;
+    private const int UserEntries = 2048;
 
     /// <summary>
     /// How many entries an address space uses: a kernel's stay, programs' are emptied at every change of address space,
-    /// which must not cost more than they save.
+    /// which must not cost more than they save. <see cref="NativeFoundBlock"/> fills them again.
     /// </summary>
     public static int EntriesOf(AddressSpace space) => space == AddressSpace.User ? UserEntries : Entries;
 
-    /// <summary>Functions begin at multiples of 16, so the lowest bits alone would crowd few entries.</summary>
-    public static int IndexOf(ulong rip, AddressSpace space) => (int)(rip ^ (rip >> IndexShift)) & (EntriesOf(space) - 1);
-
-    public const int IndexShift = 4;
+    /// <summary>From all bits (CRC-32C, as the host's CRC32): code far apart is often equal in the lower ones.</summary>
+    public static int IndexOf(ulong rip, AddressSpace space) => (int)BitOperations.Crc32C(0, rip) & (EntriesOf(space) - 1);
 
     /// <summary>Where the entry for a RIP stands, from emitted code's state pointer.</summary>
     public static int DisplacementOf(ulong rip, AddressSpace space) => Translate.StateOffset.Jumps(space) + (IndexOf(rip, space) * 16);
 
     /// <summary>Pairs: negated RIP (so that an LEA compares without touching flags), code address.</summary>
     public fixed ulong Entry[Entries * 2];
+}
+
+/// <summary>
+/// Which pages code is executed in, direct-mapped: an entry tells the physical page of a linear one, and that code may be
+/// fetched there. Emptied with the TLB.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct NativeExecutedPages
+{
+    public const int Entries = 512;
+
+    /// <summary>Bits of a physical page number; what is left of 64 takes bits 47:12 of the linear address.</summary>
+    public const int PhysicalBits = CpuModel.PhysicalAddressBits - 12;
+
+    /// <summary>Linear page number above physical page number.</summary>
+    public fixed ulong Entry[Entries];
+
+    public static int IndexOf(ulong linear) => (int)(linear >> 12) & (Entries - 1);
+
+    public static ulong EntryFor(ulong linear, ulong gpa) => LinearPart(linear) | (gpa >> 12);
+
+    /// <summary>An address's bits 47:12 at their place in an entry.</summary>
+    public static ulong LinearPart(ulong linear) => linear << 16 & ~((1ul << PhysicalBits) - 1);
+}
+
+/// <summary>
+/// Where jumps of 64-bit code look that the jump cache does not know: blocks by RIP, physical page and mode, which outlive
+/// changes of the address space.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct NativeFoundBlock
+{
+    private const int CountBits = 13;
+    public const int Count = 1 << CountBits;
+    public const int SizeShift = 5;
+
+    public ulong Rip;
+
+    /// <summary>Physical page number, and the <see cref="Translate.BlockMode"/> above it; 0: nothing here.</summary>
+    public ulong Key;
+    public byte* Code;
+    private readonly ulong _pad;
+
+    public static ulong KeyFor(ulong gpa, Translate.BlockMode mode) => (gpa >> 12) | ((ulong)mode << NativeExecutedPages.PhysicalBits);
+
+    /// <summary>By other bits than the jump cache's index, so that what shares a place there does not here.</summary>
+    public static int IndexOf(ulong rip) => (int)(BitOperations.Crc32C(0, rip) >> IndexShift);
+
+    public const int IndexShift = 32 - CountBits;
 }
 
 /// <summary>
@@ -93,6 +144,15 @@ internal unsafe struct NativeState
     /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation).</summary>
     public ulong ExitRequest;
 
+    /// <summary>The host's stack pointer in translated code while no call is under way: at the frame below all, which no return matches.</summary>
+    public ulong HostStack;
+
+    /// <summary>The stack pointer at which no frame fits any more.</summary>
+    public ulong HostStackEnd;
+
+    /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
+    public NativeFoundBlock* FoundBlocks;
+
     /// <summary>Not zero: the bus may have an interrupt to deliver, as soon as IF is set.</summary>
     public ulong InterruptRequested;
 
@@ -117,6 +177,23 @@ internal unsafe struct NativeState
     /// <summary>The arithmetic flags, where translated code has put them while it uses RFLAGS itself: as LAHF and SETO AL leave them in AX.</summary>
     public ulong SavedFlags;
     public ulong Scratch;
+
+    /// <summary>RIP that an indirect call goes to, and the address of the translation.</summary>
+    public ulong JumpTarget;
+    public ulong JumpCode;
+
+    /// <summary>Guest RAX and RCX while the jump thunks work.</summary>
+    public ulong JumpRax;
+    public ulong JumpRcx;
+
+    /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
+    public ulong ResolvedDelta;
+
+    /// <summary>The second-level TLB: <see cref="Mmu.NativePages"/>, then its entries.</summary>
+    public Mmu.NativePages* SecondLevel;
+
+    /// <summary>By <see cref="AddressSpace"/>, not zero: a page that is not global came from the second-level TLB to the first.</summary>
+    public fixed uint TookLocal[4];
 
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;
@@ -193,6 +270,8 @@ internal unsafe struct NativeState
 
     /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC.</summary>
     public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
+
+    public NativeExecutedPages UserPages, SupervisorPages;
 
     public NativeJumpCache UserJumps, SupervisorJumps, SupervisorAcJumps;
 }

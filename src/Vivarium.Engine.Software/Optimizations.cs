@@ -18,14 +18,14 @@ public enum Optimizations : ulong
     /// <summary>The same guest code at another address is copied from its first translation.</summary>
     Relocation = 1ul << 3,
 
-    /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
-    LazyFlags = 1ul << 40,
+    /// <summary>Guest calls and returns run as the host's, which predicts returns.</summary>
+    PairedReturns = 1ul << 8,
 
-    /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
-    BesideCode = 1ul << 50,
+    /// <summary>Jumps find translations by the physical page of their target before they ask the run loop.</summary>
+    JumpsByPage = 1ul << 9,
 
-    /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
-    SelfChecks = 1ul << 51,
+    /// <summary>A new translation's jumps go straight to those that are there already.</summary>
+    EarlyLinking = 1ul << 10,
 
     /// <summary>STAC and CLAC change what the rest of a translation may access.</summary>
     AccessSwitches = 1ul << 24,
@@ -38,6 +38,18 @@ public enum Optimizations : ulong
 
     /// <summary>Faults and interrupts in 64-bit mode are delivered by what the TLB knows of the tables.</summary>
     QuickDelivery = 1ul << 27,
+
+    /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
+    LazyFlags = 1ul << 40,
+
+    /// <summary>Translated code searches the second-level TLB itself.</summary>
+    SecondLevelTlb = 1ul << 41,
+
+    /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
+    BesideCode = 1ul << 50,
+
+    /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
+    SelfChecks = 1ul << 51,
 
     All = ulong.MaxValue,
 }

@@ -49,7 +49,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode));
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
         _relocator = new Relocator(_cache, _translator.Traps);
@@ -69,6 +69,16 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
+
+    /// <summary>Tells of translations from now on.</summary>
+    public void Observe(ITranslationObserver? observer)
+    {
+        lock (_gate)
+        {
+            _cache.Observer = observer;
+            observer?.Made((ulong)_cache.Region.Executable, _cache.ThunkBytes, "vivarium_thunks");
+        }
+    }
 
     /// <summary>From any thread, approximately.</summary>
     public CodeCacheUse Use => _cache.Use;
@@ -147,12 +157,17 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             source.Refresh();
             long before = _translator.InstructionCount;
-            if (Make(source, mode) is not { } block)
+            if (Make(source, mode, out bool copied) is not { } block)
             {
                 return null;
             }
 
             _cache.Add(block);
+            if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
+            {
+                LinkKnown(block);
+            }
+
             if (_check is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
             {
                 _check.Check(block, source, mode);
@@ -170,8 +185,10 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
-    private Block? Make(in CodeSource source, BlockMode mode)
+    /// <param name="copied">It is a copy of the first translation of the same bytes.</param>
+    private Block? Make(in CodeSource source, BlockMode mode, out bool copied)
     {
+        copied = false;
         if (_translator.Stops.Count != 0 || source.ChecksItself)
         {
             // Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.
@@ -181,6 +198,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
             && _templates.Find(source, mode) is { Exists: true } template)
         {
+            copied = true;
             return _relocator.Copy(template, source, mode);
         }
 
@@ -265,18 +283,38 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
+    /// <summary>Links the jumps of a new block whose targets are known already.</summary>
+    private void LinkKnown(Block block)
+    {
+        ReadOnlySpan<ushort> stubs = block.JumpStubs;
+        for (int i = 0; i < stubs.Length; i += BlockRecord.StubSize)
+        {
+            int distance = stubs[i + 2] - (int)(block.Key.Gpa & GuestMemory.PageMask);
+            BlockKey target = block.Key with { Gpa = block.Key.Gpa + (ulong)distance, Rip = block.Key.Rip + (ulong)distance, Mode = block.Record->Mode };
+            if (_cache.Find(target) is { SecondPage: Block.NoPage } known)
+            {
+                _cache.Link(block.Code + stubs[i], known);
+            }
+        }
+    }
+
     /// <summary>Throws everything away if there may be no room for another block. The caller is parked in between.</summary>
     public void MakeRoom(SoftwareVcpu vcpu)
     {
-        if (!_translator.NeedsRoom)
+        if (_translator.NeedsRoom)
         {
-            return;
+            Evict(vcpu, onlyIfNeeded: true);
         }
+    }
 
+    /// <summary>Throws everything away. The caller is parked in between.</summary>
+    /// <param name="onlyIfNeeded">Not if another vCPU has done it meanwhile.</param>
+    public void Evict(SoftwareVcpu vcpu, bool onlyIfNeeded)
+    {
         _rendezvous.BeginExclusive(vcpu);
         try
         {
-            if (_translator.NeedsRoom)
+            if (!onlyIfNeeded || _translator.NeedsRoom)
             {
                 lock (_gate)
                 {
@@ -414,9 +452,18 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>Lock held.</summary>
     private void DropBlocksAt(ulong rip)
     {
-        foreach (ulong gpa in _cache.WhereTranslated(rip))
+        foreach (Block block in _cache.FindAll(rip))
         {
-            _ = Invalidate(gpa, 1);
+            if (block.ChecksItself)
+            {
+                _cache.Remove(block);
+                Drop([block]);
+            }
+            else
+            {
+                // Not as if the guest had changed the code: nothing is to be learnt from it.
+                Drop(CollectionsMarshal.AsSpan(_cache.Invalidate(block.Key.Gpa + (rip - block.Key.Rip), 1, wholePages: false)));
+            }
         }
     }
 

@@ -12,6 +12,7 @@ internal sealed unsafe partial class SoftwareVcpu
 {
     internal const int Spaces = 3;
     private const int MaxInstructionLength = 15;
+    private const int RspIndex = 4;
 
     /// <summary>How many blocks are found without asking the machine's other vCPUs for the lock.</summary>
     private const int RecentBlocks = 16384;
@@ -54,6 +55,11 @@ internal sealed unsafe partial class SoftwareVcpu
         exit = default;
         while (true)
         {
+            if (_chaos is { } chaos)
+            {
+                MakeTrouble(chaos);
+            }
+
             if (Volatile.Read(ref S->ExitRequest) != 0)
             {
                 Interlocked.Exchange(ref S->ExitRequest, 0);
@@ -182,6 +188,7 @@ internal sealed unsafe partial class SoftwareVcpu
             Volatile.Write(ref _nmiRequested, 0);
             Halted = false;
             Statistics.Count(ExitCause.Interrupt);
+            TraceNmi();
             Deliver((int)Vector.Nmi, null, EventKind.Nmi);
             return;
         }
@@ -308,6 +315,9 @@ internal sealed unsafe partial class SoftwareVcpu
             case ExitCode.Dispatch:
                 Statistics.Count(ExitCause.Dispatch);
                 return true;
+            case ExitCode.Jump:
+                Statistics.Count(ExitCause.Dispatch);
+                return !RefuseJump();
             case ExitCode.CarefulDone:
                 CountSlowAccess();
                 return true;
@@ -354,6 +364,20 @@ internal sealed unsafe partial class SoftwareVcpu
                 _internalError = $"translated code left with an unknown reason {(int)code}";
                 return false;
         }
+    }
+
+    /// <summary>#GP at a jump of 64-bit code whose target is not canonical.</summary>
+    private bool RefuseJump()
+    {
+        if (!Code64 || IsCanonical(S->Rip) || S->ExitHostPc == 0)
+        {
+            return false;
+        }
+
+        LocateInstruction(S->ExitHostPc + 1);
+        S->Gpr[RspIndex] -= S->ExitInfo;
+        DeliverFault(Vector.GeneralProtection, 0);
+        return true;
     }
 
     private bool Emulate()

@@ -32,15 +32,19 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         S->ReturnCsSelector = S->ReturnSsSelector = NativeState.NoSelector;
         *(uint*)(S->Xsave + MxcsrOffset) = DefaultMxcsr;
         S->ExtendedInMemory = 1;
+        S->FoundBlocks = (NativeFoundBlock*)NativeMemory.AllocZeroed(NativeFoundBlock.Count, (nuint)sizeof(NativeFoundBlock));
         _handle = GCHandle.Alloc(this);
         S->Handle = GCHandle.ToIntPtr(_handle);
 
         S->TscOffset = tscOffset;
         FaultHandler.Install();
         _code = code;
+        _findsByPage = code.Options.Has(Optimizations.JumpsByPage);
         _rendezvous = rendezvous;
+        _chaos = code.Options.ChaosSeed is { } seed ? new Chaos(seed, index) : null;
         S->ExitThunk = code.Thunks.Exit;
         S->GranuleBias = code.GranuleBias;
+        S->SecondLevel = _tlb.Native;
         CodeWatch = code;
         FlushTlb(keepGlobal: false);
         rendezvous.Add(this);
@@ -50,6 +54,8 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
     {
         _rendezvous.Remove(this);
         _handle.Free();
+        NativeMemory.Free(S->FoundBlocks);
+        _tlb.Dispose();
         NativeMemory.AlignedFree(S->Xsave);
         NativeMemory.AlignedFree(S);
     }

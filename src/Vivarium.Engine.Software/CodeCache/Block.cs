@@ -42,7 +42,7 @@ internal sealed unsafe class Block
     /// <summary>Where each instruction's host code starts, and its offset in the guest code: pairs, ascending by host code (cold parts come last).</summary>
     public ReadOnlySpan<ushort> Map => new(BlockRecord.MapOf(Record), Record->MapCount);
 
-    /// <summary>The direct jumps of this block: offset of the displacement, and of the stub it goes to while not linked.</summary>
+    /// <summary>The direct jumps of this block that can be linked: offset of the displacement, of the stub it goes to while not linked, and of the target in the page.</summary>
     public ReadOnlySpan<ushort> JumpStubs => new(BlockRecord.StubsOf(Record), Record->StubCount);
 
     /// <summary>Addresses of the jumps' displacements that were linked to this block.</summary>
@@ -77,7 +77,7 @@ internal sealed unsafe class Block
         int offset = (int)(hostPc - Code);
         int jump = 0;
         ReadOnlySpan<ushort> stubs = JumpStubs;
-        for (int i = 0; i < stubs.Length && stubs[i + 1] <= offset; i += 2)
+        for (int i = 0; i < stubs.Length && stubs[i + 1] <= offset; i += BlockRecord.StubSize)
         {
             jump = stubs[i];
         }
@@ -90,7 +90,7 @@ internal sealed unsafe class Block
     {
         int offset = (int)(displacement - Code);
         ReadOnlySpan<ushort> stubs = JumpStubs;
-        for (int i = 0; i < stubs.Length; i += 2)
+        for (int i = 0; i < stubs.Length; i += BlockRecord.StubSize)
         {
             if (stubs[i] == offset)
             {

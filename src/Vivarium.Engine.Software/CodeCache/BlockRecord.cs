@@ -10,6 +10,9 @@ namespace Vivarium.Engine.Software.CodeCache;
 [StructLayout(LayoutKind.Sequential, Size = 40)]
 internal unsafe struct BlockRecord
 {
+    /// <summary>How many numbers each of <see cref="Block.JumpStubs"/> takes.</summary>
+    public const int StubSize = 3;
+
     /// <summary>What the guest's bytes are padded to on both sides: they stand as in their page, and are compared in these units.</summary>
     private const int Word = 8;
 
@@ -19,6 +22,7 @@ internal unsafe struct BlockRecord
     /// <summary>Bytes that the record takes, padding included.</summary>
     public uint Size;
 
+    /// <summary>In which the block goes on to others; a block that can be moved begins in it too.</summary>
     public BlockMode Mode;
 
     /// <summary>Of the first byte in its guest page.</summary>

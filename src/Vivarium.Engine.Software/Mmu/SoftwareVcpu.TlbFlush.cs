@@ -13,6 +13,10 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>For the first-level TLBs, by address space: the pages in them that are not global.</summary>
     private readonly LocalPages[] _local = [new(), new(), new()];
 
+    /// <summary>For each address space: translated code itself may enter into the jump cache what it finds by page.</summary>
+    private readonly bool[] _pagesFilled = new bool[Spaces];
+    private readonly bool _findsByPage;
+
     /// <summary>Supervisor code may have been looked up in pages that are not global.</summary>
     private bool _ranLocal;
 
@@ -37,6 +41,7 @@ internal sealed unsafe partial class SoftwareVcpu
             _tlb.FlushAll();
         }
 
+        _tlb.Current = CurrentPcid;
         FlushFirstLevel(keepGlobal);
     }
 
@@ -51,6 +56,7 @@ internal sealed unsafe partial class SoftwareVcpu
             _tlb.FlushPcid(CurrentPcid);
         }
 
+        _tlb.Current = CurrentPcid;
         FlushFirstLevel(keepGlobal: true);
     }
 
@@ -63,12 +69,20 @@ internal sealed unsafe partial class SoftwareVcpu
         if (large || _executedByUser.MayContain(linear))
         {
             FlushJumps(AddressSpace.User);
-            _executedByUser.Clear();
+            FirstLevelTlb.FlushPage(&S->UserPages, linear);
         }
 
         if (large || _executedBySupervisor.MayContain(linear))
         {
-            FlushSupervisorJumps();
+            FlushJumps(AddressSpace.Supervisor);
+            FlushJumps(AddressSpace.SupervisorAc);
+            FirstLevelTlb.FlushPage(&S->SupervisorPages, linear);
+        }
+
+        if (large)
+        {
+            FlushUserCode();
+            FlushSupervisorCode();
         }
     }
 
@@ -115,6 +129,15 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Jumps of translated code find the block no more, which was marked as not valid before. Callable from any thread.</summary>
     internal void DropJumps(Block block)
     {
+        NativeFoundBlock* found = S->FoundBlocks + NativeFoundBlock.IndexOf(block.Key.Rip);
+        if (found->Code == block.Code)
+        {
+            found->Key = 0;
+            Volatile.Write(ref found->Rip, ~block.Key.Rip);
+        }
+
+        // From there the vCPU fills its jump caches, and then looks whether it is still there.
+        Interlocked.MemoryBarrier();
         for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
         {
             FirstLevelTlb.Drop(JumpsOf(space), space, block.Key.Rip, block.Code);
@@ -131,15 +154,15 @@ internal sealed unsafe partial class SoftwareVcpu
 
     internal void FlushJumpCaches()
     {
-        FlushJumps(AddressSpace.User);
-        _executedByUser.Clear();
-        FlushSupervisorJumps();
+        FlushUserCode();
+        FlushSupervisorCode();
     }
 
     /// <summary>All translations have been thrown away. The vCPU is parked.</summary>
     internal void ForgetBlocks()
     {
         FlushJumpCaches();
+        new Span<NativeFoundBlock>(S->FoundBlocks, NativeFoundBlock.Count).Clear();
         Array.Clear(_recentBlocks);
     }
 
@@ -147,12 +170,24 @@ internal sealed unsafe partial class SoftwareVcpu
     private void EnterJump(AddressSpace space, Block block)
     {
         EnterJump(space, block.Key.Rip, block.Code);
+        if (_findsByPage && Code64 && block.SecondPage == Block.NoPage)
+        {
+            BlockKey key = block.Key;
+            PagesOf(space)->Entry[NativeExecutedPages.IndexOf(key.Rip)] = NativeExecutedPages.EntryFor(key.Rip, key.Gpa);
+            _pagesFilled[(int)space] = true;
+            S->FoundBlocks[NativeFoundBlock.IndexOf(key.Rip)] = new NativeFoundBlock
+            {
+                Rip = key.Rip,
+                Key = NativeFoundBlock.KeyFor(key.Gpa, key.Mode),
+                Code = block.Code,
+            };
+        }
 
         // Who throws it away, which devices' threads do too, marks it first and then looks for it here.
         Interlocked.MemoryBarrier();
         if (!block.Valid)
         {
-            FirstLevelTlb.Drop(JumpsOf(space), space, block.Key.Rip, block.Code);
+            DropJumps(block);
         }
     }
 
@@ -165,18 +200,28 @@ internal sealed unsafe partial class SoftwareVcpu
         _jumpsFilled[(int)space] = true;
     }
 
-    private void FlushSupervisorJumps()
+    private void FlushUserCode()
+    {
+        FlushJumps(AddressSpace.User);
+        FirstLevelTlb.Flush(&S->UserPages);
+        _pagesFilled[(int)AddressSpace.User] = false;
+        _executedByUser.Clear();
+    }
+
+    private void FlushSupervisorCode()
     {
         FlushJumps(AddressSpace.Supervisor);
         FlushJumps(AddressSpace.SupervisorAc);
+        FirstLevelTlb.Flush(&S->SupervisorPages);
+        _pagesFilled[(int)AddressSpace.Supervisor] = _pagesFilled[(int)AddressSpace.SupervisorAc] = false;
         _executedBySupervisor.Clear();
         _ranLocal = false;
     }
 
-    /// <summary>Empties one jump cache, unless nothing was entered since it was last emptied.</summary>
+    /// <summary>Empties one jump cache, unless nothing can have been entered since it was last emptied.</summary>
     private void FlushJumps(AddressSpace space)
     {
-        if (_jumpsFilled[(int)space])
+        if (_jumpsFilled[(int)space] || _pagesFilled[(int)space])
         {
             FirstLevelTlb.Flush(JumpsOf(space), space);
             _jumpsFilled[(int)space] = false;
@@ -189,7 +234,7 @@ internal sealed unsafe partial class SoftwareVcpu
         for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
         {
             LocalPages local = _local[(int)space];
-            if (!keepGlobal || local.TooMany)
+            if (!keepGlobal || local.TooMany || TookLocal(space))
             {
                 FirstLevelTlb.Flush(TlbOf(space));
             }
@@ -204,12 +249,19 @@ internal sealed unsafe partial class SoftwareVcpu
             local.Clear();
         }
 
-        FlushJumps(AddressSpace.User);
-        _executedByUser.Clear();
+        FlushUserCode();
         if (!keepGlobal || _ranLocal)
         {
-            FlushSupervisorJumps();
+            FlushSupervisorCode();
         }
+    }
+
+    /// <summary>Translated code has found pages that are not global in the second level since it was last asked.</summary>
+    private bool TookLocal(AddressSpace space)
+    {
+        bool took = S->TookLocal[(int)space] != 0;
+        S->TookLocal[(int)space] = 0;
+        return took;
     }
 
     private void DropPage(ulong linear)

@@ -267,9 +267,35 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         page = Locate(translation);
-        _tlb.Insert(linear, pcid, page, translation.PageSize);
+        _tlb.Insert(linear, pcid, page, translation.PageSize, DirectAccesses(page, paging));
         NoteExecution(linear, access, space, page.Rights);
         return true;
+    }
+
+    /// <summary>The accesses to RAM that the paging structures allow and need not note any more. It holds until CR0, CR4 or EFER change, which empties the TLBs.</summary>
+    private static byte DirectAccesses(in CachedPage page, in PagingContext paging)
+    {
+        if (page.Host == null)
+        {
+            return 0;
+        }
+
+        int direct = 0;
+        bool writable = !page.IsRom && (page.Rights & PageRights.Dirty) != 0;
+        for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
+        {
+            if (AccessRights.Permit(page.Rights, paging, Access.Read, space))
+            {
+                direct |= NativePage.DirectBit(space, write: false);
+            }
+
+            if (writable && AccessRights.Permit(page.Rights, paging, Access.Write, space))
+            {
+                direct |= NativePage.DirectBit(space, write: true);
+            }
+        }
+
+        return (byte)direct;
     }
 
     /// <summary>Code of this page may enter a jump cache: remember what must empty it.</summary>
@@ -304,6 +330,8 @@ internal sealed unsafe partial class SoftwareVcpu
     }
 
     private NativeTlb* TlbOf(AddressSpace space) => &S->UserTlb + (int)space;
+
+    private NativeExecutedPages* PagesOf(AddressSpace space) => space == AddressSpace.User ? &S->UserPages : &S->SupervisorPages;
 
     private NativeJumpCache* JumpsOf(AddressSpace space) => &S->UserJumps + (int)space;
 }

@@ -18,7 +18,7 @@ internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps)
         new ReadOnlySpan<byte>(template.Code, length).CopyTo(new Span<byte>(to, length));
 
         ushort* stubs = BlockRecord.StubsOf(record);
-        for (int i = 0; i < record->StubCount; i += 2)
+        for (int i = 0; i < record->StubCount; i += BlockRecord.StubSize)
         {
             *(int*)(to + stubs[i]) = stubs[i + 1] - (stubs[i] + sizeof(int));
         }

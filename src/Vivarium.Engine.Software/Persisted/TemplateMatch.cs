@@ -12,12 +12,12 @@ internal static unsafe class TemplateMatch
         => record->Mode == mode && record->PageOffset == (source.Rip & GuestMemory.PageMask) && record->DecodedLength <= source.Length
             && Reaches(record, source.Rip) && SameBytes(record, source.Bytes);
 
-    /// <summary>No RIP in the block wraps or needs a longer form.</summary>
+    /// <summary>No RIP in the block wraps, needs a longer form, or is not canonical.</summary>
     private static bool Reaches(BlockRecord* record, ulong rip)
     {
         ulong lowest = rip + (ulong)(long)record->Lowest;
         ulong highest = rip + (ulong)(long)record->Highest;
-        return lowest <= rip && highest >= rip
+        return lowest <= rip && highest >= rip && SoftwareVcpu.IsCanonical(lowest) && SoftwareVcpu.IsCanonical(highest)
             && (record->Flags.HasFlag(RecordFlags.Short)
                 ? Relocations.IsShort(rip) && Relocations.IsShort(lowest) && Relocations.IsShort(highest)
                 : !Relocations.IsShort(rip));

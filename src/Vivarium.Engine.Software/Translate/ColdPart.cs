@@ -11,6 +11,9 @@ internal enum ColdKind : byte
     /// <summary>TLB miss: ask the helper for the host address, go on.</summary>
     Resolve,
 
+    /// <summary>The same, for an operand at T1 + T2.</summary>
+    ResolveAddress,
+
     /// <summary>Emulate the instruction after all; its index is the data.</summary>
     Trap,
 
@@ -26,18 +29,27 @@ internal enum ColdKind : byte
     /// <summary>The same, with RCX in T1.</summary>
     PollKeepingFlags,
 
-    /// <summary>A cross-page jump that the jump cache does not know.</summary>
+    /// <summary>The same, to go on at S-&gt;JumpTarget.</summary>
+    PollAtTarget,
+
+    /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know.</summary>
     Miss,
 
     /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,
+
+    /// <summary>A return that the topmost call frame does not answer: T1 = target.</summary>
+    ReturnMiss,
+
+    /// <summary>An indirect call that the jump cache does not know; S-&gt;JumpTarget is set.</summary>
+    CallMiss,
 
     /// <summary>An indirect jump to an address that is not canonical.</summary>
     NotCanonical,
 }
 
 /// <summary>A part of a block that is rarely run, and stands behind it.</summary>
-internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, FlagsAt flags = FlagsAt.Host)
+internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, FlagsAt flags = FlagsAt.Host, AddressSpace space = AddressSpace.User)
 {
     public ColdKind Kind => kind;
 
@@ -55,4 +67,7 @@ internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, b
 
     /// <summary>Where the flags are.</summary>
     public FlagsAt Flags => flags;
+
+    /// <summary>With whose rights memory is accessed.</summary>
+    public AddressSpace Space => space;
 }

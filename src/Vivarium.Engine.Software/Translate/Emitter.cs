@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace Vivarium.Engine.Software.Translate;
 
@@ -108,6 +109,27 @@ internal sealed unsafe class Emitter
         }
     }
 
+    /// <summary>Register = the bits of an address from <paramref name="shift"/> on, as many as a mask takes. Destroys RFLAGS.</summary>
+    public void Bits(int to, int from, int shift, int mask)
+    {
+        if (Bmi2.IsSupported)
+        {
+            // rorx to, from, shift: VEX.LZ.F2.0F3A.W0 F0 (SDM vol. 2B, RORX)
+            Bytes([0xC4, (byte)((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3), 0x7B]);
+            Byte(0xF0);
+            Byte(0xC0 | ((to & 7) << 3) | (from & 7));
+        }
+        else
+        {
+            Mov32Rr(to, from);
+            Rr(0xC1, 5, to, wide: false);   // shr
+        }
+
+        Byte(shift);
+        Rr(0x81, 4, to, wide: false);       // and
+        Dword(mask);
+    }
+
     /// <summary>MOV of a RIP of the guest's; its length tells nothing of the value if the block is to be moved.</summary>
     public void MovRip(int reg, ulong rip)
     {
@@ -165,7 +187,8 @@ internal sealed unsafe class Emitter
 
     private int Offset => (int)(_cursor - _start);
 
-    private void Rip32(ulong rip)
+    /// <summary>Four bytes of a RIP of the guest's, which the processor sign-extends.</summary>
+    public void Rip32(ulong rip)
     {
         Relocations.AddRip(RelocationKind.Rip32, Offset, rip);
         Dword((int)rip);
@@ -213,6 +236,19 @@ internal sealed unsafe class Emitter
             Byte(0x84 | ((reg & 7) << 3));
             Byte(sib);
             Dword(disp);
+        }
+    }
+
+    /// <summary>opcode reg, operand.</summary>
+    public void Op(int opcode, int reg, in HostOperand operand, bool wide = true)
+    {
+        if (operand.Index < 0)
+        {
+            Rm(opcode, reg, operand.Base, operand.Displacement, wide);
+        }
+        else
+        {
+            Rx(opcode, reg, operand.Base, operand.Index, 0, operand.Displacement, wide);
         }
     }
 
@@ -287,6 +323,51 @@ internal sealed unsafe class Emitter
     /// <summary>LEA reg, [base + disp].</summary>
     public void Lea(int reg, int @base, int disp, bool wide = true) => Rm(0x8D, reg, @base, disp, wide);
 
+    /// <summary>LEA reg, an executable address.</summary>
+    public void LeaHost(int reg, byte* target)
+    {
+        Byte(0x48 | ((reg >> 3) << 2));
+        Byte(0x8D);
+        Byte(5 | ((reg & 7) << 3));
+        Relative(target);
+    }
+
+    public void Push(int reg) => Plus(0x50, reg);
+
+    public void Pop(int reg) => Plus(0x58, reg);
+
+    private void Plus(int opcode, int reg)
+    {
+        if (reg >= 8)
+        {
+            Byte(0x41);
+        }
+
+        Byte(opcode | (reg & 7));
+    }
+
+    /// <summary>PUSH of a constant, sign-extended to 8 bytes.</summary>
+    public void PushImm(int value)
+    {
+        Byte(0x68);
+        Dword(value);
+    }
+
+    /// <summary>PUSH of a guest RIP. May use T2.</summary>
+    public void PushRip(ulong rip)
+    {
+        if (Relocations.IsShort(rip) && (Relocations.Short || !Relocations.Wanted))
+        {
+            Byte(0x68);
+            Rip32(rip);
+        }
+        else
+        {
+            MovRip(HostRegister.T2, rip);
+            Push(HostRegister.T2);
+        }
+    }
+
     // ---- flags ----
 
     /// <summary>Puts the arithmetic flags into the state block without changing them. The scratch register is lost.</summary>
@@ -307,6 +388,27 @@ internal sealed unsafe class Emitter
         Bytes([0x04, 0x7F]);    // add al, 7Fh: OF again
         Byte(0x9E);             // sahf
         MovRr(HostRegister.Rax, scratch);
+    }
+
+    /// <summary>to = where in the jump cache a RIP would stand, in bytes. The arithmetic flags are lost.</summary>
+    public void JumpPlace(int to, int rip, AddressSpace space)
+    {
+        const int and = 4;
+        const int shiftLeft = 4;
+        const int entryShift = 4;
+        Crc32(to, rip);
+        Rr(0x81, and, to, wide: false);
+        Dword(NativeJumpCache.EntriesOf(space) - 1);
+        Rr(0xC1, shiftLeft, to, wide: false);
+        Byte(entryShift);
+    }
+
+    /// <summary>to = CRC-32C of a register, from 0. Changes the flags.</summary>
+    public void Crc32(int to, int from)
+    {
+        Rr(0x31, to, to, wide: false);
+        Byte(0xF2);
+        Rr(0x0F38F1, to, from);
     }
 
     // ---- jumps ----
@@ -330,12 +432,15 @@ internal sealed unsafe class Emitter
         Relative(target);
     }
 
-    /// <summary>Jcc (0-15) or JMP (-1) to a place not known yet. Returns where its 32-bit displacement stands.</summary>
+    /// <summary>For <see cref="JumpForward"/>: CALL instead of a jump.</summary>
+    public const int CallCondition = -2;
+
+    /// <summary>Jcc (0-15), JMP (-1) or CALL (-2) to a place not known yet. Returns where its 32-bit displacement stands.</summary>
     public byte* JumpForward(int condition)
     {
         if (condition < 0)
         {
-            Byte(0xE9);
+            Byte(condition == CallCondition ? 0xE8 : 0xE9);
         }
         else
         {

@@ -18,6 +18,9 @@ internal static unsafe class StateOffset
     public static readonly int ArithmeticFlags = Of(s => &s->ArithmeticFlags);
     public static readonly int SystemFlags = Of(s => &s->SystemFlags);
     public static readonly int ExitRequest = Of(s => &s->ExitRequest);
+    public static readonly int HostStack = Of(s => &s->HostStack);
+    public static readonly int HostStackEnd = Of(s => &s->HostStackEnd);
+    public static readonly int FoundBlocks = Of(s => &s->FoundBlocks);
     public static readonly int InterruptRequested = Of(s => &s->InterruptRequested);
     public static readonly int KernelGsBase = Of(s => &s->KernelGsBase);
     public static readonly int TscAux = Of(s => &s->TscAux);
@@ -27,6 +30,13 @@ internal static unsafe class StateOffset
     public static readonly int TscOffset = Of(s => &s->TscOffset);
     public static readonly int SavedFlags = Of(s => &s->SavedFlags);
     public static readonly int Scratch = Of(s => &s->Scratch);
+    public static readonly int JumpRcx = Of(s => &s->JumpRcx);
+    public static readonly int JumpRax = Of(s => &s->JumpRax);
+    public static readonly int JumpTarget = Of(s => &s->JumpTarget);
+    public static readonly int JumpCode = Of(s => &s->JumpCode);
+    public static readonly int ResolvedDelta = Of(s => &s->ResolvedDelta);
+    public static readonly int SecondLevel = Of(s => &s->SecondLevel);
+    public static readonly int TookLocal = Of(s => s->TookLocal);
     public static readonly int ExitCode = Of(s => &s->ExitCode);
     public static readonly int ExitHostPc = Of(s => &s->ExitHostPc);
     public static readonly int ExitInfo = Of(s => &s->ExitInfo);
@@ -61,6 +71,7 @@ internal static unsafe class StateOffset
     public static readonly int NmiBlocked = Of(s => &s->NmiBlocked);
     public static readonly int Es = Of(s => &s->Es);
     public static readonly int UserTlb = Of(s => &s->UserTlb);
+    public static readonly int UserPages = Of(s => &s->UserPages);
     public static readonly int UserJumps = Of(s => &s->UserJumps);
 
     /// <summary>Offsets within a <see cref="NativeSegment"/>.</summary>
@@ -80,6 +91,8 @@ internal static unsafe class StateOffset
     public static int Segment(int index) => Es + (index * sizeof(NativeSegment));
 
     public static int Tlb(AddressSpace space) => UserTlb + ((int)space * sizeof(NativeTlb));
+
+    public static int ExecutedPages(AddressSpace space) => UserPages + (space == AddressSpace.User ? 0 : sizeof(NativeExecutedPages));
 
     public static int Jumps(AddressSpace space) => UserJumps + ((int)space * sizeof(NativeJumpCache));
 

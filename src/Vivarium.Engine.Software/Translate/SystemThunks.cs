@@ -35,16 +35,19 @@ internal sealed unsafe class SystemThunks
     private const int R11 = 11;
 
     private readonly Emitter _e;
+    private readonly JumpThunks _jumps;
     private readonly byte* _dispatch;
     private readonly byte* _trap;
     private byte* _refused;
 
     /// <param name="emitter">Where to emit.</param>
+    /// <param name="jumps">Find what the jump caches do not know.</param>
     /// <param name="dispatch">Exits to go on at S-&gt;Rip.</param>
     /// <param name="trap">Exits as a trapped instruction does.</param>
-    public SystemThunks(Emitter emitter, byte* dispatch, byte* trap)
+    public SystemThunks(Emitter emitter, JumpThunks jumps, byte* dispatch, byte* trap)
     {
         _e = emitter;
+        _jumps = jumps;
         _dispatch = dispatch;
         _trap = trap;
         _refused = EmitRefused();
@@ -70,10 +73,18 @@ internal sealed unsafe class SystemThunks
         return start;
     }
 
-    private byte* EmitSyscall()
+    /// <summary>The frames of calls under way are of the old privilege level. The flags go to the host's stack.</summary>
+    private byte* EmitStart()
     {
         byte* start = _e.Here;
+        _e.LoadState(Rsp, StateOffset.HostStack);
         _e.Byte(0x9C);                          // pushfq
+        return start;
+    }
+
+    private byte* EmitSyscall()
+    {
+        byte* start = EmitStart();
         RefuseIfZero(StateOffset.KernelMode);
         RefuseUnlessEnabled();
         _e.Load(T2, Rsp, 0);
@@ -97,8 +108,7 @@ internal sealed unsafe class SystemThunks
 
     private byte* EmitSysret()
     {
-        byte* start = _e.Here;
-        _e.Byte(0x9C);                          // pushfq
+        byte* start = EmitStart();
         RefuseIfZero(StateOffset.UserMode);
         RefuseUnlessEnabled();
         _e.MovRr(T1, Rcx);
@@ -118,8 +128,7 @@ internal sealed unsafe class SystemThunks
 
     private byte* EmitInterruptReturn()
     {
-        byte* start = _e.Here;
-        _e.Byte(0x9C);                          // pushfq
+        byte* start = EmitStart();
         RefuseIfZero(StateOffset.ReturnMode);
         _e.CmpStateImm8(StateOffset.NmiBlocked, 0);
         _e.Jcc(JnzCondition, _refused);
@@ -253,15 +262,6 @@ internal sealed unsafe class SystemThunks
     {
         int jumps = StateOffset.Jumps(space);
         _e.StoreState(StateOffset.Rip, T1);
-        _e.Mov32Rr(T2, T1);
-        _e.Rr(0xC1, 5, T2, wide: false);        // shr T2d, IndexShift
-        _e.Byte(NativeJumpCache.IndexShift);
-        _e.Rr(0x31, T1, T2, wide: false);       // xor T2d, T1d
-        EmitImm(And, T2, (ulong)NativeJumpCache.EntriesOf(space) - 1);
-        _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d, 4
-        _e.Byte(4);
-        _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
-        byte* miss = _e.JumpForward(JnzCondition);
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
         byte* request = _e.JumpForward(JnzCondition);
         byte* waiting = null;
@@ -271,6 +271,9 @@ internal sealed unsafe class SystemThunks
             waiting = _e.JumpForward(JnzCondition);
         }
 
+        _e.JumpPlace(T2, T1, space);
+        _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
+        byte* miss = _e.JumpForward(JnzCondition);
         if (clearResume)
         {
             _e.StateByteImm(And, StateOffset.SystemFlags + 2, ~(int)(RflagsBits.Rf >> 16));
@@ -280,6 +283,13 @@ internal sealed unsafe class SystemThunks
         _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
 
         _e.Land(miss);
+        if (!clearResume)
+        {
+            _e.Byte(0x9D);
+            _e.LoadState(T1, StateOffset.Rip);
+            _e.Jmp(_jumps.Direct(space));
+        }
+
         _e.Land(request);
         if (waiting != null)
         {

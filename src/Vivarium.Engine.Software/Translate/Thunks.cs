@@ -7,26 +7,31 @@ namespace Vivarium.Engine.Software.Translate;
 
 /// <summary>
 /// The emitted routines between C# and translated code. They stand at the start of each code region.
-/// In translated code the host stack pointer is 16-byte aligned and the guest's registers are as
+/// In translated code the host stack pointer is 16-byte aligned, at the frames of calls under way, and the guest's registers are as
 /// <see cref="HostRegister"/> says; in C# the whole guest state is in the state block.
 /// </summary>
 internal sealed unsafe class Thunks
 {
+    /// <summary>A guest call under way takes 16 bytes of the host's stack, so its alignment stays.</summary>
+    private const int FrameSize = 16;
+    private const int MostFrames = 1024;
+
     private static readonly int[] CalleeSaved = [Rbx, Rbp, 12, 13, 14, 15];
 
     private readonly Emitter _e;
     private readonly bool _avx;
     private readonly bool _besideCode;
+    private readonly SecondLevelSearch? _secondLevel;
     private readonly nint[] _resolve;
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
-        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, bool besideCode)
+        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, EngineOptions options, bool alone)
     {
         _e = emitter;
         _avx = avx;
-        _besideCode = besideCode;
-        Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter();
+        _besideCode = options.Has(Optimizations.BesideCode);
+        _secondLevel = options.Has(Optimizations.SecondLevelTlb) ? new SecondLevelSearch(emitter, alone) : null;
         Leave = EmitLeave();
         Exit = EmitExit();
         for (int code = 0; code < _exitWith.Length; code++)
@@ -34,6 +39,7 @@ internal sealed unsafe class Thunks
             _exitWith[code] = (nint)EmitExitWith((ExitCode)code);
         }
 
+        Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter(EmitReturnToZero());
         Link = EmitWithAddress(ExitCode.Link);
         Changed = EmitWithAddress(ExitCode.Changed);
         LoadExtended = EmitLoadExtended();
@@ -46,8 +52,9 @@ internal sealed unsafe class Thunks
 
         ResolveCareful = EmitResolve((byte*)resolveCareful);
         Commit = EmitCommit((byte*)commit);
-        System = new SystemThunks(emitter, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap));
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
+        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options.Has(Optimizations.JumpsByPage), spaces);
+        System = new SystemThunks(emitter, Jumps, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap));
     }
 
     /// <summary>C#: enters translated code; returns when it exits.</summary>
@@ -70,7 +77,7 @@ internal sealed unsafe class Thunks
 
     /// <summary>
     /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags saved, S-&gt;ExitInfo = access description.
-    /// Returns with T1 = host address, or exits.
+    /// Returns with T1 = host address and T2 = host minus linear address, or exits.
     /// </summary>
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
 
@@ -82,23 +89,40 @@ internal sealed unsafe class Thunks
 
     public StringThunks Strings { get; }
 
+    public JumpThunks Jumps { get; }
+
     public SystemThunks System { get; }
 
     /// <summary>Everything saved already: returns to C#.</summary>
     private byte* Leave { get; }
 
-    private byte* EmitEnter()
+    /// <summary>The frame below all calls has RIP 0: should the guest return there, it is not known where that is.</summary>
+    private byte* EmitReturnToZero()
+    {
+        byte* start = _e.Here;
+        _e.StoreState(StateOffset.Rip, T1);
+        _e.Jmp(ExitWith(ExitCode.Dispatch));
+        return start;
+    }
+
+    private byte* EmitEnter(byte* lowestReturn)
     {
         byte* start = _e.Here;
         foreach (int reg in CalleeSaved)
         {
-            Push(reg);
+            _e.Push(reg);
         }
 
         _e.Rr(0x83, 5, Rsp);            // sub rsp, 8
         _e.Byte(8);
         _e.Lea(State, Rdi, StateOffset.Bias);
         _e.MovRr(T1, Rsi);
+        _e.PushImm(0);
+        _e.LeaHost(Rax, lowestReturn);
+        _e.Push(Rax);
+        _e.StoreState(StateOffset.HostStack, Rsp);
+        _e.Lea(Rax, Rsp, -FrameSize * MostFrames);
+        _e.StoreState(StateOffset.HostStackEnd, Rax);
         LoadGuest();
         _e.Rr(0xFF, 4, T1, wide: false); // jmp T1
         return start;
@@ -107,11 +131,12 @@ internal sealed unsafe class Thunks
     private byte* EmitLeave()
     {
         byte* start = _e.Here;
-        _e.Rr(0x83, 0, Rsp);            // add rsp, 8
-        _e.Byte(8);
+        _e.LoadState(Rsp, StateOffset.HostStack);
+        _e.Rr(0x83, 0, Rsp);            // add rsp
+        _e.Byte(FrameSize + 8);
         for (int i = CalleeSaved.Length - 1; i >= 0; i--)
         {
-            Pop(CalleeSaved[i]);
+            _e.Pop(CalleeSaved[i]);
         }
 
         _e.Byte(0xC3);
@@ -176,6 +201,7 @@ internal sealed unsafe class Thunks
         int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
         byte* undo = _e.Here;
         _e.Rx(0x33, T1, State, T2, 3, tag); // xor
+        _secondLevel?.Emit(space, write);
         _e.RestoreFlags(T2);
         _e.Load(T2, State, StateOffset.ExitInfo, wide: false);
         _e.Jmp(resolve);
@@ -196,11 +222,11 @@ internal sealed unsafe class Thunks
         Toggle();
         _e.Jmp(refused);
         byte* touched = _e.Here;
-        Pop(Rdx);
-        Pop(Rcx);
+        _e.Pop(Rdx);
+        _e.Pop(Rcx);
         _e.Jmp(notBeside);
         byte* tooFar = _e.Here;
-        Pop(Rcx);
+        _e.Pop(Rcx);
         _e.Jmp(notBeside);
 
         byte* start = _e.Here;
@@ -208,7 +234,7 @@ internal sealed unsafe class Thunks
         _e.Byte(FirstLevelTlb.BesideMark);
         _e.Jcc(4, refused);
         Toggle();                       // T1 = offset in the page, if it is the page
-        Push(Rcx);
+        _e.Push(Rcx);
         _e.Rm(0x0FB7, Rcx, State, StateOffset.ExitInfo, wide: false); // movzx: the size
         _e.Rr(0x83, 7, Rcx, wide: false); // cmp
         _e.Byte(largest);
@@ -217,7 +243,7 @@ internal sealed unsafe class Thunks
         _e.Rr(0x81, 7, Rcx);            // cmp
         _e.Dword((int)GuestMemory.PageMask);
         _e.Jcc(7, tooFar);
-        Push(Rdx);
+        _e.Push(Rdx);
         _e.Rx(0x8B, Rdx, State, T2, 3, hostPage);
         _e.Rr(0xC1, 5, Rdx);            // shr
         _e.Byte(CodeGranules.PageToWordShift);
@@ -234,9 +260,10 @@ internal sealed unsafe class Thunks
         _e.Byte(CodeGranules.GranuleShift);
         _e.Rr(0x0FA3, Rcx, Rdx);
         _e.Jcc(2, touched);
-        Pop(Rdx);
-        Pop(Rcx);
+        _e.Pop(Rdx);
+        _e.Pop(Rcx);
         _e.Rx(0x03, T1, State, T2, 3, hostPage); // add
+        _e.Rx(0x8B, T2, State, T2, 3, StateOffset.Tlb(space) + (3 * 8 * NativeTlb.Entries));
         _e.Byte(0xC3);
         return start;
 
@@ -268,10 +295,9 @@ internal sealed unsafe class Thunks
         byte* leave = _e.JumpForward(4);
         ReloadExtendedUnlessInMemory();
         LoadGuest();
+        _e.LoadState(T2, StateOffset.ResolvedDelta);
         _e.Byte(0xC3);
         _e.Land(leave);
-        _e.Rr(0x83, 0, Rsp);
-        _e.Byte(8);
         _e.Jmp(Leave);
         return start;
     }
@@ -365,25 +391,5 @@ internal sealed unsafe class Thunks
         _e.Load(Rax, State, StateOffset.XsaveMask, wide: false);
         _e.Load(Rdx, State, StateOffset.XsaveMask + 4, wide: false);
         _e.LoadState(Rcx, StateOffset.Xsave);
-    }
-
-    private void Push(int reg)
-    {
-        if (reg >= 8)
-        {
-            _e.Byte(0x41);
-        }
-
-        _e.Byte(0x50 | (reg & 7));
-    }
-
-    private void Pop(int reg)
-    {
-        if (reg >= 8)
-        {
-            _e.Byte(0x41);
-        }
-
-        _e.Byte(0x58 | (reg & 7));
     }
 }

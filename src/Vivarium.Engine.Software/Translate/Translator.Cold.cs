@@ -1,29 +1,10 @@
+using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
 
 internal sealed unsafe partial class Translator
 {
-    /// <summary>Changes of the mode within the block, and which cold part is the first after each.</summary>
-    private readonly List<(int Part, BlockMode Mode)> _modeChanges = [];
-
-    private void EmitColdParts(BlockMode mode)
-    {
-        _mode = mode;
-        int change = 0;
-        for (int i = 0; i < _cold.Count; i++)
-        {
-            for (; change < _modeChanges.Count && _modeChanges[change].Part == i; change++)
-            {
-                _mode = _modeChanges[change].Mode;
-            }
-
-            EmitCold(_cold[i]);
-        }
-
-        _mode = mode;
-    }
-
     private void EmitCold(in ColdPart part)
     {
         _flags = FlagsAt.Host;
@@ -32,6 +13,7 @@ internal sealed unsafe partial class Translator
         {
             _stubs.Add((ushort)(_e.ToExecutable(part.Jump) - _blockCode));
             _stubs.Add((ushort)(_e.Here - _blockCode));
+            _stubs.Add((ushort)((_source.Gpa + (part.Data - _source.Rip)) & GuestMemory.PageMask));
         }
 
         byte* displacement = part.Jump;
@@ -51,8 +33,14 @@ internal sealed unsafe partial class Translator
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Resolve:
+            case ColdKind.ResolveAddress:
                 _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
-                _e.Call(_thunks.Resolve(_mode.Space(), (part.Data & AccessInfo.WriteBit) != 0));
+                _e.Call(_thunks.Resolve(part.Space, (part.Data & AccessInfo.WriteBit) != 0));
+                if (part.Kind == ColdKind.ResolveAddress)
+                {
+                    _e.Rr(0x31, T2, T2, wide: false);   // xor
+                }
+
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Trap:
@@ -76,30 +64,52 @@ internal sealed unsafe partial class Translator
                 _e.MovRr(Rcx, T1);
                 EmitExitAt(part.Data, ExitCode.Poll);
                 break;
+            case ColdKind.PollAtTarget:
+                RestoreFlags(part);
+                _e.LoadState(T1, StateOffset.JumpTarget);
+                _e.StoreState(StateOffset.Rip, T1);
+                EmitExitTail(ExitCode.Poll);
+                break;
             case ColdKind.Miss:
                 _e.MovRr(Rcx, T1);
-                EmitExitAt(part.Data, ExitCode.Dispatch);
-                break;
-            case ColdKind.IndirectMiss:
-                if (CodeBits == 64)
+                _e.MovRip(T1, part.Data);
+                if (part.Resume == null)
                 {
-                    _e.LoadState(T1, StateOffset.Rip);
-                    EmitCanonicalTest(T1);
-                    byte* refused = _e.JumpForward(JaCondition);
-                    RestoreFlags(part);
-                    EmitExitTail(ExitCode.Dispatch);
-                    _e.Land(refused);
-                    EmitNotCanonical(part);
+                    _e.Jmp(_thunks.Jumps.Direct(_mode.Space()));
                     break;
                 }
 
-                RestoreFlags(part);
-                EmitExitTail(ExitCode.Dispatch);
+                _e.Call(_thunks.Jumps.Direct(_mode.Space()));
+                _e.Jmp(part.Resume);
+                break;
+            case ColdKind.IndirectMiss:
+                EmitOrigin(part);
+                _e.Jmp(_thunks.Jumps.Jump(_mode.Space()));
+                break;
+            case ColdKind.ReturnMiss:
+                EmitOrigin(part);
+                _e.Jmp(_thunks.Jumps.Return(_mode.Space()));
+                break;
+            case ColdKind.CallMiss:
+                _e.LoadState(T1, StateOffset.JumpTarget);
+                EmitCanonicalTest(T1);
+                byte* refused = _e.JumpForward(JaCondition);
+                _e.LeaHost(T1, _thunks.Jumps.Call(_mode.Space()));
+                _e.Jmp(part.Resume);
+                _e.Land(refused);
+                EmitNotCanonical(part);
                 break;
             case ColdKind.NotCanonical:
                 EmitNotCanonical(part);
                 break;
         }
+    }
+
+    /// <summary>For <see cref="ExitCode.Jump"/>: which instruction jumps, and what it has popped.</summary>
+    private void EmitOrigin(in ColdPart part)
+    {
+        _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
+        _e.LeaHost(T2, _e.Here);
     }
 
     private void EmitNotCanonical(in ColdPart part)

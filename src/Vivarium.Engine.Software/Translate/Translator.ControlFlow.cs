@@ -1,16 +1,20 @@
 using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Decode;
 using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
 
-// Near jumps, calls and returns. All of them end the block.
+// Near jumps. All of them end the block, as calls and returns do.
 internal sealed unsafe partial class Translator
 {
     private const int Jrcxz = 0xE3;
     private const int JnzCondition = 5;
     private const int JaCondition = 7;
+
+    /// <summary>For <see cref="Emitter.JumpForward"/>: CALL instead of JMP.</summary>
+    private const int CallOpcode = Emitter.CallCondition;
 
     /// <summary>True if the instruction was a near transfer of control (and is translated).</summary>
     private bool EmitControlFlow(in Instruction instruction)
@@ -31,16 +35,10 @@ internal sealed unsafe partial class Translator
                 EmitIndirectJump();
                 return true;
             case FlowControl.Call when instruction.IsCallNear:
-                EmitPushNextRip(instruction);
-                EmitJump(instruction.NearBranchTarget);
+                EmitCall(instruction);
                 return true;
             case FlowControl.IndirectCall when instruction.IsCallNearIndirect:
-                EmitBranchOperand(instruction);
-                EmitCanonicalCheck();
-                _e.StoreState(StateOffset.Scratch, T1);
-                EmitPushNextRip(instruction);
-                _e.LoadState(T1, StateOffset.Scratch);
-                EmitIndirectJump();
+                EmitIndirectCall(instruction);
                 return true;
             case FlowControl.Return when instruction.Mnemonic == Mnemonic.Ret:
                 EmitReturn(instruction);
@@ -83,7 +81,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>JMP (-1) or Jcc to a block in this page: to its own stub until the run loop links it.</summary>
+    /// <summary>JMP (-1), CALL or Jcc to a block in this page: to its own stub until the run loop links it.</summary>
     private void EmitLinkable(int condition, ulong target)
     {
         if (AlignJumps)
@@ -95,7 +93,10 @@ internal sealed unsafe partial class Translator
         _cold.Add(new ColdPart(ColdKind.Link, _rip, jump, null, target));
     }
 
-    /// <summary>True if the target is in the same linear page, whose mapping the running block proves.</summary>
+    /// <summary>
+    /// True if the target is in the same linear page, whose mapping the running block proves, and so is the whole
+    /// instruction there: what crosses pages is looked up each time.
+    /// </summary>
     private bool InPage(ulong target)
     {
         ulong linear = _source.Linear + (target - _source.Rip);
@@ -104,7 +105,8 @@ internal sealed unsafe partial class Translator
             linear = (uint)linear;
         }
 
-        return _source.SecondPage == Block.NoPage && ((linear ^ _source.Linear) & ~GuestMemory.PageMask) == 0;
+        return _source.SecondPage == Block.NoPage && (linear & GuestMemory.PageMask) <= GuestMemory.PageSize - GuestCode.MaxInstructionBytes
+            && ((linear ^ _source.Linear) & ~GuestMemory.PageMask) == 0;
     }
 
     /// <summary>Leaves for the run loop, to go on at <paramref name="target"/>, if a request is pending. Keeps flags.</summary>
@@ -127,7 +129,7 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>Another page may be mapped differently next time, so the jump cache (emptied with the TLB) is asked. Keeps flags.</summary>
-    private void EmitCrossPageJump(ulong target)
+    private void EmitCrossPageJump(ulong target, bool call = false)
     {
         int entry = NativeJumpCache.DisplacementOf(target, _mode.Space());
         bool small = Relocations.IsShort(target) && Relocations.IsShort(_source.Rip);
@@ -152,9 +154,9 @@ internal sealed unsafe partial class Translator
         byte* miss = _e.JumpForward(-1);
         _e.LandShort(hit);
         _e.MovRr(Rcx, T1);
-        _e.Rm(0xFF, 4, State, entry + 8, wide: false);  // jmp [entry.code]
+        _e.Rm(0xFF, call ? 2 : 4, State, entry + 8, wide: false);  // jmp or call [entry.code]
         _e.NoteJumpEntry(RelocationKind.JumpCode, target);
-        _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, null, target));
+        _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, call ? _e.Here : null, target));
     }
 
     /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>
@@ -179,20 +181,19 @@ internal sealed unsafe partial class Translator
 
         int jumps = StateOffset.Jumps(_mode.Space());
         DestroyFlags();
-        _e.Mov32Rr(T2, T1);
-        _e.Rr(0xC1, 5, T2, wide: false);        // shr T2d, IndexShift
-        _e.Byte(NativeJumpCache.IndexShift);
-        _e.Rr(0x31, T1, T2, wide: false);       // xor T2d, T1d
-        _e.Rr(0x81, 4, T2, wide: false);        // and T2d, entries - 1
-        _e.Dword(NativeJumpCache.EntriesOf(_mode.Space()) - 1);
-        _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d, 4
-        _e.Byte(4);
-        _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
+        EmitProbe();
         _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
         _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
         NeedFlags(T1);
         _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
+    }
+
+    /// <summary>T2 = where in the jump cache the RIP in T1 would stand; T1 and ZF become zero if it does.</summary>
+    private void EmitProbe()
+    {
+        _e.JumpPlace(T2, T1, _mode.Space());
+        _e.Rx(0x03, T1, State, T2, 0, StateOffset.Jumps(_mode.Space())); // add T1, [entry]
     }
 
     /// <summary>A CALL to an address that is not canonical is refused before it pushes anything (SDM, CALL).</summary>
@@ -326,9 +327,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        EmitOffset(instruction, 0);
-        EmitAccess(SegmentOf(instruction), size, read: true, write: false);
-        EmitLoadZeroExtended(T1, T1, size);
+        EmitLoadZeroExtended(T1, EmitMemory(instruction, size, read: true, write: false), size);
     }
 
     private static int OperandSize(in Instruction instruction)
@@ -336,22 +335,6 @@ internal sealed unsafe partial class Translator
 
     private void EmitPushNextRip(in Instruction instruction)
         => EmitPushImmediate(-instruction.StackPointerIncrement, instruction.NextIP, isRip: true);
-
-    private void EmitReturn(in Instruction instruction)
-    {
-        int size = instruction.Code switch
-        {
-            Code.Retnw or Code.Retnw_imm16 => 2,
-            Code.Retnd or Code.Retnd_imm16 => 4,
-            _ => 8,
-        };
-        EmitStackAddress(0);
-        EmitAccess(SegmentSs, size, read: true, write: false);
-        EmitLoadZeroExtended(T1, T1, size);
-        int popped = size + (instruction.OpCount == 1 ? instruction.Immediate16 : 0);
-        EmitAdjustStack(popped);
-        EmitIndirectJump(popped);
-    }
 
     private void EmitZeroExtend(int to, int from, int size)
     {
@@ -369,21 +352,8 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private void EmitLoadZeroExtended(int to, int @base, int size)
-    {
-        switch (size)
-        {
-            case 2:
-                _e.Rm(0x0FB7, to, @base, 0, wide: false);
-                break;
-            case 4:
-                _e.Load(to, @base, 0, wide: false);
-                break;
-            default:
-                _e.Load(to, @base, 0);
-                break;
-        }
-    }
+    private void EmitLoadZeroExtended(int to, in HostOperand operand, int size)
+        => _e.Op(size == 2 ? 0x0FB7 : 0x8B, to, operand, wide: size == 8);
 
     /// <summary>A 16-bit register-to-register instruction.</summary>
     private void Emit16(int opcode, int reg, int rm)

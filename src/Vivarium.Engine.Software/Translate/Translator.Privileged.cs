@@ -59,8 +59,7 @@ internal sealed unsafe partial class Translator
                 EmitPrivilegeSwitch(instruction, _thunks.System.Sysret);
                 return true;
             case Mnemonic.Iretq when Ring0 && Options.Has(Optimizations.PrivilegeSwitches):
-                EmitStackAddress(0);
-                EmitAccess(SegmentSs, InterruptFrameSize, read: true, write: false);
+                _e.Op(0x8D, T1, EmitStackAccess(0, InterruptFrameSize, write: false)); // lea
                 EmitPrivilegeSwitch(instruction, _thunks.System.InterruptReturn);
                 return true;
             case Mnemonic.Mov when Ring0 && ControlRegister(instruction.Op1Register) is { } control && Options.Has(Optimizations.SystemRegisters):
@@ -109,17 +108,16 @@ internal sealed unsafe partial class Translator
     /// <summary>PUSHFQ. RF is clear in translated code, and VM in 64-bit mode.</summary>
     private void EmitPushFlags()
     {
-        EmitStackAddress(-8);
-        EmitAccess(SegmentSs, 8, read: false, write: true);
-        NeedFlags();
-        _e.Byte(0x9C);                          // pushfq
-        _e.Byte(0x9C);
-        _e.Bytes([0x41, 0x5D]);                 // pop T2
-        _e.Rr(0x81, And, T2, wide: false);
+        HostOperand top = EmitStackAccess(-8, 8, write: true);
+        int value = top.FreeScratch;
+        NeedFlags(value);
+        DestroyFlags(value);
+        _e.Byte(0x9C);                          // pushfq, which still finds them
+        _e.Pop(value);
+        _e.Rr(0x81, And, value, wide: false);
         _e.Dword((int)RflagsBits.Arithmetic);
-        _e.Rm(0x0B, T2, State, StateOffset.SystemFlags); // or
-        _e.Store(T1, 0, T2);
-        _e.Byte(0x9D);                          // popfq
+        _e.Rm(0x0B, value, State, StateOffset.SystemFlags); // or
+        _e.Op(0x89, value, top);                // mov
         EmitAdjustStack(-8);
     }
 
@@ -160,7 +158,6 @@ internal sealed unsafe partial class Translator
         _e.StoreState(StateOffset.SystemFlags, T1);
         _e.StoreStateImm32(StateOffset.Mode, (uint)mode);
         _mode = mode;
-        _modeChanges.Add((_cold.Count, mode));
 
         // A copy would take its jumps' cache from the mode that the block begins with.
         _e.Relocations.GiveUp();

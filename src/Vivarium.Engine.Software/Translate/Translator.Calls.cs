@@ -1,0 +1,122 @@
+using Iced.Intel;
+using Vivarium.Memory;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+// Calls and returns of 64-bit code as calls and returns of the host, which predicts them. On the host's stack, a frame of
+// 16 bytes stands for each guest call under way: the host's return address, and above it the guest's. A return
+// goes by the topmost frame if that has the address which the guest returns to, and otherwise looks for the target as
+// indirect jumps do. Every exit of translated code and every change of privilege level drops all frames, so none outlives
+// a change of mode or of mappings. Code that runs with EFLAGS.AC makes and takes no frames: it may have set AC since it
+// was called.
+internal sealed unsafe partial class Translator
+{
+    private const int JeCondition = 4;
+
+    /// <summary>Calls look for requests, as backward jumps do; a return by a frame need not, because each call makes one frame.</summary>
+    private bool PairsCalls => CodeBits == 64 && !Careful && (_mode & BlockMode.SupervisorAc) == 0 && Options.Has(Optimizations.PairedReturns);
+
+    /// <summary>The return address stays as canonical as it is wherever in memory the block is copied to.</summary>
+    private bool PairsCall => PairsCalls && (_nextRip & GuestMemory.PageMask) != 0;
+
+    private void EmitCall(in Instruction instruction)
+    {
+        ulong target = instruction.NearBranchTarget;
+        EmitPushNextRip(instruction);
+        if (!PairsCall || target == _nextRip)
+        {
+            EmitJump(target);
+            return;
+        }
+
+        _ended = true;
+        EmitCallPoll(ColdKind.Poll, target);
+        _e.PushRip(_nextRip);
+        if (InPage(target))
+        {
+            EmitLinkable(CallOpcode, target);
+        }
+        else
+        {
+            EmitCrossPageJump(target, call: true);
+        }
+
+        EmitReturnPoint();
+    }
+
+    private void EmitIndirectCall(in Instruction instruction)
+    {
+        EmitBranchOperand(instruction);
+        if (!PairsCall)
+        {
+            EmitCanonicalCheck();
+            _e.StoreState(StateOffset.Scratch, T1);
+            EmitPushNextRip(instruction);
+            _e.LoadState(T1, StateOffset.Scratch);
+            EmitIndirectJump();
+            return;
+        }
+
+        // The target's translation first: that an address is known proves it canonical.
+        _ended = true;
+        _e.StoreState(StateOffset.JumpTarget, T1);
+        DestroyFlags();
+        EmitProbe();
+        byte* miss = _e.JumpForward(JnzCondition);
+        FlagsAt flags = _flags;
+        _e.Rx(0x8B, T1, State, T2, 0, StateOffset.Jumps(_mode.Space()) + 8);
+        _cold.Add(new ColdPart(ColdKind.CallMiss, _rip, miss, _e.Here, 0, flags));
+        _e.StoreState(StateOffset.JumpCode, T1);
+        EndCheck();
+        EmitPushNextRip(instruction);
+        EmitCallPoll(ColdKind.PollAtTarget, 0);
+        _e.PushRip(_nextRip);
+        _e.Rm(0xFF, 2, State, StateOffset.JumpCode, wide: false);
+        EmitReturnPoint();
+    }
+
+    private void EmitReturn(in Instruction instruction)
+    {
+        int size = instruction.Code switch
+        {
+            Code.Retnw or Code.Retnw_imm16 => 2,
+            Code.Retnd or Code.Retnd_imm16 => 4,
+            _ => 8,
+        };
+        EmitLoadZeroExtended(T1, EmitStackAccess(0, size, write: false), size);
+        int popped = size + (instruction.OpCount == 1 ? instruction.Immediate16 : 0);
+        EmitAdjustStack(popped);
+        if (size != 8 || !PairsCalls)
+        {
+            EmitIndirectJump(popped);
+            return;
+        }
+
+        _ended = true;
+        DestroyFlags();
+        _e.Rm(0x3B, T1, Rsp, 8);                // cmp
+        _cold.Add(new ColdPart(ColdKind.ReturnMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
+        NeedFlags();
+        _e.Byte(0xC3);
+    }
+
+    /// <summary>Leaves for the run loop if a request is pending, or if there is no room for another frame.</summary>
+    private void EmitCallPoll(ColdKind kind, ulong target)
+    {
+        DestroyFlags();
+        _e.CmpStateImm8(StateOffset.ExitRequest, 0);
+        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JnzCondition), null, target, _flags));
+        _e.Rm(0x3B, Rsp, State, StateOffset.HostStackEnd); // cmp
+        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JeCondition), null, target, _flags));
+        NeedFlags();
+    }
+
+    /// <summary>Where the host returns to: the guest's frame goes too, and the next block is that behind the call.</summary>
+    private void EmitReturnPoint()
+    {
+        _e.Lea(Rsp, Rsp, 8);
+        _flags = FlagsAt.Host;
+        EmitJumpTo(_nextRip);
+    }
+}
