@@ -201,6 +201,44 @@ static uint64_t run_indirect(uint64_t count)
     return x;
 }
 
+// Loops that stand across the end of a page of code, as any may: between two instructions, in the middle of one, and a loop that
+// calls a function 4 KiB away.
+__asm__(
+    ".pushsection .text.across_pages, \"ax\"\n"
+    ".balign 4096\n"
+    ".skip 4096 - 5\n"
+    "loop_across_pages:\n"
+    "   xor %eax, %eax\n"
+    "1: add %rdi, %rax\n"
+    // The second page.
+    "   add $0x12345, %rax\n"
+    "   dec %rdi\n"
+    "   jne 1b\n"
+    "   ret\n"
+    ".balign 4096\n"
+    ".skip 4096 - 7\n"
+    "instruction_across_pages:\n"
+    "   xor %eax, %eax\n"
+    "1: add %rdi, %rax\n"
+    // Two bytes of this one stand in the first page, four in the second.
+    "   add $0x12345, %rax\n"
+    "   dec %rdi\n"
+    "   jne 1b\n"
+    "   ret\n"
+    "call_across_pages:\n"
+    "   xor %eax, %eax\n"
+    "1: call 2f\n"
+    "   dec %rdi\n"
+    "   jne 1b\n"
+    "   ret\n"
+    ".balign 4096\n"
+    "2: add %rdi, %rax\n"
+    "   add $0x12345, %rax\n"
+    "   ret\n"
+    ".popsection\n");
+
+uint64_t loop_across_pages(uint64_t count), instruction_across_pages(uint64_t count), call_across_pages(uint64_t count);
+
 const struct bench integer_group[] = {
     { "xorshift", run_xorshift, 10000 },
     { "division", run_division, 10000 },
@@ -210,5 +248,8 @@ const struct bench integer_group[] = {
     { "quicksort", run_quicksort, 4 },
     { "fib", run_fib, 4 },
     { "indirect-call", run_indirect, 10000 },
+    { "loop-across-pages", loop_across_pages, 10000 },
+    { "insn-across-pages", instruction_across_pages, 10000 },
+    { "call-across-pages", call_across_pages, 10000 },
     { NULL, NULL, 0 },
 };

@@ -144,7 +144,8 @@ def print_markdown(names, results, vivs, unit, scale):
     for name in names:
         times = "".join(f" | {shown(scaled(result.ns.get(name), scale), 0)}" for result in results.values())
         print(f"| {name}{times}{ratios([name])} |")
-    for group in [*dict.fromkeys(name.split("/")[0] for name in names), ""]:
+    groups = list(dict.fromkeys(name.split("/")[0] for name in names))
+    for group in [*(groups if len(groups) > 1 else []), ""]:
         print(f"| **{group or 'all'}**, geometric mean{' |' * len(results)}{ratios([name for name in names if name.startswith(group)])} |")
 
 

@@ -9,6 +9,9 @@ public sealed record EngineOptions
     /// <summary>Less would hold no two blocks.</summary>
     private const long SmallestCodeCache = 1 << 20;
 
+    /// <summary>Holds a small part of what a booting kernel runs.</summary>
+    private const long ChaosCodeCache = 4 << 20;
+
     public static EngineOptions Default { get; } = new();
 
     /// <summary>What <see cref="Parse"/> understands as the name of an optimisation, with what it does.</summary>
@@ -22,11 +25,14 @@ public sealed record EngineOptions
         ("jumps-by-page", Optimizations.JumpsByPage, "jumps find translations by the physical page of their target, so that they outlive changes of the address space"),
         ("early-linking", Optimizations.EarlyLinking, "a new translation's jumps go straight to those that are there already"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
+        ("second-level-tlb", Optimizations.SecondLevelTlb, "translated code searches the second-level TLB itself"),
         ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
         ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),
         ("privilege-switches", Optimizations.PrivilegeSwitches, "SYSCALL, SYSRET and IRET do not leave translated code"),
+        ("system-registers", Optimizations.SystemRegisters, "control registers and segment bases are read without leaving translated code"),
+        ("quick-delivery", Optimizations.QuickDelivery, "faults and interrupts are delivered by what the TLB knows of the tables"),
     ];
 
     public Optimizations Optimizations { get; init; } = Optimizations.All;
@@ -39,6 +45,12 @@ public sealed record EngineOptions
 
     /// <summary>Compares every translation that can be copied with one made anew elsewhere: for tests.</summary>
     public bool CheckRelocation { get; init; }
+
+    /// <summary>
+    /// For tests: random kicks, flushes of the TLB and evictions of all translations, from this seed, and by default a small
+    /// code cache. Null: none.
+    /// </summary>
+    public uint? ChaosSeed { get; init; }
 
     public bool Has(Optimizations optimization) => (Optimizations & optimization) == optimization;
 
@@ -62,9 +74,17 @@ public sealed record EngineOptions
     {
         const string codeCache = "code-cache=";
         const string off = "no-";
+        const string chaos = "chaos=";
         if (word.StartsWith(codeCache, StringComparison.Ordinal))
         {
             return this with { CodeCacheBytes = ParseSize(word[codeCache.Length..]) };
+        }
+
+        if (word.StartsWith(chaos, StringComparison.Ordinal))
+        {
+            return uint.TryParse(word[chaos.Length..], NumberStyles.None, CultureInfo.InvariantCulture, out uint seed)
+                ? this with { ChaosSeed = seed, CodeCacheBytes = Math.Min(CodeCacheBytes, ChaosCodeCache) }
+                : throw new FormatException($"'{word}' needs a number as seed, for example chaos=1");
         }
 
         if (word is "all" or "none")

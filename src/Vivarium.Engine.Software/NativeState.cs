@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.InteropServices;
 using Vivarium.Engine;
 using Vivarium.Engine.Software.Translate;
@@ -43,6 +44,9 @@ internal unsafe struct NativeTlb
 
     /// <summary>Host address of the page's first byte.</summary>
     public fixed ulong HostPage[Entries];
+
+    /// <summary>What to add to a linear address in the page for its host address.</summary>
+    public fixed ulong Delta[Entries];
 }
 
 /// <summary>Where indirect and cross-page jumps look first: guest RIP to translated code, direct-mapped.</summary>
@@ -58,10 +62,8 @@ internal unsafe struct NativeJumpCache
     /// </summary>
     public static int EntriesOf(AddressSpace space) => space == AddressSpace.User ? UserEntries : Entries;
 
-    /// <summary>Functions begin at multiples of 16, so the lowest bits alone would crowd few entries.</summary>
-    public static int IndexOf(ulong rip, AddressSpace space) => (int)(rip ^ (rip >> IndexShift)) & (EntriesOf(space) - 1);
-
-    public const int IndexShift = 4;
+    /// <summary>From all bits (CRC-32C, as the host's CRC32): code far apart is often equal in the lower ones.</summary>
+    public static int IndexOf(ulong rip, AddressSpace space) => (int)BitOperations.Crc32C(0, rip) & (EntriesOf(space) - 1);
 
     /// <summary>Where the entry for a RIP stands, from emitted code's state pointer.</summary>
     public static int DisplacementOf(ulong rip, AddressSpace space) => Translate.StateOffset.Jumps(space) + (IndexOf(rip, space) * 16);
@@ -100,7 +102,8 @@ internal unsafe struct NativeExecutedPages
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeFoundBlock
 {
-    public const int Count = 1 << 13;
+    private const int CountBits = 13;
+    public const int Count = 1 << CountBits;
     public const int SizeShift = 5;
 
     public ulong Rip;
@@ -112,7 +115,10 @@ internal unsafe struct NativeFoundBlock
 
     public static ulong KeyFor(ulong gpa, Translate.BlockMode mode) => (gpa >> 12) | ((ulong)mode << NativeExecutedPages.PhysicalBits);
 
-    public static int IndexOf(ulong rip) => (int)(rip ^ (rip >> NativeJumpCache.IndexShift)) & (Count - 1);
+    /// <summary>By other bits than the jump cache's index, so that what shares a place there does not here.</summary>
+    public static int IndexOf(ulong rip) => (int)(BitOperations.Crc32C(0, rip) >> IndexShift);
+
+    public const int IndexShift = 32 - CountBits;
 }
 
 /// <summary>
@@ -141,7 +147,7 @@ internal unsafe struct NativeState
     /// <summary>The host's stack pointer in translated code while no call is under way: at the frame below all, which no return matches.</summary>
     public ulong HostStack;
 
-    /// <summary>The stack pointer at which no frame fits any more, negated.</summary>
+    /// <summary>The stack pointer at which no frame fits any more.</summary>
     public ulong HostStackEnd;
 
     /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
@@ -172,9 +178,22 @@ internal unsafe struct NativeState
     public ulong SavedFlags;
     public ulong Scratch;
 
-    /// <summary>Guest RCX and RAX while the jump thunks work.</summary>
-    public ulong JumpRcx;
+    /// <summary>RIP that an indirect call goes to, and the address of the translation.</summary>
+    public ulong JumpTarget;
+    public ulong JumpCode;
+
+    /// <summary>Guest RAX and RCX while the jump thunks work.</summary>
     public ulong JumpRax;
+    public ulong JumpRcx;
+
+    /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
+    public ulong ResolvedDelta;
+
+    /// <summary>The second-level TLB: <see cref="Mmu.NativePages"/>, then its entries.</summary>
+    public Mmu.NativePages* SecondLevel;
+
+    /// <summary>By <see cref="AddressSpace"/>, not zero: a page that is not global came from the second-level TLB to the first.</summary>
+    public fixed uint TookLocal[4];
 
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;
@@ -228,6 +247,11 @@ internal unsafe struct NativeState
     /// <summary>What the last IRET to 64-bit code of ring 3 loaded, and the descriptors in the GDT that it was made from.</summary>
     public NativeSegment ReturnCs, ReturnSs;
     public ulong ReturnCsDescriptor, ReturnSsDescriptor;
+
+    /// <summary>The code segment of ring 0 that interrupts and faults were last delivered to, and its descriptor; selector 0: none.</summary>
+    public NativeSegment HandlerCs;
+    public ulong HandlerDescriptor;
+    public ushort HandlerSelector;
 
     /// <summary>What SYSCALL and SYSRET load in 64-bit mode: made from IA32_STAR.</summary>
     public NativeSegment SyscallCs, SyscallSs, SysretCs, SysretSs;

@@ -36,8 +36,17 @@ public enum Optimizations : ulong
     /// <summary>SYSCALL, SYSRET and IRET change the privilege level without leaving translated code.</summary>
     PrivilegeSwitches = 1ul << 25,
 
+    /// <summary>CR0, CR2, CR3 and CR4 are read, and the bases of FS and GS read and written, without leaving translated code.</summary>
+    SystemRegisters = 1ul << 26,
+
+    /// <summary>Faults and interrupts in 64-bit mode are delivered by what the TLB knows of the tables.</summary>
+    QuickDelivery = 1ul << 27,
+
     /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
     LazyFlags = 1ul << 40,
+
+    /// <summary>Translated code searches the second-level TLB itself.</summary>
+    SecondLevelTlb = 1ul << 41,
 
     /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
     BesideCode = 1ul << 50,

@@ -50,7 +50,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options.Has(Optimizations.BesideCode), options.Has(Optimizations.JumpsByPage));
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
         _relocator = new Relocator(_cache, _translator.Traps);
@@ -76,6 +76,16 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
+
+    /// <summary>Tells of translations from now on.</summary>
+    public void Observe(ITranslationObserver? observer)
+    {
+        lock (_gate)
+        {
+            _cache.Observer = observer;
+            observer?.Made((ulong)_cache.Region.Executable, _cache.ThunkBytes, "vivarium_thunks");
+        }
+    }
 
     /// <summary>From any thread, approximately.</summary>
     public CodeCacheUse Use => _cache.Use;
@@ -309,15 +319,20 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>Throws everything away if there may be no room for another block. The caller is parked in between.</summary>
     public void MakeRoom(SoftwareVcpu vcpu)
     {
-        if (!_translator.NeedsRoom)
+        if (_translator.NeedsRoom)
         {
-            return;
+            Evict(vcpu, onlyIfNeeded: true);
         }
+    }
 
+    /// <summary>Throws everything away. The caller is parked in between.</summary>
+    /// <param name="onlyIfNeeded">Not if another vCPU has done it meanwhile.</param>
+    public void Evict(SoftwareVcpu vcpu, bool onlyIfNeeded)
+    {
         _rendezvous.BeginExclusive(vcpu);
         try
         {
-            if (_translator.NeedsRoom)
+            if (!onlyIfNeeded || _translator.NeedsRoom)
             {
                 lock (_gate)
                 {
@@ -457,9 +472,27 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>Lock held.</summary>
     private void DropBlocksAt(ulong rip)
     {
-        foreach (ulong gpa in _cache.WhereTranslated(rip))
+        foreach (Block block in _cache.FindAll(rip))
         {
-            _ = Invalidate(gpa, 1);
+            if (block.ChecksItself)
+            {
+                _cache.Remove(block);
+                Drop([block]);
+            }
+            else
+            {
+                // Not as if the guest had changed the code: nothing is to be learnt from it.
+                Drop(CollectionsMarshal.AsSpan(_cache.Invalidate(block.Key.Gpa + (rip - block.Key.Rip), 1, wholePages: false)));
+            }
+        }
+
+        foreach (Block block in _checking)
+        {
+            if (block.Valid && rip - block.Key.Rip < (ulong)block.GuestLength)
+            {
+                _cache.Remove(block);
+                Drop([block]);
+            }
         }
     }
 

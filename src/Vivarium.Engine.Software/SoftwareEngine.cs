@@ -43,6 +43,8 @@ public sealed unsafe class SoftwareEngine : IEngine
 
     public string Name => "software";
 
+    public void Observe(ITranslationObserver? observer) => _code.Observe(observer);
+
     public CodeCacheUse CodeCache => _code.Use;
 
     public IVcpu CreateVcpu(int index, IVcpuBus bus) => Create(index, bus);

@@ -34,10 +34,10 @@ internal sealed unsafe partial class SoftwareVcpu
         cpu._times?.Enter(VcpuActivity.Monitor);
         cpu.Statistics.Count(ExitCause.TlbMiss);
         byte* host = Resolve(cpu, state, linear, word, returnAddress);
-        if (cpu._times is { } times)
+        if (cpu.Statistics.Observer is not null)
         {
-            cpu.SampleMiss(returnAddress);
-            times.Enter(VcpuActivity.Guest);
+            cpu.NoteMiss(linear, returnAddress);
+            cpu._times?.Enter(VcpuActivity.Guest);
         }
 
         return host;
@@ -49,6 +49,7 @@ internal sealed unsafe partial class SoftwareVcpu
         byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out ResolveResult result, (byte*)returnAddress - 1);
         if (host != null)
         {
+            state->ResolvedDelta = (ulong)host - linear;
             return host;
         }
 

@@ -55,6 +55,11 @@ internal sealed unsafe partial class SoftwareVcpu
         exit = default;
         while (true)
         {
+            if (_chaos is { } chaos)
+            {
+                MakeTrouble(chaos);
+            }
+
             if (Volatile.Read(ref S->ExitRequest) != 0)
             {
                 Interlocked.Exchange(ref S->ExitRequest, 0);
@@ -183,6 +188,7 @@ internal sealed unsafe partial class SoftwareVcpu
             Volatile.Write(ref _nmiRequested, 0);
             Halted = false;
             Statistics.Count(ExitCause.Interrupt);
+            TraceNmi();
             Deliver((int)Vector.Nmi, null, EventKind.Nmi);
             return;
         }

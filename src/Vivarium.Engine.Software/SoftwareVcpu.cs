@@ -41,8 +41,10 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         _code = code;
         _findsByPage = code.Options.Has(Optimizations.JumpsByPage);
         _rendezvous = rendezvous;
+        _chaos = code.Options.ChaosSeed is { } seed ? new Chaos(seed, index) : null;
         S->ExitThunk = code.Thunks.Exit;
         S->GranuleBias = code.GranuleBias;
+        S->SecondLevel = _tlb.Native;
         CodeWatch = code;
         FlushTlb(keepGlobal: false);
         rendezvous.Add(this);
@@ -53,6 +55,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         _rendezvous.Remove(this);
         _handle.Free();
         NativeMemory.Free(S->FoundBlocks);
+        _tlb.Dispose();
         NativeMemory.AlignedFree(S->Xsave);
         NativeMemory.AlignedFree(S);
     }
@@ -69,6 +72,8 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
     public CpuModel Model { get; }
 
     public IVcpuBus Bus { get; private set; }
+
+    internal bool Has(Optimizations optimization) => _code.Options.Has(optimization);
 
     /// <summary>Where execution goes on after the emulated instruction; the run loop sets it to the following instruction before it calls the family.</summary>
     public ulong NextRip { get; set; }

@@ -12,4 +12,7 @@ public interface IEngine : IDisposable
 
     /// <summary>The memory for translations. From any thread, approximately.</summary>
     CodeCacheUse CodeCache { get; }
+
+    /// <summary>Tells somebody of translations from now on; null ends it. From any thread.</summary>
+    void Observe(ITranslationObserver? observer);
 }

@@ -1,3 +1,5 @@
+using Vivarium.Engine.Tracing;
+
 namespace Vivarium.Engine;
 
 /// <summary>One virtual processor. <see cref="Run"/> and the state calls belong to one thread; the rest may be called from any.</summary>
@@ -58,7 +60,13 @@ public interface IVcpu : IDisposable
 
     /// <summary>
     /// Begins, or ends, to keep <see cref="VcpuStatistics.Times"/> and <see cref="VcpuStatistics.Sites"/>, which slows the vCPU
-    /// down a little. What was measured before stays. One thread at a time, but not necessarily the vCPU's.
+    /// down a little. What was measured before stays. From any thread.
     /// </summary>
     void Measure(bool on);
+
+    /// <summary>
+    /// Begins to tell a buffer what it asks for, instead of the buffer before; null ends it. From any thread; a vCPU that runs
+    /// may add a last record to the buffer before.
+    /// </summary>
+    void Trace(TraceBuffer? buffer);
 }

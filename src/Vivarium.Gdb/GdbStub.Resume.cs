@@ -200,8 +200,14 @@ internal sealed partial class GdbStub
 
     private Outcome Start()
     {
-        if (_untold.TryDequeue(out DebugEvent stop))
+        while (_untold.TryDequeue(out DebugEvent stop))
         {
+            if (stop.Kind == DebugEventKind.Stopped && !_watchpoints.Contains(stop.Exit.Watchpoint))
+            {
+                // The client has lost interest.
+                continue;
+            }
+
             _stop = stop;
             _general = stop.Processor;
             WriteStop();

@@ -85,6 +85,15 @@ public sealed record MachineSpec
 
     public RebootPolicy OnReboot { get; init; } = RebootPolicy.Restart;
 
+    /// <summary>What the machine is called where figures of several are shown together.</summary>
+    public string Name { get; init; } = "machine";
+
+    /// <summary>Tell the host's <c>perf</c> what the translated code is; null: no.</summary>
+    public PerfMapSpec? PerfMap { get; init; }
+
+    /// <summary>What to write down of what happens; null for nothing.</summary>
+    public TraceSpec? Trace { get; init; }
+
     /// <summary>Measure from the start where the processors' time goes, as <see cref="VirtualMachine.Measure"/> does later.</summary>
     public bool MeasureTimes { get; init; }
 
@@ -196,6 +205,7 @@ public sealed record MachineSpec
             }
         }
 
+        Trace?.Validate();
         if (Timeout is { } limit && (limit <= TimeSpan.Zero || limit.TotalSeconds > LongestTimeoutSeconds))
         {
             throw new InvalidInputException($"a time limit of {limit.TotalSeconds.ToString(CultureInfo.InvariantCulture)} s cannot be");

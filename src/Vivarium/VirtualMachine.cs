@@ -8,8 +8,11 @@ using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Firmware.Boot;
 using Vivarium.Gdb;
+using Vivarium.Metrics;
 using Vivarium.Network;
+using Vivarium.Profiling;
 using Vivarium.Serial;
+using Vivarium.Tracing;
 
 namespace Vivarium;
 
@@ -41,6 +44,8 @@ public sealed class VirtualMachine : IAsyncDisposable
     private Thread? _thread;
     private Timer? _timeout;
     private CycleEnd? _asked;
+    private readonly MachineTrace? _trace;
+    private readonly PerfMap? _perfMap;
     private int _measurements;
     private bool _disposed;
 
@@ -55,12 +60,16 @@ public sealed class VirtualMachine : IAsyncDisposable
         _measurements = spec.MeasureTimes ? 1 : 0;
         try
         {
+            _trace = spec.Trace is { } trace ? new MachineTrace(trace, _warnings.Say) : null;
+            _perfMap = spec.PerfMap is { } map ? new PerfMap(map, _warnings.Say) : null;
             _gdb = spec.Gdb is { } gdb ? OpenGdb(gdb) : null;
             _cycle = StartCycle(debuggerWaits: spec.Gdb is { Wait: true });
         }
         catch
         {
             _gdb?.DisposeAsync().AsTask().Wait();
+            _perfMap?.Dispose();
+            _trace?.Dispose();
             _parts.Dispose();
             throw;
         }
@@ -142,6 +151,7 @@ public sealed class VirtualMachine : IAsyncDisposable
                 throw new InvalidOperationException("the machine was started already");
             }
 
+            MachineMetrics.Add(this, _spec.Name);
             _thread = new Thread(RunCycles) { IsBackground = true, Name = "vcpu 0" };
             _thread.Start();
             _gdb?.Start();
@@ -280,6 +290,9 @@ public sealed class VirtualMachine : IAsyncDisposable
         }
 
         _cycle?.Dispose();
+        MachineMetrics.Remove(this);
+        _perfMap?.Dispose();
+        _trace?.Dispose();
         _parts.Dispose();
         Console.Close();
         _debugOutput.Close(s_outputPatience);
@@ -430,6 +443,13 @@ public sealed class VirtualMachine : IAsyncDisposable
     {
         var cycle = new PowerCycle(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte, debuggerWaits);
         cycle.Measure(_measurements != 0);
+        _trace?.Attach(cycle.Vcpus);
+        if (_perfMap is not null)
+        {
+            _perfMap.BeginAnew();
+            cycle.Observe(_perfMap);
+        }
+
         return cycle;
     }
 

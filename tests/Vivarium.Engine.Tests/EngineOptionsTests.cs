@@ -30,7 +30,19 @@ public class EngineOptionsTests
     [InlineData("128M", 128L << 20)]
     public void CodeCacheSizes(string text, long bytes) => Assert.Equal(bytes, EngineOptions.Parse("code-cache=" + text).CodeCacheBytes);
 
+    [Fact]
+    public void ChaosHasASeedAndASmallCodeCacheUnlessAnotherIsGiven()
+    {
+        Assert.Equal((7u, 4L << 20), (EngineOptions.Parse("chaos=7").ChaosSeed, EngineOptions.Parse("chaos=7").CodeCacheBytes));
+        Assert.Equal(2L << 20, EngineOptions.Parse("code-cache=2M,chaos=7").CodeCacheBytes);
+        Assert.Equal(8L << 20, EngineOptions.Parse("chaos=7,code-cache=8M").CodeCacheBytes);
+        Assert.Null(EngineOptions.Default.ChaosSeed);
+    }
+
     [Theory]
+    [InlineData("chaos=", "needs a number as seed")]
+    [InlineData("chaos=-1", "needs a number as seed")]
+    [InlineData("chaos", "known are all, none")]
     [InlineData("speed", "known are all, none")]
     [InlineData("no-", "known are all, none")]
     [InlineData("linking,no-no-linking", "'no-no-linking'")]

@@ -1,5 +1,6 @@
 using Vivarium.Devices;
 using Vivarium.Engine;
+using Vivarium.Engine.Tracing;
 
 namespace Vivarium.Guests.Tests;
 
@@ -23,6 +24,10 @@ internal sealed class FakeVcpu(int index, LocalApic apic, Action<int> handler) :
     public VcpuStatistics Statistics { get; } = new();
 
     public void Measure(bool on)
+    {
+    }
+
+    public void Trace(TraceBuffer? buffer)
     {
     }
 

@@ -35,6 +35,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             OnReboot = options.NoReboot ? RebootPolicy.End : RebootPolicy.Restart,
             Timeout = options.Timeout,
             MeasureTimes = options.Statistics,
+            PerfMap = options.PerfMap,
             Virtio = options.Virtio,
             VirtioConsole = options.VirtioConsole,
             Vsock = options.Vsock,
@@ -67,6 +68,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Memory = options.Memory ?? (boot.Disk is null ? MachineSpec.DefaultMemory : DiskGuestMemory),
             Disks = boot.Disk is null ? draft.Disks : [new DiskSpec { Path = boot.Disk, Format = ImageFormat.Raw, Overlay = !options.Persist }, .. draft.Disks],
         };
+        spec = spec with { Name = name, Trace = options.Trace?.For(name) };
         NetworkOption network = options.Network.OrDefault(hasDisk: spec.Disks.Count != 0, options.Virtualization);
         if (network is NetworkOption.None)
         {

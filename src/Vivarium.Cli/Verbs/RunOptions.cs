@@ -28,6 +28,13 @@ internal sealed record RunOptions
     public bool NoReboot { get; init; }
     public TimeSpan? Timeout { get; init; }
     public bool Statistics { get; init; }
+
+    /// <summary>Null: perf is told nothing.</summary>
+    public PerfMapSpec? PerfMap { get; init; }
+
+    /// <summary>Null: nothing is traced.</summary>
+    public TraceOption? Trace { get; init; }
+
     public string? Name { get; init; }
     public bool Background { get; init; }
     public bool Json { get; init; }
@@ -53,6 +60,11 @@ internal sealed record RunOptions
     public bool VirtioConsole { get; init; }
     public IReadOnlyList<PortOption> Ports { get; init; } = [];
     public IReadOnlyList<ShareSpec> Shares { get; init; } = [];
+
+    /// <exception cref="InvalidInputException">Symbols are given and nobody is to be told of them.</exception>
+    public static PerfMapSpec? ParsePerfMap(bool wanted, IReadOnlyList<string> symbols) => wanted
+        ? new PerfMapSpec { Symbols = symbols }
+        : symbols.Count == 0 ? null : throw new InvalidInputException("--perf-symbols goes with --perf-map");
 
     public static bool ParseConsole(string text) => text switch
     {

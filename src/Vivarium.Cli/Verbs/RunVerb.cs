@@ -27,6 +27,11 @@ internal static class RunVerb
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
         var timeout = Text("--timeout", "TIME", "End after this time, for example 60s, 5m, 1500ms");
         var stats = new Option<bool>("--stats") { Description = "Print to stderr at the end where time went: exits by reason, TLBs, translations (docs/observing.md)" };
+        var trace = Text("--trace", "LIST", "Write down what happens: " + string.Join(", ", TraceOption.Names) + ", with commas between");
+        var traceFile = Text("--trace-file", "FILE", "Where to (NAME.trace in the current folder); the older half is in FILE.old");
+        var traceSize = Text("--trace-size", "SIZE", "How much of the trace to keep, the end of it (64M)");
+        var perfMap = new Option<bool>("--perf-map") { Description = "Tell the host's perf what translated code is, by /tmp/perf-PID.map (docs/observing.md)" };
+        var perfSymbols = Repeated("--perf-symbols", "FILE", "With --perf-map: where the guest's symbols stand: System.map, a copy of its /proc/kallsyms, or an ELF file");
         var name = Text("--name", "NAME", "What to call the machine in viv ps, stop, console, ssh (made up otherwise)");
         var background = new Option<bool>("--detach", "-d") { Description = "Run in the background: print the machine's name once it has started" };
         var json = new Option<bool>("--json") { Description = "With -d: print all about the machine as JSON" };
@@ -52,7 +57,7 @@ internal static class RunVerb
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, noReboot, timeout, stats, name, background, json,
+            guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
             disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
@@ -71,6 +76,8 @@ internal static class RunVerb
             NoReboot = parsed.GetValue(noReboot),
             Timeout = parsed.GetValue(timeout) is { } time ? RunOptions.ParseTimeout(time) : null,
             Statistics = parsed.GetValue(stats),
+            PerfMap = RunOptions.ParsePerfMap(parsed.GetValue(perfMap), parsed.GetValue(perfSymbols) ?? []),
+            Trace = TraceOption.Parse(parsed.GetValue(trace), parsed.GetValue(traceFile), parsed.GetValue(traceSize)),
             Name = parsed.GetValue(name),
             Background = parsed.GetValue(background),
             Json = parsed.GetValue(json),

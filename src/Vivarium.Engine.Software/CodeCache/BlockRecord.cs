@@ -25,6 +25,7 @@ internal unsafe struct BlockRecord
     /// <summary>Bytes that the record takes, padding included: what <see cref="Measure"/> says.</summary>
     public uint Size;
 
+    /// <summary>In which the block goes on to others; a block that can be moved begins in it too.</summary>
     public BlockMode Mode;
 
     /// <summary>Of the first byte in its guest page.</summary>

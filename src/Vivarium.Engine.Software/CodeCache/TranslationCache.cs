@@ -43,6 +43,12 @@ internal sealed unsafe class TranslationCache : IDisposable
 
     public CodePages Pages => _pages;
 
+    /// <summary>Sees blocks come and go; null: nobody wants to.</summary>
+    public ITranslationObserver? Observer { get; set; }
+
+    /// <summary>Bytes before the first translation.</summary>
+    public int ThunkBytes => (int)(_start - Region.Executable);
+
     /// <summary>Keeps what was emitted so far (the thunks) for good.</summary>
     public void Seal(byte* end) => _start = _next = Align(end);
 
@@ -87,6 +93,7 @@ internal sealed unsafe class TranslationCache : IDisposable
 
         _blocks[block.Key] = block;
         _byAddress.Add(block);
+        Observer?.Translated((ulong)block.Code, block.CodeLength, block.Key.Rip);
         if (!block.ChecksItself)
         {
             _pages.Add(block);
@@ -121,16 +128,15 @@ internal sealed unsafe class TranslationCache : IDisposable
         return hit;
     }
 
-    /// <summary>The guest-physical addresses that code at a RIP was translated from.</summary>
-    public List<ulong> WhereTranslated(ulong rip)
+    /// <summary>The translations of code at a RIP, which may stand in several places.</summary>
+    public List<Block> FindAll(ulong rip)
     {
-        List<ulong> found = [];
+        List<Block> found = [];
         foreach (Block block in _blocks.Values)
         {
-            ulong offset = rip - block.Key.Rip;
-            if (offset < (ulong)block.GuestLength)
+            if (rip - block.Key.Rip < (ulong)block.GuestLength)
             {
-                found.Add(block.Key.Gpa + offset);
+                found.Add(block);
             }
         }
 
@@ -150,6 +156,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         _pages.Clear();
         _next = _start;
         Generation++;
+        Observer?.ThrownAway();
     }
 
     public void Dispose() => Region.Dispose();

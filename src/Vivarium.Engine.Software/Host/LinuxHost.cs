@@ -14,7 +14,7 @@ internal static unsafe partial class LinuxHost
     public const int MapFixed = 0x10;
     public const int MapAnonymous = 0x20;
     public const int MapNoReserve = 0x4000;
-    public const uint MfdCloexec = 1;
+    public const int MremapMayMove = 1;
     public const int MadvDontNeed = 4;
     public const int OpenReadOnly = 0;
     public const int OpenReadWrite = 2;
@@ -32,14 +32,11 @@ internal static unsafe partial class LinuxHost
     public const int SigFpe = 8;
     public const int SigSegv = 11;
 
-    [LibraryImport("libc", EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    public static partial int MemfdCreate(string name, uint flags);
-
-    [LibraryImport("libc", EntryPoint = "ftruncate", SetLastError = true)]
-    public static partial int Ftruncate(int fd, long length);
-
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     public static partial void* Mmap(void* address, nuint length, int protection, int flags, int fd, long offset);
+
+    [LibraryImport("libc", EntryPoint = "mremap", SetLastError = true)]
+    public static partial void* Mremap(void* address, nuint length, nuint newLength, int flags);
 
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     public static partial int Munmap(void* address, nuint length);

@@ -9,8 +9,8 @@ internal static unsafe class FirstLevelTlb
     private const ulong PageMask = 0xFFF;
 
     /// <summary>No access matches: bit 63 alone is not canonical, and entry 0, where it would be indexed, gets another page.</summary>
-    private const ulong Invalid = 0x8000_0000_0000_0000;
-    private const ulong InvalidForEntry0 = Invalid | 0x1000;
+    public const ulong Invalid = 0x8000_0000_0000_0000;
+    public const ulong InvalidForEntry0 = Invalid | 0x1000;
 
     /// <summary>An executed page that has its place at the last index only.</summary>
     private const ulong NoPage = ulong.MaxValue;
@@ -25,6 +25,7 @@ internal static unsafe class FirstLevelTlb
         int index = Index(linear);
         ulong page = linear & ~PageMask;
         tlb->HostPage[index] = (ulong)hostPage;
+        tlb->Delta[index] = (ulong)hostPage - page;
         tlb->ReadTag[index] = page;
         tlb->WriteTag[index] = writable ? page : InvalidTag(index);
     }
@@ -35,6 +36,7 @@ internal static unsafe class FirstLevelTlb
         int index = Index(linear);
         ulong page = linear & ~PageMask;
         tlb->HostPage[index] = (ulong)hostPage;
+        tlb->Delta[index] = (ulong)hostPage - page;
         tlb->ReadTag[index] = page;
         tlb->WriteTag[index] = BesideTag(page);
     }
@@ -101,12 +103,12 @@ internal static unsafe class FirstLevelTlb
         tlb->WriteTag[0] = InvalidForEntry0;
     }
 
-    /// <summary>RIP 1 has its place at index 1 only (see IndexOf), where RIP 0, whose place is index 0, stands instead: neither can be found.</summary>
+    /// <summary>RIP 1 has its place at one index only, where RIP 0, whose place is index 0, stands instead: neither can be found.</summary>
     public static void Flush(NativeJumpCache* jumps, AddressSpace space)
     {
         // The first ulong of each pair is the low half.
         new Span<UInt128>(jumps->Entry, NativeJumpCache.EntriesOf(space)).Fill(new UInt128(0, EmptyJump));
-        jumps->Entry[2] = 0;
+        jumps->Entry[NativeJumpCache.IndexOf(1, space) * 2] = 0;
     }
 
     /// <summary>Forgets one translation. The vCPU may be jumping by this entry: its code address stays.</summary>
@@ -116,7 +118,7 @@ internal static unsafe class FirstLevelTlb
         ulong* entry = jumps->Entry + (index * 2);
         if (entry[1] == (ulong)code)
         {
-            Volatile.Write(ref entry[0], index == 1 ? 0 : EmptyJump);
+            Volatile.Write(ref entry[0], index == NativeJumpCache.IndexOf(1, space) ? 0 : EmptyJump);
         }
     }
 

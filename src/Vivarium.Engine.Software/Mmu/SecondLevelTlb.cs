@@ -1,24 +1,27 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 
 namespace Vivarium.Engine.Software.Mmu;
 
 /// <summary>
 /// The TLB behind the first-level one (SDM vol. 3A, 4.10): direct-mapped, 4 KiB granules (larger pages are cached in
 /// pieces). An entry is valid while its stamp is the current one of its PCID, or of the global pages; stamps are never
-/// used twice, so that a change of CR3 costs nothing here and an entry needs no PCID of its own.
+/// used twice, so that a change of CR3 costs nothing here and an entry needs no PCID of its own. It stands in native
+/// memory: translated code searches it before it asks C#.
 /// </summary>
-internal sealed class SecondLevelTlb
+internal sealed unsafe class SecondLevelTlb : IDisposable
 {
-    private const int Entries = 4096;
+    private const int Entries = NativePages.Entries;
     private const int PcidCount = 4096;
     private const int LargeWords = 16;
 
-    private readonly Entry[] _entries = new Entry[Entries];
+    private readonly NativePages* _pages;
+    private readonly NativePage* _entries;
 
     /// <summary>The stamp of each PCID's entries; 0: none given yet.</summary>
     private readonly ulong[] _pcidStamp = new ulong[PcidCount];
-    private ulong _globalStamp = 1;
     private ulong _lastStamp = 1;
+    private int _current;
 
     // Where pieces of large pages may be cached, as hash bits of the 4 MiB and 1 GiB region, apart for the two halves of
     // the address space: kernels map all memory by large pages, and programs' pages must not be taken for those. Bits go
@@ -26,32 +29,52 @@ internal sealed class SecondLevelTlb
     private readonly ulong[] _largeRegions = new ulong[2 * LargeWords];
     private readonly ulong[] _giantRegions = new ulong[2];
 
-    private struct Entry
+    public SecondLevelTlb()
     {
-        public ulong PageNumber;
-        public ulong Stamp;
-        public CachedPage Page;
+        const nuint size = (Entries + 1) * NativePage.Size;
+        _pages = (NativePages*)NativeMemory.AlignedAlloc(size, NativePage.Size);
+        NativeMemory.Clear(_pages, size);
+        _entries = (NativePage*)(_pages + 1);
+        _pages->Global = _lastStamp;
+        _pages->Local = NativePages.NoStamp;
     }
+
+    /// <summary>For emitted code.</summary>
+    public NativePages* Native => _pages;
+
+    /// <summary>The PCID whose pages translated code may use.</summary>
+    public int Current
+    {
+        get => _current;
+        set
+        {
+            _current = value;
+            Publish();
+        }
+    }
+
+    public void Dispose() => NativeMemory.AlignedFree(_pages);
 
     /// <summary>The cached translation, or a null reference.</summary>
     public ref readonly CachedPage Find(ulong linear, int pcid)
     {
         ulong number = linear >> 12;
-        ref Entry entry = ref _entries[(int)(number % Entries)];
-        if (entry.PageNumber == number && entry.Stamp != 0
-            && (entry.Stamp == _pcidStamp[pcid] || entry.Stamp == _globalStamp))
+        NativePage* entry = _entries + (number % Entries);
+        if (entry->PageNumber == number && entry->Stamp != 0
+            && (entry->Stamp == _pcidStamp[pcid] || entry->Stamp == _pages->Global))
         {
-            return ref entry.Page;
+            return ref entry->Page;
         }
 
         return ref Unsafe.NullRef<CachedPage>();
     }
 
-    public void Insert(ulong linear, int pcid, in CachedPage page, ulong pageSize)
+    /// <param name="direct">As <see cref="NativePage.Direct"/>.</param>
+    public void Insert(ulong linear, int pcid, in CachedPage page, ulong pageSize, byte direct = 0)
     {
-        ulong stamp = (page.Rights & PageRights.Global) != 0 ? _globalStamp : StampOf(pcid);
+        ulong stamp = (page.Rights & PageRights.Global) != 0 ? _pages->Global : StampOf(pcid);
         ulong number = linear >> 12;
-        _entries[(int)(number % Entries)] = new Entry { PageNumber = number, Stamp = stamp, Page = page };
+        _entries[number % Entries] = new NativePage { PageNumber = number, Stamp = stamp, Page = page, Direct = direct };
         if (pageSize == PageWalker.Size1G)
         {
             _giantRegions[Half(linear)] |= 1ul << (int)((linear >> 30) & 63);
@@ -64,25 +87,33 @@ internal sealed class SecondLevelTlb
 
     public void FlushAll()
     {
-        _globalStamp = ++_lastStamp;
+        _pages->Global = ++_lastStamp;
         FlushNonGlobal();
         Array.Clear(_largeRegions);
         Array.Clear(_giantRegions);
     }
 
     /// <summary>All PCIDs, but not global pages.</summary>
-    public void FlushNonGlobal() => Array.Clear(_pcidStamp);
+    public void FlushNonGlobal()
+    {
+        Array.Clear(_pcidStamp);
+        Publish();
+    }
 
-    public void FlushPcid(int pcid) => _pcidStamp[pcid] = 0;
+    public void FlushPcid(int pcid)
+    {
+        _pcidStamp[pcid] = 0;
+        Publish();
+    }
 
     /// <summary>One page, of every PCID and global.</summary>
     public void FlushPage(ulong linear)
     {
         ulong number = linear >> 12;
-        ref Entry entry = ref _entries[(int)(number % Entries)];
-        if (entry.PageNumber == number)
+        NativePage* entry = _entries + (number % Entries);
+        if (entry->PageNumber == number)
         {
-            entry.Stamp = 0;
+            entry->Stamp = 0;
         }
     }
 
@@ -91,7 +122,7 @@ internal sealed class SecondLevelTlb
     {
         ulong region = linear >> 22;
         int first = (int)((region << 10) % Entries);
-        foreach (ref Entry entry in _entries.AsSpan(first, 1024))
+        foreach (ref NativePage entry in new Span<NativePage>(_entries + first, 1024))
         {
             if (entry.PageNumber >> 10 == region)
             {
@@ -117,8 +148,11 @@ internal sealed class SecondLevelTlb
         if (stamp == 0)
         {
             stamp = ++_lastStamp;
+            Publish();
         }
 
         return stamp;
     }
+
+    private void Publish() => _pages->Local = _pcidStamp[_current] is var stamp and not 0 ? stamp : NativePages.NoStamp;
 }

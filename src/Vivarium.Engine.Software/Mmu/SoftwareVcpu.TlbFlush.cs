@@ -41,6 +41,7 @@ internal sealed unsafe partial class SoftwareVcpu
             _tlb.FlushAll();
         }
 
+        _tlb.Current = CurrentPcid;
         FlushFirstLevel(keepGlobal);
     }
 
@@ -55,6 +56,7 @@ internal sealed unsafe partial class SoftwareVcpu
             _tlb.FlushPcid(CurrentPcid);
         }
 
+        _tlb.Current = CurrentPcid;
         FlushFirstLevel(keepGlobal: true);
     }
 
@@ -232,7 +234,7 @@ internal sealed unsafe partial class SoftwareVcpu
         for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
         {
             LocalPages local = _local[(int)space];
-            if (!keepGlobal || local.TooMany)
+            if (!keepGlobal || local.TooMany || TookLocal(space))
             {
                 FirstLevelTlb.Flush(TlbOf(space));
             }
@@ -252,6 +254,14 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             FlushSupervisorCode();
         }
+    }
+
+    /// <summary>Translated code has found pages that are not global in the second level since it was last asked.</summary>
+    private bool TookLocal(AddressSpace space)
+    {
+        bool took = S->TookLocal[(int)space] != 0;
+        S->TookLocal[(int)space] = 0;
+        return took;
     }
 
     private void DropPage(ulong linear)

@@ -54,12 +54,6 @@ internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps)
             case RelocationKind.Rip32:
                 *(int*)field = (int)moved;
                 break;
-            case RelocationKind.Complement64:
-                *(ulong*)field = ~moved;
-                break;
-            case RelocationKind.Complement32:
-                *(int*)field = (int)~moved;
-                break;
             case RelocationKind.JumpEntry:
                 *(int*)field = NativeJumpCache.DisplacementOf(moved, mode.Space());
                 break;

@@ -20,7 +20,10 @@ internal static unsafe class Msrs
     private static void Rdmsr(SoftwareVcpu cpu, in Instruction insn)
     {
         cpu.RequireRing0();
-        if (!TryRead(cpu, (uint)cpu.S->Gpr[1], out ulong value))
+        uint index = (uint)cpu.S->Gpr[1];
+        bool done = TryRead(cpu, index, out ulong value);
+        cpu.TraceMsrRead(index, value, done);
+        if (!done)
         {
             cpu.Raise(Vector.GeneralProtection, 0);
             return;
@@ -34,7 +37,10 @@ internal static unsafe class Msrs
     {
         cpu.RequireRing0();
         ulong value = (cpu.S->Gpr[2] << 32) | (uint)cpu.S->Gpr[0];
-        if (!TryWrite(cpu, (uint)cpu.S->Gpr[1], value))
+        uint index = (uint)cpu.S->Gpr[1];
+        bool done = TryWrite(cpu, index, value);
+        cpu.TraceMsrWrite(index, value, done);
+        if (!done)
         {
             cpu.Raise(Vector.GeneralProtection, 0);
         }

@@ -11,6 +11,9 @@ internal enum ColdKind : byte
     /// <summary>TLB miss: ask the helper for the host address, go on.</summary>
     Resolve,
 
+    /// <summary>The same, for an operand at T1 + T2.</summary>
+    ResolveAddress,
+
     /// <summary>Emulate the instruction after all; its index is the data.</summary>
     Trap,
 
@@ -26,8 +29,8 @@ internal enum ColdKind : byte
     /// <summary>The same, with RCX in T1.</summary>
     PollKeepingFlags,
 
-    /// <summary>A poll saw a request; S-&gt;Rip is set.</summary>
-    PollAtRip,
+    /// <summary>The same, to go on at S-&gt;JumpTarget.</summary>
+    PollAtTarget,
 
     /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know.</summary>
     Miss,
@@ -38,7 +41,7 @@ internal enum ColdKind : byte
     /// <summary>A return that the topmost call frame does not answer: T1 = target.</summary>
     ReturnMiss,
 
-    /// <summary>An indirect call that the jump cache does not know: as <see cref="IndirectMiss"/>.</summary>
+    /// <summary>An indirect call that the jump cache does not know; S-&gt;JumpTarget is set.</summary>
     CallMiss,
 
     /// <summary>An indirect jump to an address that is not canonical.</summary>
@@ -46,7 +49,7 @@ internal enum ColdKind : byte
 }
 
 /// <summary>A part of a block that is rarely run, and stands behind it.</summary>
-internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, FlagsAt flags = FlagsAt.Host, AddressSpace space = AddressSpace.User)
+internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, FlagsAt flags = FlagsAt.Host)
 {
     public ColdKind Kind => kind;
 
@@ -64,7 +67,4 @@ internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, b
 
     /// <summary>Where the flags are.</summary>
     public FlagsAt Flags => flags;
-
-    /// <summary>With whose rights memory is accessed.</summary>
-    public AddressSpace Space => space;
 }

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace Vivarium.Engine.Software.Translate;
 
@@ -108,6 +109,27 @@ internal sealed unsafe class Emitter
         }
     }
 
+    /// <summary>Register = the bits of an address from <paramref name="shift"/> on, as many as a mask takes. Destroys RFLAGS.</summary>
+    public void Bits(int to, int from, int shift, int mask)
+    {
+        if (Bmi2.IsSupported)
+        {
+            // rorx to, from, shift: VEX.LZ.F2.0F3A.W0 F0 (SDM vol. 2B, RORX)
+            Bytes([0xC4, (byte)((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3), 0x7B]);
+            Byte(0xF0);
+            Byte(0xC0 | ((to & 7) << 3) | (from & 7));
+        }
+        else
+        {
+            Mov32Rr(to, from);
+            Rr(0xC1, 5, to, wide: false);   // shr
+        }
+
+        Byte(shift);
+        Rr(0x81, 4, to, wide: false);       // and
+        Dword(mask);
+    }
+
     /// <summary>MOV of a RIP of the guest's; its length tells nothing of the value if the block is to be moved.</summary>
     public void MovRip(int reg, ulong rip)
     {
@@ -160,23 +182,6 @@ internal sealed unsafe class Emitter
         Rip32(rip);
     }
 
-    /// <summary>PUSH of the complement of a RIP that is <see cref="Relocations.IsShort"/>.</summary>
-    public void PushComplement(ulong rip)
-    {
-        Byte(0x68);
-        Relocations.AddRip(RelocationKind.Complement32, Offset, rip);
-        Dword((int)~rip);
-    }
-
-    /// <summary>MOV of the complement of a RIP, in full length.</summary>
-    public void MovComplement(int reg, ulong rip)
-    {
-        Byte(0x48 | (reg >> 3));
-        Byte(0xB8 | (reg & 7));
-        Relocations.AddRip(RelocationKind.Complement64, Offset, rip);
-        Qword(~rip);
-    }
-
     /// <summary>A displacement from the state pointer that depends on a RIP of the guest's, behind an instruction that ends with 32 bits of it.</summary>
     public void NoteJumpEntry(RelocationKind kind, ulong rip) => Relocations.AddRip(kind, Offset - 4, rip);
 
@@ -186,7 +191,8 @@ internal sealed unsafe class Emitter
 
     private int Offset => (int)(_cursor - _start);
 
-    private void Rip32(ulong rip)
+    /// <summary>Four bytes of a RIP of the guest's, which the processor sign-extends.</summary>
+    public void Rip32(ulong rip)
     {
         Relocations.AddRip(RelocationKind.Rip32, Offset, rip);
         Dword((int)rip);
@@ -234,6 +240,19 @@ internal sealed unsafe class Emitter
             Byte(0x84 | ((reg & 7) << 3));
             Byte(sib);
             Dword(disp);
+        }
+    }
+
+    /// <summary>opcode reg, operand.</summary>
+    public void Op(int opcode, int reg, in HostOperand operand, bool wide = true)
+    {
+        if (operand.Index < 0)
+        {
+            Rm(opcode, reg, operand.Base, operand.Displacement, wide);
+        }
+        else
+        {
+            Rx(opcode, reg, operand.Base, operand.Index, 0, operand.Displacement, wide);
         }
     }
 
@@ -317,31 +336,40 @@ internal sealed unsafe class Emitter
         Relative(target);
     }
 
-    public void Push(int reg)
+    public void Push(int reg) => Plus(0x50, reg);
+
+    public void Pop(int reg) => Plus(0x58, reg);
+
+    private void Plus(int opcode, int reg)
     {
         if (reg >= 8)
         {
             Byte(0x41);
         }
 
-        Byte(0x50 | (reg & 7));
+        Byte(opcode | (reg & 7));
     }
 
-    public void Pop(int reg)
-    {
-        if (reg >= 8)
-        {
-            Byte(0x41);
-        }
-
-        Byte(0x58 | (reg & 7));
-    }
-
-    /// <summary>Pushes a sign-extended constant of 8 bytes.</summary>
+    /// <summary>PUSH of a constant, sign-extended to 8 bytes.</summary>
     public void PushImm(int value)
     {
         Byte(0x68);
         Dword(value);
+    }
+
+    /// <summary>PUSH of a guest RIP. May use T2.</summary>
+    public void PushRip(ulong rip)
+    {
+        if (Relocations.IsShort(rip) && (Relocations.Short || !Relocations.Wanted))
+        {
+            Byte(0x68);
+            Rip32(rip);
+        }
+        else
+        {
+            MovRip(HostRegister.T2, rip);
+            Push(HostRegister.T2);
+        }
     }
 
     // ---- flags ----
@@ -364,6 +392,27 @@ internal sealed unsafe class Emitter
         Bytes([0x04, 0x7F]);    // add al, 7Fh: OF again
         Byte(0x9E);             // sahf
         MovRr(HostRegister.Rax, scratch);
+    }
+
+    /// <summary>to = where in the jump cache a RIP would stand, in bytes. The arithmetic flags are lost.</summary>
+    public void JumpPlace(int to, int rip, AddressSpace space)
+    {
+        const int and = 4;
+        const int shiftLeft = 4;
+        const int entryShift = 4;
+        Crc32(to, rip);
+        Rr(0x81, and, to, wide: false);
+        Dword(NativeJumpCache.EntriesOf(space) - 1);
+        Rr(0xC1, shiftLeft, to, wide: false);
+        Byte(entryShift);
+    }
+
+    /// <summary>to = CRC-32C of a register, from 0. Changes the flags.</summary>
+    public void Crc32(int to, int from)
+    {
+        Rr(0x31, to, to, wide: false);
+        Byte(0xF2);
+        Rr(0x0F38F1, to, from);
     }
 
     // ---- jumps ----
@@ -447,13 +496,6 @@ internal sealed unsafe class Emitter
         }
 
         Dword(checked((int)(target - (Here + 4))));
-    }
-
-    /// <summary>Short Jcc or JRCXZ to a place before (writable address).</summary>
-    public void ShortBack(int opcode, byte* target)
-    {
-        Byte(opcode);
-        Byte(checked((sbyte)(target - (_cursor + 1))));
     }
 
     private void Opcode(int opcode)

@@ -44,15 +44,15 @@ internal sealed unsafe class JumpThunks
     }
 
     /// <summary>
-    /// A return whose target is not what the topmost call frame says: T1 = target, the flags are saved, T2 = a host address of the instruction,
-    /// S-&gt;ExitInfo = bytes it has popped. The frame goes: it belongs to the call that is returned from, or to none.
+    /// A return whose target is not what the topmost call frame says: T1 = target, T2 = a host address of the instruction,
+    /// S-&gt;ExitInfo = bytes it has popped, the flags saved. The frame goes: it belongs to the call that is returned from, or to none.
     /// </summary>
     public byte* Return(AddressSpace space) => (byte*)_return[(int)space];
 
-    /// <summary>An indirect jump that the jump cache does not know, or a request is pending: S-&gt;Rip = target, the flags are saved, T2 and S-&gt;ExitInfo as above.</summary>
+    /// <summary>An indirect jump that the jump cache does not know, or a request is pending: S-&gt;Rip = target, the flags saved, T2 and S-&gt;ExitInfo as above.</summary>
     public byte* Jump(AddressSpace space) => (byte*)_jump[(int)space];
 
-    /// <summary>Called with a call frame, for a target that the jump cache does not know and that is canonical: S-&gt;Rip = target.</summary>
+    /// <summary>Called with a call frame, for a target that the jump cache does not know and that is canonical: S-&gt;JumpTarget.</summary>
     public byte* Call(AddressSpace space) => (byte*)_call[(int)space];
 
     /// <summary>A jump to a known target that the jump cache does not know; or called so, with a call frame: T1 = target.</summary>
@@ -63,7 +63,7 @@ internal sealed unsafe class JumpThunks
         int jumps = StateOffset.Jumps(space);
 
         _call[(int)space] = (nint)_e.Here;
-        _e.LoadState(T1, StateOffset.Rip);
+        _e.LoadState(T1, StateOffset.JumpTarget);
         _direct[(int)space] = (nint)_e.Here;
         _e.StoreState(StateOffset.Rip, T1);
         _e.StoreStateImm(StateOffset.ExitHostPc, 0);
@@ -82,9 +82,7 @@ internal sealed unsafe class JumpThunks
         _e.Byte(0xC3);
         _e.Lea(Rsp, Rsp, 8);
         _e.Land(none);
-        EmitHash(T2, T1, NativeJumpCache.EntriesOf(space));
-        _e.Rr(0xC1, ShiftLeft, T2, wide: false);
-        _e.Byte(4);
+        _e.JumpPlace(T2, T1, space);
         _e.Rx(0x03, T1, State, T2, 0, jumps);   // add: zero if it is this RIP
         byte* unknown = _e.JumpForward(JneCondition);
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
@@ -106,11 +104,11 @@ internal sealed unsafe class JumpThunks
 
         _e.Land(requested);
         _e.Land(requestedToo);
-        _e.RestoreFlags(T2);
+        _e.RestoreFlags(T1);
         _e.Jmp(_unknown);
     }
 
-    /// <summary>T1 = target, the flags are saved: jumps to it and enters it into the jump cache, or goes on behind.</summary>
+    /// <summary>T1 = target, the flags saved: jumps to it and enters it into the jump cache, or goes on behind.</summary>
     private void EmitFind(AddressSpace space)
     {
         int jumps = StateOffset.Jumps(space);
@@ -138,7 +136,9 @@ internal sealed unsafe class JumpThunks
         _e.Rr(0xC1, ShiftLeft, Rax);
         _e.Byte(NativeExecutedPages.PhysicalBits);
         _e.Rr(0x01, Rax, T2);                   // add T2, rax
-        EmitHash(Rcx, T1, NativeFoundBlock.Count);
+        _e.Crc32(Rcx, T1);
+        _e.Rr(0xC1, ShiftRight, Rcx, wide: false);
+        _e.Byte(NativeFoundBlock.IndexShift);
         _e.Rr(0xC1, ShiftLeft, Rcx, wide: false);
         _e.Byte(NativeFoundBlock.SizeShift);
         _e.Rm(0x03, Rcx, State, StateOffset.FoundBlocks);
@@ -148,9 +148,7 @@ internal sealed unsafe class JumpThunks
         byte* otherKey = _e.JumpForward(JneCondition);
 
         // Who throws a block away takes it out of the one table and then looks into the other; here it is the other way round.
-        EmitHash(Rax, T1, NativeJumpCache.EntriesOf(space));
-        _e.Rr(0xC1, ShiftLeft, Rax, wide: false);
-        _e.Byte(4);
+        _e.JumpPlace(Rax, T1, space);
         _e.Load(T2, Rcx, 16);
         _e.Rr(0xF7, 3, T1);                     // neg
         _e.Rx(0x89, T2, State, Rax, 0, jumps + 8);
@@ -165,11 +163,11 @@ internal sealed unsafe class JumpThunks
         _e.RestoreFlags(T1);
         _e.Rr(0xFF, 4, T2, wide: false);        // jmp T2
 
-        // Nobody jumps to RIP 1 by entry 1 nor to RIP 0 by entry 0, so 0 and -1 empty all others.
+        // As FirstLevelTlb empties it: RIP 1 is looked for in one entry only, and RIP 0 not there.
         _e.Land(gone);
         _e.Rr(0x31, T1, T1, wide: false);
-        _e.Rr(0x83, 7, Rax, wide: false);       // cmp eax, 16
-        _e.Byte(16);
+        _e.Rr(0x81, 7, Rax, wide: false);       // cmp
+        _e.Dword(NativeJumpCache.IndexOf(1, space) << 4);
         byte* entry1 = _e.ShortForward(0x74);
         _e.Rr(0xF7, 2, T1);                     // not
         _e.LandShort(entry1);
@@ -181,15 +179,5 @@ internal sealed unsafe class JumpThunks
         _e.Land(otherKey);
         _e.LoadState(Rcx, StateOffset.JumpRcx);
         _e.LoadState(Rax, StateOffset.JumpRax);
-    }
-
-    private void EmitHash(int to, int rip, int entries)
-    {
-        _e.Mov32Rr(to, rip);
-        _e.Rr(0xC1, ShiftRight, to, wide: false);
-        _e.Byte(NativeJumpCache.IndexShift);
-        _e.Rr(0x31, rip, to, wide: false);
-        _e.Rr(0x81, And, to, wide: false);
-        _e.Dword(entries - 1);
     }
 }

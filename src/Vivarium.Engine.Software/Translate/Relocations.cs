@@ -11,12 +11,6 @@ internal enum RelocationKind : byte
     /// <summary>Four bytes that the processor sign-extends: the block's RIP + addend.</summary>
     Rip32,
 
-    /// <summary>Eight bytes: all bits of the block's RIP + addend inverted.</summary>
-    Complement64,
-
-    /// <summary>Four bytes that the processor sign-extends: all bits of the block's RIP + addend inverted.</summary>
-    Complement32,
-
     /// <summary>Four bytes: displacement of the jump cache's entry for the block's RIP + addend, from the state pointer.</summary>
     JumpEntry,
 
@@ -37,7 +31,7 @@ internal enum RelocationKind : byte
 internal readonly record struct Relocation(ushort Offset, RelocationKind Kind, int Addend)
 {
     /// <summary>Bytes of the field.</summary>
-    public int Width => Kind is RelocationKind.Rip64 or RelocationKind.Complement64 ? sizeof(ulong) : sizeof(int);
+    public int Width => Kind == RelocationKind.Rip64 ? sizeof(ulong) : sizeof(int);
 }
 
 /// <summary>

@@ -32,6 +32,11 @@ internal static unsafe class StateOffset
     public static readonly int Scratch = Of(s => &s->Scratch);
     public static readonly int JumpRcx = Of(s => &s->JumpRcx);
     public static readonly int JumpRax = Of(s => &s->JumpRax);
+    public static readonly int JumpTarget = Of(s => &s->JumpTarget);
+    public static readonly int JumpCode = Of(s => &s->JumpCode);
+    public static readonly int ResolvedDelta = Of(s => &s->ResolvedDelta);
+    public static readonly int SecondLevel = Of(s => &s->SecondLevel);
+    public static readonly int TookLocal = Of(s => s->TookLocal);
     public static readonly int ExitCode = Of(s => &s->ExitCode);
     public static readonly int ExitHostPc = Of(s => &s->ExitHostPc);
     public static readonly int ExitInfo = Of(s => &s->ExitInfo);

@@ -126,11 +126,7 @@ internal sealed unsafe class StringThunks
     /// <summary>T2 = TLB index, T1 = offset in the page; on a miss goes to a known place, or one to be landed.</summary>
     private byte* EmitLookUp(int address, bool write, byte* miss)
     {
-        _e.Mov32Rr(T2, address);
-        _e.Rr(0xC1, 4, T2, wide: false);        // shl, shr: as Translator's checks
-        _e.Byte(32 - 12 - NativeTlb.IndexBits);
-        _e.Rr(0xC1, 5, T2, wide: false);
-        _e.Byte(32 - NativeTlb.IndexBits);
+        _e.Bits(T2, address, 12, NativeTlb.Entries - 1);
         _e.MovRr(T1, address);
         EmitTlb(0x33, T1, write ? 1 : 0);       // xor T1, [tag]
         _e.Rr(0x81, 7, T1);                     // cmp

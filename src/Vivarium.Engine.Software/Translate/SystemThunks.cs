@@ -259,13 +259,7 @@ internal sealed unsafe class SystemThunks
     {
         int jumps = StateOffset.Jumps(space);
         _e.StoreState(StateOffset.Rip, T1);
-        _e.Mov32Rr(T2, T1);
-        _e.Rr(0xC1, 5, T2, wide: false);        // shr T2d, IndexShift
-        _e.Byte(NativeJumpCache.IndexShift);
-        _e.Rr(0x31, T1, T2, wide: false);       // xor T2d, T1d
-        EmitImm(And, T2, (ulong)NativeJumpCache.EntriesOf(space) - 1);
-        _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d, 4
-        _e.Byte(4);
+        _e.JumpPlace(T2, T1, space);
         _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
         byte* miss = _e.JumpForward(JnzCondition);
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);

@@ -21,15 +21,17 @@ internal sealed unsafe class Thunks
     private readonly Emitter _e;
     private readonly bool _avx;
     private readonly bool _besideCode;
+    private readonly SecondLevelSearch? _secondLevel;
     private readonly nint[] _resolve;
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
-        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, bool besideCode, bool findsByPage)
+        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, EngineOptions options, bool alone)
     {
         _e = emitter;
         _avx = avx;
-        _besideCode = besideCode;
+        _besideCode = options.Has(Optimizations.BesideCode);
+        _secondLevel = options.Has(Optimizations.SecondLevelTlb) ? new SecondLevelSearch(emitter, alone) : null;
         Leave = EmitLeave();
         Exit = EmitExit();
         for (int code = 0; code < _exitWith.Length; code++)
@@ -52,7 +54,7 @@ internal sealed unsafe class Thunks
         Commit = EmitCommit((byte*)commit);
         System = new SystemThunks(emitter, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap));
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
-        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), findsByPage, spaces);
+        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options.Has(Optimizations.JumpsByPage), spaces);
     }
 
     /// <summary>C#: enters translated code; returns when it exits.</summary>
@@ -75,7 +77,7 @@ internal sealed unsafe class Thunks
 
     /// <summary>
     /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags saved, S-&gt;ExitInfo = access description.
-    /// Returns with T1 = host address, or exits.
+    /// Returns with T1 = host address and T2 = host minus linear address, or exits.
     /// </summary>
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
 
@@ -120,7 +122,6 @@ internal sealed unsafe class Thunks
         _e.Push(Rax);
         _e.StoreState(StateOffset.HostStack, Rsp);
         _e.Lea(Rax, Rsp, -FrameSize * MostFrames);
-        _e.Rr(0xF7, 3, Rax);            // neg
         _e.StoreState(StateOffset.HostStackEnd, Rax);
         LoadGuest();
         _e.Rr(0xFF, 4, T1, wide: false); // jmp T1
@@ -200,6 +201,7 @@ internal sealed unsafe class Thunks
         int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
         byte* undo = _e.Here;
         _e.Rx(0x33, T1, State, T2, 3, tag); // xor
+        _secondLevel?.Emit(space, write);
         _e.RestoreFlags(T2);
         _e.Load(T2, State, StateOffset.ExitInfo, wide: false);
         _e.Jmp(resolve);
@@ -261,6 +263,7 @@ internal sealed unsafe class Thunks
         _e.Pop(Rdx);
         _e.Pop(Rcx);
         _e.Rx(0x03, T1, State, T2, 3, hostPage); // add
+        _e.Rx(0x8B, T2, State, T2, 3, StateOffset.Tlb(space) + (3 * 8 * NativeTlb.Entries));
         _e.Byte(0xC3);
         return start;
 
@@ -292,6 +295,7 @@ internal sealed unsafe class Thunks
         byte* leave = _e.JumpForward(4);
         ReloadExtendedUnlessInMemory();
         LoadGuest();
+        _e.LoadState(T2, StateOffset.ResolvedDelta);
         _e.Byte(0xC3);
         _e.Land(leave);
         _e.Jmp(Leave);

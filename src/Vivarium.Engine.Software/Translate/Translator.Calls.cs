@@ -1,27 +1,28 @@
 using Iced.Intel;
-using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
 
 // Calls and returns of 64-bit code as calls and returns of the host, which predicts them. On the host's stack, a frame of
-// 16 bytes stands for each guest call under way: the host's return address, and above it the complement of the guest's. A return
+// 16 bytes stands for each guest call under way: the host's return address, and above it the guest's. A return
 // goes by the topmost frame if that has the address which the guest returns to, and otherwise looks for the target as
 // indirect jumps do. Every exit of translated code drops all frames, so none outlives a change of mode or of mappings.
 internal sealed unsafe partial class Translator
 {
-    /// <summary>
-    /// Calls look for requests, as backward jumps do; a return by a frame need not, because each call makes one frame.
-    /// A return address that is not canonical is for the run loop.
-    /// </summary>
-    private bool PairsCalls(ulong returnRip)
-        => CodeBits == 64 && !Careful && Options.Has(Optimizations.PairedReturns) && SoftwareVcpu.IsCanonical(returnRip);
+    private const int JeCondition = 4;
+
+    /// <summary>Calls look for requests, as backward jumps do; a return by a frame need not, because each call makes one frame.</summary>
+    private bool PairsCalls => CodeBits == 64 && !Careful && Options.Has(Optimizations.PairedReturns);
+
+    /// <summary>The return address stays as canonical as it is wherever in memory the block is copied to.</summary>
+    private bool PairsCall => PairsCalls && (_nextRip & GuestMemory.PageMask) != 0;
 
     private void EmitCall(in Instruction instruction)
     {
         ulong target = instruction.NearBranchTarget;
         EmitPushNextRip(instruction);
-        if (!PairsCalls(_nextRip) || target == _nextRip)
+        if (!PairsCall || target == _nextRip)
         {
             EmitJump(target);
             return;
@@ -29,8 +30,7 @@ internal sealed unsafe partial class Translator
 
         _ended = true;
         EmitCallPoll(ColdKind.Poll, target);
-        NeedFlags();
-        EmitFrame(_nextRip);
+        _e.PushRip(_nextRip);
         if (InPage(target))
         {
             EmitLinkable(CallOpcode, target);
@@ -46,7 +46,7 @@ internal sealed unsafe partial class Translator
     private void EmitIndirectCall(in Instruction instruction)
     {
         EmitBranchOperand(instruction);
-        if (!PairsCalls(_nextRip))
+        if (!PairsCall)
         {
             EmitCanonicalCheck();
             _e.StoreState(StateOffset.Scratch, T1);
@@ -58,20 +58,19 @@ internal sealed unsafe partial class Translator
 
         // The target's translation first: that an address is known proves it canonical.
         _ended = true;
-        _e.StoreState(StateOffset.Rip, T1);
-        int jumps = StateOffset.Jumps(_mode.Space());
+        _e.StoreState(StateOffset.JumpTarget, T1);
         DestroyFlags();
         EmitProbe();
         byte* miss = _e.JumpForward(JnzCondition);
-        _e.Rx(0x8B, T1, State, T2, 0, jumps + 8);
-        _cold.Add(new ColdPart(ColdKind.CallMiss, _rip, miss, _e.Here, 0, _flags));
+        FlagsAt flags = _flags;
+        _e.Rx(0x8B, T1, State, T2, 0, StateOffset.Jumps(_mode.Space()) + 8);
+        _cold.Add(new ColdPart(ColdKind.CallMiss, _rip, miss, _e.Here, 0, flags));
+        _e.StoreState(StateOffset.JumpCode, T1);
         EndCheck();
-        _e.StoreState(StateOffset.Scratch, T1);
         EmitPushNextRip(instruction);
-        EmitCallPoll(ColdKind.PollAtRip, 0);
-        NeedFlags();
-        EmitFrame(_nextRip);
-        _e.Rm(0xFF, 2, State, StateOffset.Scratch, wide: false);
+        EmitCallPoll(ColdKind.PollAtTarget, 0);
+        _e.PushRip(_nextRip);
+        _e.Rm(0xFF, 2, State, StateOffset.JumpCode, wide: false);
         EmitReturnPoint();
     }
 
@@ -83,12 +82,10 @@ internal sealed unsafe partial class Translator
             Code.Retnd or Code.Retnd_imm16 => 4,
             _ => 8,
         };
-        EmitStackAddress(0);
-        EmitAccess(SegmentSs, size, read: true, write: false);
-        EmitLoadZeroExtended(T1, T1, size);
+        EmitLoadZeroExtended(T1, EmitStackAccess(0, size, write: false), size);
         int popped = size + (instruction.OpCount == 1 ? instruction.Immediate16 : 0);
         EmitAdjustStack(popped);
-        if (size != 8 || !PairsCalls(_rip))
+        if (size != 8 || !PairsCalls)
         {
             EmitIndirectJump(popped);
             return;
@@ -96,43 +93,28 @@ internal sealed unsafe partial class Translator
 
         _ended = true;
         DestroyFlags();
-        _e.Lea(T2, T1, 1);
-        _e.Rm(0x03, T2, Rsp, 8);                // add T2, [rsp+8]: RIP + 1 + ~RIP
+        _e.Rm(0x3B, T1, Rsp, 8);                // cmp
         _cold.Add(new ColdPart(ColdKind.ReturnMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
         NeedFlags();
         _e.Byte(0xC3);
     }
 
-    /// <summary>Leaves for the run loop if a request is pending, or if there is no room for another frame. RFLAGS are lost.</summary>
+    /// <summary>Leaves for the run loop if a request is pending, or if there is no room for another frame.</summary>
     private void EmitCallPoll(ColdKind kind, ulong target)
     {
-        const int equal = 4;
         DestroyFlags();
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
         _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JnzCondition), null, target, _flags));
-        _e.LoadState(T1, StateOffset.HostStackEnd);
-        _e.Rr(0x01, Rsp, T1);                   // add T1, rsp
-        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(equal), null, target, _flags));
-    }
-
-    /// <summary>Pushes what goes above the host's return address.</summary>
-    private void EmitFrame(ulong returnRip)
-    {
-        if (Relocations.IsShort(returnRip) && Relocations.IsShort(_source.Rip))
-        {
-            _e.PushComplement(returnRip);
-        }
-        else
-        {
-            _e.MovComplement(T2, returnRip);
-            _e.Push(T2);
-        }
+        _e.Rm(0x3B, Rsp, State, StateOffset.HostStackEnd); // cmp
+        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JeCondition), null, target, _flags));
+        NeedFlags();
     }
 
     /// <summary>Where the host returns to: the guest's frame goes too, and the next block is that behind the call.</summary>
     private void EmitReturnPoint()
     {
         _e.Lea(Rsp, Rsp, 8);
+        _flags = FlagsAt.Host;
         EmitJumpTo(_nextRip);
     }
 }

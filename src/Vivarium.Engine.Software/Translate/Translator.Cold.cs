@@ -5,6 +5,24 @@ namespace Vivarium.Engine.Software.Translate;
 
 internal sealed unsafe partial class Translator
 {
+    /// <summary>Changes of the mode within the block, and which cold part is the first after each.</summary>
+    private readonly List<(int Part, BlockMode Mode)> _modeChanges = [];
+
+    private void EmitColdParts(BlockMode mode)
+    {
+        _mode = mode;
+        int change = 0;
+        for (int i = 0; i < _cold.Count; i++)
+        {
+            for (; change < _modeChanges.Count && _modeChanges[change].Part == i; change++)
+            {
+                _mode = _modeChanges[change].Mode;
+            }
+
+            EmitCold(_cold[i]);
+        }
+    }
+
     private void EmitCold(in ColdPart part)
     {
         _flags = FlagsAt.Host;
@@ -33,8 +51,14 @@ internal sealed unsafe partial class Translator
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Resolve:
+            case ColdKind.ResolveAddress:
                 _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
-                _e.Call(_thunks.Resolve(part.Space, (part.Data & AccessInfo.WriteBit) != 0));
+                _e.Call(_thunks.Resolve(_mode.Space(), (part.Data & AccessInfo.WriteBit) != 0));
+                if (part.Kind == ColdKind.ResolveAddress)
+                {
+                    _e.Rr(0x31, T2, T2, wide: false);   // xor
+                }
+
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Trap:
@@ -58,8 +82,10 @@ internal sealed unsafe partial class Translator
                 _e.MovRr(Rcx, T1);
                 EmitExitAt(part.Data, ExitCode.Poll);
                 break;
-            case ColdKind.PollAtRip:
+            case ColdKind.PollAtTarget:
                 RestoreFlags(part);
+                _e.LoadState(T1, StateOffset.JumpTarget);
+                _e.StoreState(StateOffset.Rip, T1);
                 EmitExitTail(ExitCode.Poll);
                 break;
             case ColdKind.Miss:
@@ -83,7 +109,7 @@ internal sealed unsafe partial class Translator
                 _e.Jmp(_thunks.Jumps.Return(_mode.Space()));
                 break;
             case ColdKind.CallMiss:
-                _e.LoadState(T1, StateOffset.Rip);
+                _e.LoadState(T1, StateOffset.JumpTarget);
                 EmitCanonicalTest(T1);
                 byte* refused = _e.JumpForward(JaCondition);
                 _e.LeaHost(T1, _thunks.Jumps.Call(_mode.Space()));

@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Decode;
 using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
@@ -92,7 +93,10 @@ internal sealed unsafe partial class Translator
         _cold.Add(new ColdPart(ColdKind.Link, _rip, jump, null, target));
     }
 
-    /// <summary>True if the target is in the same linear page, whose mapping the running block proves.</summary>
+    /// <summary>
+    /// True if the target is in the same linear page, whose mapping the running block proves, and so is the whole
+    /// instruction there: what crosses pages is looked up each time.
+    /// </summary>
     private bool InPage(ulong target)
     {
         ulong linear = _source.Linear + (target - _source.Rip);
@@ -101,7 +105,8 @@ internal sealed unsafe partial class Translator
             linear = (uint)linear;
         }
 
-        return _source.SecondPage == Block.NoPage && ((linear ^ _source.Linear) & ~GuestMemory.PageMask) == 0;
+        return _source.SecondPage == Block.NoPage && (linear & GuestMemory.PageMask) <= GuestMemory.PageSize - GuestCode.MaxInstructionBytes
+            && ((linear ^ _source.Linear) & ~GuestMemory.PageMask) == 0;
     }
 
     /// <summary>Leaves for the run loop, to go on at <paramref name="target"/>, if a request is pending. Keeps flags.</summary>
@@ -187,14 +192,7 @@ internal sealed unsafe partial class Translator
     /// <summary>T2 = where in the jump cache the RIP in T1 would stand; T1 and ZF become zero if it does.</summary>
     private void EmitProbe()
     {
-        _e.Mov32Rr(T2, T1);
-        _e.Rr(0xC1, 5, T2, wide: false);        // shr T2d, IndexShift
-        _e.Byte(NativeJumpCache.IndexShift);
-        _e.Rr(0x31, T1, T2, wide: false);       // xor T2d, T1d
-        _e.Rr(0x81, 4, T2, wide: false);        // and T2d, entries - 1
-        _e.Dword(NativeJumpCache.EntriesOf(_mode.Space()) - 1);
-        _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d, 4
-        _e.Byte(4);
+        _e.JumpPlace(T2, T1, _mode.Space());
         _e.Rx(0x03, T1, State, T2, 0, StateOffset.Jumps(_mode.Space())); // add T1, [entry]
     }
 
@@ -329,9 +327,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        EmitOffset(instruction, 0);
-        EmitAccess(SegmentOf(instruction), size, read: true, write: false);
-        EmitLoadZeroExtended(T1, T1, size);
+        EmitLoadZeroExtended(T1, EmitMemory(instruction, size, read: true, write: false), size);
     }
 
     private static int OperandSize(in Instruction instruction)
@@ -356,21 +352,8 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private void EmitLoadZeroExtended(int to, int @base, int size)
-    {
-        switch (size)
-        {
-            case 2:
-                _e.Rm(0x0FB7, to, @base, 0, wide: false);
-                break;
-            case 4:
-                _e.Load(to, @base, 0, wide: false);
-                break;
-            default:
-                _e.Load(to, @base, 0);
-                break;
-        }
-    }
+    private void EmitLoadZeroExtended(int to, in HostOperand operand, int size)
+        => _e.Op(size == 2 ? 0x0FB7 : 0x8B, to, operand, wide: size == 8);
 
     /// <summary>A 16-bit register-to-register instruction.</summary>
     private void Emit16(int opcode, int reg, int rm)

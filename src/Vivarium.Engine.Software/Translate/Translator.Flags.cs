@@ -13,12 +13,12 @@ internal sealed unsafe partial class Translator
 
     private bool FlagsInHost => (_flags & FlagsAt.Host) != 0;
 
-    /// <summary>What follows destroys RFLAGS. T2 is lost.</summary>
-    private void DestroyFlags()
+    /// <summary>What follows destroys RFLAGS. The scratch register is lost.</summary>
+    private void DestroyFlags(int scratch = T2)
     {
         if ((_flags & FlagsAt.Saved) == 0)
         {
-            _e.SaveFlags(T2);
+            _e.SaveFlags(scratch);
         }
 
         _flags = FlagsAt.Saved;
@@ -44,19 +44,18 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>A guest instruction follows that runs as it is. T2 is lost.</summary>
-    private void BeforeInstruction(in Instruction instruction, FlagUse use)
+    /// <summary>A guest instruction follows that runs as it is. The scratch register may be lost.</summary>
+    private void BeforeInstruction(in Instruction instruction, FlagUse use, int scratch)
     {
-        if (use == FlagUse.ReplacesIfCounted)
+        if (MustHaveFlags(instruction, use))
         {
-            use = IsCounted(instruction) ? FlagUse.Replaces : FlagUse.Changes;
-        }
-
-        if (use is FlagUse.Reads or FlagUse.Changes)
-        {
-            NeedFlags();
+            NeedFlags(scratch);
         }
     }
+
+    /// <summary>The instruction works right only if the flags are in RFLAGS.</summary>
+    private static bool MustHaveFlags(in Instruction instruction, FlagUse use)
+        => use is FlagUse.Reads or FlagUse.Changes || (use == FlagUse.ReplacesIfCounted && !IsCounted(instruction));
 
     /// <summary>A guest instruction has run as it is.</summary>
     private void AfterInstruction(FlagUse use)

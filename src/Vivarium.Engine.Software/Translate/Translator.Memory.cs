@@ -44,7 +44,14 @@ internal sealed unsafe partial class Translator
         int indexHost = index == Register.None ? -1 : HostOrLoad(index, T2);
         int disp = (int)displacement;
         bool is64 = size == 8;
-        if (indexHost < 0)
+        if (indexHost < 0 && disp == 0 && is64)
+        {
+            if (baseHost != T1)
+            {
+                _e.MovRr(T1, baseHost);
+            }
+        }
+        else if (indexHost < 0)
         {
             _e.Lea(T1, baseHost, disp, is64);
         }
@@ -89,10 +96,24 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>
-    /// T1 = offset in a segment becomes T1 = host address of <paramref name="size"/> accessible bytes. T2 is lost, the
-    /// flags may be saved; all else is kept. On failure the instruction faults, or runs by its careful translation.
+    /// Checks an instruction's memory operand, and says where it stands in the host. T1 and T2 are lost, the flags may be
+    /// saved; all else is kept. On failure the instruction faults, or runs by its careful translation.
     /// </summary>
-    private void EmitAccess(int segment, int size, bool read, bool write, AccessRules rules = AccessRules.None)
+    /// <param name="adjust">Added to the operand's address.</param>
+    /// <param name="direct">The operand may be reached by the guest's own base register: it does not change before the access.</param>
+    private HostOperand EmitMemory(in Instruction instruction, int size, bool read, bool write, AccessRules rules = AccessRules.None, int adjust = 0, bool direct = true)
+    {
+        EmitOffset(instruction, adjust);
+        Register @base = instruction.MemoryBase;
+        return direct && instruction.MemoryIndex == Register.None && @base.IsGPR64()
+            ? EmitAccess(SegmentOf(instruction), size, read, write, rules, OfGuest(@base), (int)instruction.MemoryDisplacement64 + adjust)
+            : EmitAccess(SegmentOf(instruction), size, read, write, rules);
+    }
+
+    /// <summary>As <see cref="EmitMemory"/>, for the address in T1: an offset in a segment.</summary>
+    /// <param name="base">A host register from which the address is reached too; -1 if there is none.</param>
+    /// <param name="displacement">The address is the register plus this.</param>
+    private HostOperand EmitAccess(int segment, int size, bool read, bool write, AccessRules rules = AccessRules.None, int @base = -1, int displacement = 0)
     {
         var info = new AccessInfo(size, read, write, segment, rules);
         if (Careful)
@@ -100,12 +121,11 @@ internal sealed unsafe partial class Translator
             NeedFlags();
             _e.MovImm(T2, info.Word);
             _e.Call(_thunks.ResolveCareful);
-            return;
+            return HostOperand.AtT1;
         }
 
-        bool checkLimit = CodeBits != 64 && !IsFlat(segment, write);
         DestroyFlags();
-        if (checkLimit)
+        if (CodeBits != 64 && !IsFlat(segment, write))
         {
             int offset = StateOffset.Segment(segment);
             _e.Lea(T2, T1, size - 1);
@@ -118,36 +138,55 @@ internal sealed unsafe partial class Translator
             _e.Rm(0x03, T1, State, StateOffset.Segment(segment) + StateOffset.SegmentBase);
         }
 
-        _e.Mov32Rr(T2, T1);
-        _e.Rr(0xC1, 4, T2, wide: false);        // shl T2d: the address's bits above the index go
-        _e.Byte(32 - 12 - NativeTlb.IndexBits);
-        _e.Rr(0xC1, 5, T2, wide: false);        // shr T2d: those below go
-        _e.Byte(32 - NativeTlb.IndexBits);
-        EmitTlbTag(write);
+        _e.Bits(T2, T1, 12, NativeTlb.Entries - 1);
+        _e.Rx(0x33, T1, State, T2, 3, Tlb + (write ? WriteTagOffset : 0));  // xor: the offset in the page remains if it is the right one
         _e.Rr(0x81, 7, T1);                     // cmp T1, 4096 - size
         _e.Dword(4096 - size);
-        byte* miss = _e.JumpForward(7);         // ja
-        _e.Rx(0x03, T1, State, T2, 3, Tlb + HostPageOffset);
-        _cold.Add(new ColdPart(ColdKind.Resolve, _rip, miss, _e.Here, info.Word, _flags, _mode.Space()));
-        EndCheck();
+        byte* miss = _e.JumpForward(JaCondition);
+        bool byBase = @base >= 0 && CodeBits == 64 && segment < SegmentFs;
+        _e.Rx(0x8B, T2, State, T2, 3, Tlb + (byBase ? DeltaOffset : HostPageOffset));
+        _cold.Add(new ColdPart(byBase ? ColdKind.Resolve : ColdKind.ResolveAddress, _rip, miss, _e.Here, info.Word, _flags));
+        HostOperand operand = byBase ? new HostOperand(@base, T2, displacement) : new HostOperand(T1, T2, 0);
+        if (!Options.Has(Optimizations.LazyFlags))
+        {
+            operand = Collapse(operand);
+            NeedFlags(operand.FreeScratch);
+            _flags = FlagsAt.Host;
+        }
+
+        return operand;
     }
 
-    /// <summary>Makes the memory operand of an instruction for the host [T1], a host address.</summary>
-    private static void RedirectToT1(ref Instruction instruction)
+    /// <summary>An operand that leaves a scratch register free.</summary>
+    private HostOperand Collapse(HostOperand operand)
     {
-        instruction.MemoryBase = Register.R14;
-        instruction.MemoryIndex = Register.None;
+        if (operand.FreeScratch >= 0)
+        {
+            return operand;
+        }
+
+        _e.Rx(0x8D, T1, T1, T2, 0, operand.Displacement);   // lea
+        return HostOperand.AtT1;
+    }
+
+    /// <summary>Makes the memory operand of an instruction the one in the host.</summary>
+    private static void Redirect(ref Instruction instruction, in HostOperand operand)
+    {
+        instruction.MemoryBase = Register.RAX + operand.Base;
+        instruction.MemoryIndex = operand.Index < 0 ? Register.None : Register.RAX + operand.Index;
         instruction.MemoryIndexScale = 1;
-        instruction.MemoryDisplacement64 = 0;
-        instruction.MemoryDisplSize = 0;
+        if (operand.Displacement == 0)
+        {
+            instruction.MemoryDisplacement64 = 0;
+            instruction.MemoryDisplSize = 0;
+        }
     }
 
     private int Tlb => StateOffset.Tlb(_mode.Space());
 
+    private const int WriteTagOffset = 8 * NativeTlb.Entries;
     private const int HostPageOffset = 2 * 8 * NativeTlb.Entries;
-
-    /// <summary>XOR T1 with the tag of entry T2: the offset in the page remains if it is the right one.</summary>
-    private void EmitTlbTag(bool write) => _e.Rx(0x33, T1, State, T2, 3, Tlb + (write ? 8 * NativeTlb.Entries : 0));
+    private const int DeltaOffset = 3 * 8 * NativeTlb.Entries;
 
     /// <summary>No limit and no base to apply. A code segment is never writable.</summary>
     private bool IsFlat(int segment, bool write)

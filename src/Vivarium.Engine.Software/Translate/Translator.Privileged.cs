@@ -9,6 +9,7 @@ internal sealed unsafe partial class Translator
 {
     private const int And = 4;
     private const int Or = 1;
+    private const int JzCondition = 4;
 
     /// <summary>IF and DF in the second byte of SystemFlags.</summary>
     private const int SecondByteIf = (int)(RflagsBits.If >> 8);
@@ -58,9 +59,15 @@ internal sealed unsafe partial class Translator
                 EmitPrivilegeSwitch(instruction, _thunks.System.Sysret);
                 return true;
             case Mnemonic.Iretq when Ring0 && Options.Has(Optimizations.PrivilegeSwitches):
-                EmitStackAddress(0);
-                EmitAccess(SegmentSs, InterruptFrameSize, read: true, write: false);
+                _e.Op(0x8D, T1, EmitStackAccess(0, InterruptFrameSize, write: false)); // lea
                 EmitPrivilegeSwitch(instruction, _thunks.System.InterruptReturn);
+                return true;
+            case Mnemonic.Mov when Ring0 && ControlRegister(instruction.Op1Register) is { } control && Options.Has(Optimizations.SystemRegisters):
+                _e.LoadState(T2, control);
+                EmitWriteGuest(GuestNumber(instruction.Op0Register), T2, 8);
+                return true;
+            case Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase when Options.Has(Optimizations.SystemRegisters):
+                EmitSegmentBase(instruction);
                 return true;
             case Mnemonic.Swapgs when Ring0:
                 EmitSwapGs();
@@ -101,17 +108,16 @@ internal sealed unsafe partial class Translator
     /// <summary>PUSHFQ. RF is clear in translated code, and VM in 64-bit mode.</summary>
     private void EmitPushFlags()
     {
-        EmitStackAddress(-8);
-        EmitAccess(SegmentSs, 8, read: false, write: true);
-        NeedFlags();
-        _e.Byte(0x9C);                          // pushfq
-        _e.Byte(0x9C);
-        _e.Bytes([0x41, 0x5D]);                 // pop T2
-        _e.Rr(0x81, And, T2, wide: false);
+        HostOperand top = EmitStackAccess(-8, 8, write: true);
+        int value = top.FreeScratch;
+        NeedFlags(value);
+        DestroyFlags(value);
+        _e.Byte(0x9C);                          // pushfq, which still finds them
+        _e.Pop(value);
+        _e.Rr(0x81, And, value, wide: false);
         _e.Dword((int)RflagsBits.Arithmetic);
-        _e.Rm(0x0B, T2, State, StateOffset.SystemFlags); // or
-        _e.Store(T1, 0, T2);
-        _e.Byte(0x9D);                          // popfq
+        _e.Rm(0x0B, value, State, StateOffset.SystemFlags); // or
+        _e.Op(0x89, value, top);                // mov
         EmitAdjustStack(-8);
     }
 
@@ -152,6 +158,7 @@ internal sealed unsafe partial class Translator
         _e.StoreState(StateOffset.SystemFlags, T1);
         _e.StoreStateImm32(StateOffset.Mode, (uint)mode);
         _mode = mode;
+        _modeChanges.Add((_cold.Count, mode));
 
         // Whoever called goes on with the rights of now, not with those that its translation takes for granted.
         _e.LoadState(Rsp, StateOffset.HostStack);
@@ -174,6 +181,49 @@ internal sealed unsafe partial class Translator
         EmitTrapIndex(AddTrap(instruction), _rip);
         _e.Jmp(thunk);
         _ended = true;
+    }
+
+    /// <summary>Where a control register stands whose value is what was last written to it.</summary>
+    private static int? ControlRegister(Register register) => register switch
+    {
+        Register.CR0 => StateOffset.Cr0,
+        Register.CR2 => StateOffset.Cr2,
+        Register.CR3 => StateOffset.Cr3,
+        Register.CR4 => StateOffset.Cr4,
+        _ => null,
+    };
+
+    /// <summary>RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE. With CR4.FSGSBASE clear, or a new base that is not canonical, the emulation faults.</summary>
+    private void EmitSegmentBase(in Instruction instruction)
+    {
+        int segment = instruction.Mnemonic is Mnemonic.Rdfsbase or Mnemonic.Wrfsbase ? SegmentFs : SegmentGs;
+        int field = StateOffset.Segment(segment) + StateOffset.SegmentBase;
+        int guest = GuestNumber(instruction.Op0Register);
+        int size = instruction.Op0Register.GetSize();
+        bool write = instruction.Mnemonic is Mnemonic.Wrfsbase or Mnemonic.Wrgsbase;
+        var trap = (ulong)AddTrap(instruction);
+        if (write)
+        {
+            EmitZeroExtend(T1, HostOrLoad(instruction.Op0Register, T1), size);
+        }
+
+        DestroyFlags();
+        _e.Rm(0xF7, 0, State, StateOffset.Cr4, wide: false); // test
+        _e.Dword((int)Cr4Bits.FsGsBase);
+        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JzCondition), null, trap, _flags));
+        if (write)
+        {
+            EmitCanonicalTest(T1);
+            _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JaCondition), null, trap, _flags));
+            _e.StoreState(field, T1);
+        }
+        else
+        {
+            _e.LoadState(T2, field);
+            EmitWriteGuest(guest, T2, size);
+        }
+
+        EndCheck();
     }
 
     private void EmitSwapGs()

@@ -62,7 +62,7 @@ internal sealed unsafe partial class Translator
         }
 
         bool write = instruction.Mnemonic != Mnemonic.Bt;
-        EmitAccess(SegmentOf(instruction), size, read: true, write);
+        HostOperand operand = Collapse(EmitAccess(SegmentOf(instruction), size, read: true, write));
         DestroyFlags();
         EmitBitOffset(guest, size);
         _e.Rr(0x83, 4, T2);                     // and T2, bits - 1
@@ -76,7 +76,7 @@ internal sealed unsafe partial class Translator
         Instruction host = instruction;
         host.SegmentPrefix = Register.None;
         host.Op1Register = Renumber(instruction.Op1Register, T2);
-        RedirectToT1(ref host);
+        Redirect(ref host, operand);
         if (!_encoder.TryEncode(host))
         {
             EmitTrap(instruction);

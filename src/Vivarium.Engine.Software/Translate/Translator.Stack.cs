@@ -31,26 +31,24 @@ internal sealed unsafe partial class Translator
         {
             case OpKind.Register:
                 int guest = GuestNumber(instruction.Op0Register);
+                HostOperand top = EmitStackAccess(-size, size, write: true);
                 int host = Of(guest);
-                EmitStackAddress(-size);
-                EmitAccess(SegmentSs, size, read: false, write: true);
                 if (host < 0)
                 {
-                    _e.LoadState(T2, StateOffset.Gpr(guest));
-                    host = T2;
+                    top = Collapse(top);
+                    host = top.FreeScratch;
+                    _e.LoadState(host, StateOffset.Gpr(guest));
                 }
 
-                EmitStoreSized(T1, host, size);
+                EmitStoreSized(top, host, size);
                 break;
             case OpKind.Memory:
-                EmitOffset(instruction, 0);
-                EmitAccess(SegmentOf(instruction), size, read: true, write: false);
-                EmitLoadZeroExtended(T2, T1, size);
+                HostOperand operand = EmitMemory(instruction, size, read: true, write: false);
+                EmitLoadZeroExtended(T2, operand, size);
                 _e.StoreState(StateOffset.Scratch, T2);
-                EmitStackAddress(-size);
-                EmitAccess(SegmentSs, size, read: false, write: true);
-                _e.LoadState(T2, StateOffset.Scratch);
-                EmitStoreSized(T1, T2, size);
+                top = Collapse(EmitStackAccess(-size, size, write: true));
+                _e.LoadState(top.FreeScratch, StateOffset.Scratch);
+                EmitStoreSized(top, top.FreeScratch, size);
                 break;
             default:
                 EmitPushImmediate(size, instruction.GetImmediate(0));
@@ -63,18 +61,34 @@ internal sealed unsafe partial class Translator
 
     private void EmitPushImmediate(int size, ulong value, bool isRip = false)
     {
-        EmitStackAddress(-size);
-        EmitAccess(SegmentSs, size, read: false, write: true);
-        if (isRip)
+        HostOperand top = EmitStackAccess(-size, size, write: true);
+        if (size == 8 && Relocations.IsShort(value) && (!isRip || Relocations.IsShort(_source.Rip)))
         {
-            _e.MovRip(T2, value);
+            _e.Op(0xC7, 0, top);
+            if (isRip)
+            {
+                _e.Rip32(value);
+            }
+            else
+            {
+                _e.Dword((int)value);
+            }
         }
         else
         {
-            _e.MovImm(T2, value);
+            top = Collapse(top);
+            if (isRip)
+            {
+                _e.MovRip(top.FreeScratch, value);
+            }
+            else
+            {
+                _e.MovImm(top.FreeScratch, value);
+            }
+
+            EmitStoreSized(top, top.FreeScratch, size);
         }
 
-        EmitStoreSized(T1, T2, size);
         EmitCommit();
         EmitAdjustStack(-size);
     }
@@ -82,26 +96,31 @@ internal sealed unsafe partial class Translator
     private void EmitPop(in Instruction instruction)
     {
         int size = instruction.StackPointerIncrement;
-        EmitStackAddress(0);
-        EmitAccess(SegmentSs, size, read: true, write: false);
-        EmitLoadZeroExtended(T2, T1, size);
+        HostOperand top = EmitStackAccess(0, size, write: false);
         if (instruction.Op0Kind == OpKind.Register)
         {
             int guest = GuestNumber(instruction.Op0Register);
-            _e.StoreState(StateOffset.Scratch, T2);
+            int host = Of(guest);
+            if (size == 8 && host >= 0 && host != GuestRsp)
+            {
+                _e.Op(0x8B, host, top);
+                EmitAdjustStack(size);
+                return;
+            }
+
+            EmitLoadZeroExtended(T1, top, size);
             EmitAdjustStack(size);
-            _e.LoadState(T2, StateOffset.Scratch);
-            EmitWriteGuest(guest, T2, size);
+            EmitWriteGuest(guest, T1, size);
             return;
         }
 
         // The operand's address counts the stack pointer as already moved (SDM, POP).
+        EmitLoadZeroExtended(T2, top, size);
         _e.StoreState(StateOffset.Scratch, T2);
         bool viaStack = instruction.MemoryBase.IsGPR() && GuestNumber(instruction.MemoryBase) == 4;
-        EmitOffset(instruction, viaStack ? size : 0);
-        EmitAccess(SegmentOf(instruction), size, read: false, write: true);
-        _e.LoadState(T2, StateOffset.Scratch);
-        EmitStoreSized(T1, T2, size);
+        HostOperand operand = Collapse(EmitMemory(instruction, size, read: false, write: true, adjust: viaStack ? size : 0));
+        _e.LoadState(operand.FreeScratch, StateOffset.Scratch);
+        EmitStoreSized(operand, operand.FreeScratch, size);
         EmitCommit();
         EmitAdjustStack(size);
     }
@@ -111,8 +130,7 @@ internal sealed unsafe partial class Translator
         int size = instruction.Code switch { Code.Leavew => 2, Code.Leaved => 4, _ => 8 };
         int bits = _mode.StackBits();
         EmitZeroExtend(T1, Rbp, bits / 8);
-        EmitAccess(SegmentSs, size, read: true, write: false);
-        EmitLoadZeroExtended(T2, T1, size);
+        EmitLoadZeroExtended(T2, EmitAccess(SegmentSs, size, read: true, write: false, @base: Rbp), size);
         switch (bits)
         {
             case 64:
@@ -128,6 +146,13 @@ internal sealed unsafe partial class Translator
         }
 
         EmitWriteGuest(5, T2, size);
+    }
+
+    /// <summary>Checks a word of the stack, at an offset from the stack pointer.</summary>
+    private HostOperand EmitStackAccess(int offset, int size, bool write)
+    {
+        EmitStackAddress(offset);
+        return EmitAccess(SegmentSs, size, read: !write, write, @base: GuestRsp, displacement: offset);
     }
 
     /// <summary>T1 = stack pointer + <paramref name="offset"/>, wrapped to the stack's address size.</summary>
@@ -166,14 +191,14 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private void EmitStoreSized(int @base, int reg, int size)
+    private void EmitStoreSized(in HostOperand operand, int reg, int size)
     {
         if (size == 2)
         {
             _e.Byte(0x66);
         }
 
-        _e.Store(@base, 0, reg, wide: size == 8);
+        _e.Op(0x89, reg, operand, wide: size == 8);
     }
 
     /// <summary>Guest register = scratch register, with the merge rules of the size.</summary>

@@ -128,6 +128,7 @@ internal sealed unsafe partial class Translator
         _mode = mode;
         _map.Clear();
         _cold.Clear();
+        _modeChanges.Clear();
         _stubs.Clear();
         _mismatches.Clear();
         _extendedChecked = false;
@@ -173,11 +174,7 @@ internal sealed unsafe partial class Translator
             _rip = _nextRip;
         }
 
-        foreach (ref readonly ColdPart part in CollectionsMarshal.AsSpan(_cold))
-        {
-            EmitCold(part);
-        }
-
+        EmitColdParts(mode);
         EmitMismatch();
         InstructionCount += _index;
         return new Block
@@ -302,7 +299,7 @@ internal sealed unsafe partial class Translator
 
         if (CodeBits == 64 && CanCopy(instruction))
         {
-            BeforeInstruction(instruction, traits.Flags);
+            BeforeInstruction(instruction, traits.Flags, T2);
             _e.Bytes(guest.Code);
             NoteImmediate(instruction);
             AfterInstruction(traits.Flags);
@@ -375,7 +372,10 @@ internal sealed unsafe partial class Translator
         ToLongModeForm(ref instruction);
 
         FlagsAt before = _flags;
+        HostOperand operand = default;
         int memory = MemoryOperand(instruction);
+        Register highByte = HighByte(instruction);
+        bool scratchForHighByte = memory >= 0 && highByte != Register.None && UsesScratchForHighByte(instruction);
         if (memory >= 0)
         {
             if (Careful && IsMasked(original))
@@ -383,11 +383,18 @@ internal sealed unsafe partial class Translator
                 EmitTrapIndex(AddTrap(original), _rip);
             }
 
-            EmitOffset(original, 0);
-            EmitAccess(SegmentOf(original), instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory, Rules(original, traits));
+            bool environment = original.Mnemonic is Mnemonic.Fnstenv or Mnemonic.Fnsave;
+            operand = EmitMemory(original, instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory, Rules(original, traits),
+                direct: highByte == Register.None && !environment);
+            if (environment || scratchForHighByte || NeedsScratch(original, traits.Flags))
+            {
+                operand = Collapse(operand);
+            }
         }
 
-        BeforeInstruction(original, traits.Flags);
+        // Registers free for operands: one beside a memory operand, else two.
+        int free = memory < 0 ? T2 : operand.FreeScratch;
+        BeforeInstruction(original, traits.Flags, free);
         if (_flags != before && (traits.Extended != ExtendedKind.None || original.Mnemonic is Mnemonic.Div or Mnemonic.Idiv))
         {
             // The host may refuse it, and then the run loop must know where the flags are.
@@ -396,7 +403,6 @@ internal sealed unsafe partial class Translator
 
         // R12-R15 of the guest come from the state block into scratch registers, and go back where written.
         Scratches scratches = default;
-        Register highByte = Register.None;
         bool rex = memory >= 0;
         for (int i = 0; i < instruction.OpCount; i++)
         {
@@ -406,14 +412,8 @@ internal sealed unsafe partial class Translator
             }
 
             Register register = instruction.GetOpRegister(i);
-            if (!register.IsGPR())
+            if (!register.IsGPR() || IsHighByte(register))
             {
-                continue;
-            }
-
-            if (IsHighByte(register))
-            {
-                highByte = register;
                 continue;
             }
 
@@ -421,7 +421,7 @@ internal sealed unsafe partial class Translator
             int host = Of(guest);
             if (host < 0)
             {
-                host = EmitScratch(ref scratches, guest, original, memory >= 0, traits.Writes(i));
+                host = EmitScratch(ref scratches, guest, original, free, memory < 0 ? T1 : -1, traits.Writes(i));
             }
 
             if (host != guest)
@@ -433,7 +433,7 @@ internal sealed unsafe partial class Translator
 
         if (memory >= 0)
         {
-            RedirectToT1(ref instruction);
+            Redirect(ref instruction, operand);
         }
 
         bool swapped = rex && highByte != Register.None;
@@ -488,7 +488,9 @@ internal sealed unsafe partial class Translator
     /// operand; an instruction that needs one more (BMI forms only, which read all operands before they write)
     /// borrows a register that it does not name.
     /// </summary>
-    private int EmitScratch(ref Scratches scratches, int guest, in Instruction original, bool memory, bool written)
+    /// <param name="first">A free scratch register.</param>
+    /// <param name="second">Another, or -1.</param>
+    private int EmitScratch(ref Scratches scratches, int guest, in Instruction original, int first, int second, bool written)
     {
         int i = 0;
         for (; scratches[i].Used; i++)
@@ -500,7 +502,7 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        int host = i == 0 ? T2 : i == 1 && !memory ? T1 : Borrowable(original);
+        int host = i == 0 ? first : i == 1 && second >= 0 ? second : Borrowable(original);
         if (host < T2)
         {
             _e.StoreState(StateOffset.Scratch, host);
@@ -537,7 +539,7 @@ internal sealed unsafe partial class Translator
         ReadOnlySpan<int> candidates = [Rbx, Rsi, Rdi, Rbp];
         foreach (int candidate in candidates)
         {
-            bool named = false;
+            bool named = instruction.MemoryBase.IsGPR() && GuestNumber(instruction.MemoryBase) == candidate;
             for (int i = 0; i < instruction.OpCount; i++)
             {
                 named |= instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR()
@@ -551,6 +553,39 @@ internal sealed unsafe partial class Translator
         }
 
         throw new InvalidOperationException("an instruction with five register operands");
+    }
+
+    /// <summary>AH-BH if the instruction names one, else none.</summary>
+    private static Register HighByte(in Instruction instruction)
+    {
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Register && IsHighByte(instruction.GetOpRegister(i)))
+            {
+                return instruction.GetOpRegister(i);
+            }
+        }
+
+        return Register.None;
+    }
+
+    /// <summary>Beside its memory operand the instruction needs a scratch register.</summary>
+    private bool NeedsScratch(in Instruction instruction, FlagUse use)
+    {
+        if (MustHaveFlags(instruction, use) && !FlagsInHost)
+        {
+            return true;
+        }
+
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR() && OfGuest(instruction.GetOpRegister(i)) < 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private static int MemoryOperand(in Instruction instruction)

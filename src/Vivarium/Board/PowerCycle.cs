@@ -119,6 +119,11 @@ internal sealed class PowerCycle : IDisposable
         Guest = balloon.Statistics,
     };
 
+    public IReadOnlyList<IVcpu> Vcpus => _vcpus;
+
+    /// <summary>Tells somebody of the engine's translations.</summary>
+    public void Observe(ITranslationObserver observer) => _engine.Observe(observer);
+
     /// <summary>Begins or ends to measure the processors; one thread at a time.</summary>
     public void Measure(bool on)
     {

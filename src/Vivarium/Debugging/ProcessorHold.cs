@@ -41,8 +41,13 @@ internal sealed class ProcessorHold
     {
         lock (_lock)
         {
-            _out[processor] = _wanted[processor];
-            return !_wanted[processor];
+            if (_wanted[processor])
+            {
+                return false;
+            }
+
+            _out[processor] = false;
+            return true;
         }
     }
 

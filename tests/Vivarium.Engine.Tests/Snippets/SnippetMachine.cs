@@ -54,6 +54,9 @@ internal sealed class SnippetMachine : IDisposable
 
     private readonly SoftwareEngine _engine;
     private readonly CpuModel _model;
+
+    /// <summary>Kicks are not the test's.</summary>
+    private readonly bool _chaos;
     private int _bits;
 
     private SnippetMachine(ulong ramSize = RamSize, int processors = 1, EngineOptions? options = null, Action<string>? warn = null)
@@ -62,6 +65,7 @@ internal sealed class SnippetMachine : IDisposable
         Memory = new GuestMemory(ramSize);
         Memory.AddSlot(0, ramSize);
         _engine = new SoftwareEngine(Memory, _model, options ?? TestOptions.Engine, warn);
+        _chaos = (options ?? TestOptions.Engine).ChaosSeed is not null;
         Cpu = _engine.CreateVcpu(0, Bus);
         Cpu.GetState(State);
         Fill(Handlers, 0x1000, 0xF4);
@@ -83,6 +87,8 @@ internal sealed class SnippetMachine : IDisposable
     public GuestMemory Memory { get; }
 
     public IVcpu Cpu { get; }
+
+    public CodeCacheUse CodeCache => _engine.CodeCache;
 
     public SnippetBus Bus { get; } = new();
 
@@ -211,9 +217,20 @@ internal sealed class SnippetMachine : IDisposable
     public Stop Continue()
     {
         VmExit exit;
-        using (new Timer(_ => Cpu.Kick(), null, Patience, Timeout.InfiniteTimeSpan))
+        bool late = false;
+        using (new Timer(_ => EndRun(), null, Patience, Timeout.InfiniteTimeSpan))
         {
-            Cpu.Run(out exit);
+            do
+            {
+                Cpu.Run(out exit);
+            }
+            while (_chaos && exit.Reason == ExitReason.Cancelled && !Volatile.Read(ref late));
+        }
+
+        void EndRun()
+        {
+            Volatile.Write(ref late, true);
+            Cpu.Kick();
         }
 
         Cpu.GetState(State);

@@ -1,0 +1,192 @@
+using Vivarium.Engine.Software.Mmu;
+using Vivarium.Memory;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+/// <summary>
+/// The search of the second-level TLB (<see cref="SecondLevelTlb"/>) after a miss of the first: what is found there, and
+/// needs nothing noted, enters the first level without the monitor.
+/// </summary>
+/// <param name="emitter">Where to emit.</param>
+/// <param name="alone">The machine has one processor: nobody else takes write tags away.</param>
+internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone)
+{
+    private const int Equal = 4;
+    private const int NotEqual = 5;
+    private const int Above = 7;
+    private const int Compare = 0x3B;
+    private const int Test = 0;
+    private const int And = 4;
+
+    // Of an entry's fields; entries are reached from the table's start, so the header is in these.
+    private static readonly int PageNumber = Of(page => &page->PageNumber);
+    private static readonly int Stamp = Of(page => &page->Stamp);
+    private static readonly int Host = Of(page => &page->Page.Host);
+    private static readonly int Flags = Of(page => &page->Page.Flags);
+    private static readonly int Direct = Of(page => &page->Direct);
+
+    private readonly Emitter _e = emitter;
+    private readonly List<nint> _misses = [];
+
+    /// <summary>
+    /// In: T1 = linear address, the flags saved, S-&gt;ExitInfo = access description. If it is found, returns to the caller
+    /// with T1 = host address and T2 = host minus linear address; else goes on behind, only T2 and RFLAGS lost.
+    /// </summary>
+    public void Emit(AddressSpace space, bool write)
+    {
+        _misses.Clear();
+        int tlb = StateOffset.Tlb(space);
+        _e.Push(Rax);
+        _e.Push(Rcx);
+        _e.Push(Rdx);
+
+        // T2 = the entry; the header's size is in the fields' offsets.
+        _e.LoadState(Rdx, StateOffset.SecondLevel);
+        _e.MovRr(Rcx, T1);
+        _e.Rr(0xC1, 5, Rcx);                    // shr rcx, 12
+        _e.Byte(GuestMemory.PageShift);
+        _e.Bits(T2, T1, GuestMemory.PageShift, NativePages.Entries - 1);
+        _e.Rr(0xC1, 4, T2, wide: false);        // shl
+        _e.Byte(NativePage.SizeShift);
+        _e.Rr(0x01, Rdx, T2);                   // add T2, rdx
+        _e.Rm(Compare, Rcx, T2, PageNumber);
+        Miss(NotEqual);
+        _e.Load(Rcx, T2, Stamp);
+        _e.Rm(Compare, Rcx, Rdx, sizeof(ulong));
+        byte* global = _e.ShortForward(0x70 | Equal);
+        _e.Rm(Compare, Rcx, Rdx, 0);
+        Miss(NotEqual);
+        _e.StoreStateImm32(StateOffset.TookLocal + ((int)space * sizeof(uint)), 1);
+        _e.LandShort(global);
+        TestByte(T2, Direct, NativePage.DirectBit(space, write));
+        Miss(Equal);
+
+        // Both pages of an access that crosses them are for the monitor.
+        _e.Mov32Rr(Rcx, T1);
+        _e.Rr(0x81, And, Rcx, wide: false);
+        _e.Dword((int)GuestMemory.PageMask);
+        _e.Rm(0x0FB7, Rdx, State, StateOffset.ExitInfo, wide: false);   // movzx: the size
+        _e.Rr(0x01, Rdx, Rcx, wide: false);     // add ecx, edx
+        _e.Rr(0x81, 7, Rcx, wide: false);       // cmp
+        _e.Dword((int)GuestMemory.PageSize);
+        Miss(Above);
+
+        _e.MovRr(Rdx, T1);
+        _e.Rr(0x81, And, Rdx);                  // rdx = the page
+        _e.Dword(-(int)GuestMemory.PageSize);
+        byte* notDirect = null;
+        if (!write)
+        {
+            TestByte(T2, Direct, NativePage.DirectBit(space, write: true));
+            notDirect = _e.JumpForward(Equal);
+        }
+
+        // A write has to be noted if the page's first since the dirty log was read, or if the page holds code.
+        _e.Load(Rcx, T2, Flags);
+        _e.Rm(0x0FB6, Rax, Rcx, 0, wide: false); // movzx
+        _e.Rr(0x83, And, Rax, wide: false);
+        _e.Byte((int)(PageFlags.Code | PageFlags.Dirty));
+        _e.Rr(0x83, 7, Rax, wide: false);       // cmp
+        _e.Byte((int)PageFlags.Dirty);
+        byte* notWritable = null;
+        if (write)
+        {
+            Miss(NotEqual);
+        }
+        else
+        {
+            notWritable = _e.JumpForward(NotEqual);
+        }
+
+        EmitFill(tlb);
+        _e.Rx(0x89, Rdx, State, Rax, 3, tlb + TagOffset(write: true));
+        byte* lost = null;
+        if (!alone)
+        {
+            // As in TryResolve: first the tag, then the look whether the page holds code.
+            _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
+            _e.Rm(0xF6, Test, Rcx, 0, wide: false);
+            _e.Byte((int)PageFlags.Code);
+            lost = _e.JumpForward(NotEqual);
+        }
+
+        EmitReturn();
+        if (notDirect != null)
+        {
+            _e.Land(notDirect);
+            _e.Land(notWritable);
+            EmitFill(tlb);
+            EmitInvalidWriteTag(tlb);
+            EmitReturn();
+        }
+
+        if (lost != null)
+        {
+            _e.Land(lost);
+            EmitInvalidWriteTag(tlb);
+            if (!write)
+            {
+                EmitReturn();
+            }
+        }
+
+        foreach (nint miss in _misses)
+        {
+            _e.Land((byte*)miss);
+        }
+
+        _e.Pop(Rdx);
+        _e.Pop(Rcx);
+        _e.Pop(Rax);
+    }
+
+    private delegate void* Field(NativePage* page);
+
+    private static int Of(Field field)
+    {
+        NativePage sample;
+        return sizeof(NativePages) + (int)((byte*)field(&sample) - (byte*)&sample);
+    }
+
+    private static int TagOffset(bool write) => write ? 8 * NativeTlb.Entries : 0;
+
+    /// <summary>RAX = index in the first level, whose entry is filled but for the write tag; T2 = host minus linear address.</summary>
+    private void EmitFill(int tlb)
+    {
+        _e.Bits(Rax, T1, GuestMemory.PageShift, NativeTlb.Entries - 1);
+        _e.Load(T2, T2, Host);
+        _e.Rx(0x89, T2, State, Rax, 3, tlb + (2 * 8 * NativeTlb.Entries));
+        _e.Rr(0x29, Rdx, T2);                   // sub T2, rdx
+        _e.Rx(0x89, T2, State, Rax, 3, tlb + (3 * 8 * NativeTlb.Entries));
+        _e.Rx(0x89, Rdx, State, Rax, 3, tlb + TagOffset(write: false));
+    }
+
+    /// <summary>The write tag of entry RAX matches no access. RDX is lost.</summary>
+    private void EmitInvalidWriteTag(int tlb)
+    {
+        _e.MovImm(Rdx, FirstLevelTlb.Invalid);
+        _e.Rr(0x85, Rax, Rax, wide: false);     // test
+        byte* other = _e.ShortForward(0x70 | NotEqual);
+        _e.MovImm(Rdx, FirstLevelTlb.InvalidForEntry0);
+        _e.LandShort(other);
+        _e.Rx(0x89, Rdx, State, Rax, 3, tlb + TagOffset(write: true));
+    }
+
+    private void EmitReturn()
+    {
+        _e.Rx(0x8D, T1, T1, T2, 0, 0);          // lea
+        _e.Pop(Rdx);
+        _e.Pop(Rcx);
+        _e.Pop(Rax);
+        _e.Byte(0xC3);
+    }
+
+    private void Miss(int condition) => _misses.Add((nint)_e.JumpForward(condition));
+
+    private void TestByte(int @base, int displacement, int bits)
+    {
+        _e.Rm(0xF6, Test, @base, displacement, wide: false);
+        _e.Byte(bits);
+    }
+}
