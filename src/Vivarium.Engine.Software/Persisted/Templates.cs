@@ -11,6 +11,7 @@ internal sealed unsafe class Templates
     /// <summary>Looking further would cost more than translating: guests that write much alike code would have long chains.</summary>
     public const int MostCandidates = 8;
 
+    private readonly TemplateMatch _match = new();
     private Entry[] _entries = new Entry[InitialCapacity];
     private int _count;
 
@@ -68,9 +69,10 @@ internal sealed unsafe class Templates
             if (entry.Key == key)
             {
                 candidates++;
-                if (TemplateMatch.Serves(entry.Record, source, mode))
+                Template template = _match.Serve(entry.Record, entry.Code, source, mode);
+                if (template.Exists)
                 {
-                    return new Template(entry.Record, entry.Code);
+                    return template;
                 }
             }
         }

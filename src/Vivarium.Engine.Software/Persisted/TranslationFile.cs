@@ -23,6 +23,8 @@ internal sealed unsafe class TranslationFile : IDisposable
     private readonly byte* _entries;
     private readonly ulong* _slots;
 
+    private readonly TemplateMatch _match = new();
+
     /// <summary>One bit for every possible beginning of an entry: those that were used.</summary>
     private readonly ulong[] _used;
     private long _read;
@@ -106,7 +108,7 @@ internal sealed unsafe class TranslationFile : IDisposable
             if ((uint)(_slots[slot] >> 32) == wanted->Key && EntryAt(((long)(uint)_slots[slot] - 1) * EntryAlignment) is var record && record != null
                 && record->Mode == wanted->Mode && record->PageOffset == wanted->PageOffset && record->Flags == wanted->Flags
                 && record->DecodedLength == wanted->DecodedLength
-                && new ReadOnlySpan<ulong>(BlockRecord.GuestOf(record), record->GuestWords).SequenceEqual(new(BlockRecord.GuestOf(wanted), wanted->GuestWords)))
+                && IsSound(record) && TemplateMatch.SameBytes(record, BlockRecord.GuestBytesOf(wanted)))
             {
                 return true;
             }
@@ -199,17 +201,17 @@ internal sealed unsafe class TranslationFile : IDisposable
                 return default;
             }
 
-            bool serves = TemplateMatch.Serves(record, source, mode);
             if (!IsSound(record))
             {
                 Damage = $"is damaged (an entry at {offset + _header.EntriesOffset})";
                 return default;
             }
 
-            if (serves)
+            Template template = _match.Serve(record, (byte*)record + record->Size, source, mode);
+            if (template.Exists)
             {
                 Use(offset, record);
-                return new Template(record, (byte*)record + record->Size);
+                return template;
             }
         }
 
@@ -242,9 +244,14 @@ internal sealed unsafe class TranslationFile : IDisposable
         Relocation* relocations = BlockRecord.RelocationsOf(record);
         for (int i = 0; i < record->RelocationCount; i++)
         {
-            int width = relocations[i].Width;
-            if (relocations[i].Offset + width > record->CodeLength
-                || (relocations[i].Kind == RelocationKind.Trap && (uint)relocations[i].Addend >= record->DecodedLength))
+            int guestBytes = relocations[i].Kind switch
+            {
+                RelocationKind.Immediate => sizeof(int),
+                RelocationKind.Trap => 1,
+                _ => 0,
+            };
+            if (relocations[i].Offset + relocations[i].Width > record->CodeLength
+                || (guestBytes != 0 && (relocations[i].Addend < 0 || relocations[i].Addend > record->DecodedLength - guestBytes)))
             {
                 return false;
             }

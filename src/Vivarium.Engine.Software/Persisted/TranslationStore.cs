@@ -18,8 +18,11 @@ internal sealed unsafe class TranslationStore : IDisposable
     private const string Extension = ".translations";
     private const string TemporaryExtension = ".new";
 
-    /// <summary>A file is written again if at least one in so many blocks was not in it. Linux kernels stand elsewhere at each boot, and have that in some of their code.</summary>
-    private const int NewsworthyShare = 6;
+    /// <summary>
+    /// A file is written again if at least one in so many blocks was not in it. Linux kernels stand elsewhere at each boot, and
+    /// name addresses in some of their code in ways that are not noted.
+    /// </summary>
+    private const int NewsworthyShare = 16;
 
     private readonly string _folder;
     private readonly Identity _identity;

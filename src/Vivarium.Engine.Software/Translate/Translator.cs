@@ -200,7 +200,8 @@ internal sealed unsafe partial class Translator
         {
             Mode = _mode,
             PageOffset = (ushort)(_source.Gpa & GuestMemory.PageMask),
-            Flags = (Careful && IsLocked(_guest[0].Instruction) ? RecordFlags.Locked : 0) | (relocations.Complete ? RecordFlags.Movable : 0) | (relocations.Short ? RecordFlags.Short : 0),
+            Flags = (Careful && IsLocked(_guest[0].Instruction) ? RecordFlags.Locked : 0) | (relocations.Complete ? RecordFlags.Movable : 0) | (relocations.Short ? RecordFlags.Short : 0)
+                | (relocations.FirstImmediate >= 0 ? RecordFlags.Masked : 0),
             GuestLength = (ushort)guestLength,
             DecodedLength = (ushort)_guest[_guest.Count - 1].End,
             CodeLength = (ushort)(_e.Here - _blockCode),
@@ -223,7 +224,7 @@ internal sealed unsafe partial class Translator
                 to += _guest[i].Length;
             }
 
-            record->Key = TemplateKey.Of(record);
+            record->Key = TemplateKey.Of(record, relocations.FirstImmediate);
             relocations.Fields.CopyTo(new Span<Relocation>(BlockRecord.RelocationsOf(record), header.RelocationCount));
         }
 
@@ -305,11 +306,24 @@ internal sealed unsafe partial class Translator
         {
             BeforeInstruction(instruction, traits.Flags, T2);
             _e.Bytes(guest.Code);
+            NoteImmediate(instruction);
             AfterInstruction(traits.Flags);
             return;
         }
 
         EmitRenamed(instruction, traits);
+    }
+
+    /// <summary>
+    /// The host instruction just written ends, as the guest's does, with a sign-extended immediate. Nothing else depends on it,
+    /// so that one translation serves whatever it is.
+    /// </summary>
+    private void NoteImmediate(in Instruction instruction)
+    {
+        if (instruction.OpCount == 2 && instruction.Op1Kind == OpKind.Immediate32to64 && Relocations.MayBeKernelAddress(instruction.GetImmediate(1)))
+        {
+            _e.NoteImmediate(_guest[_index].End - sizeof(int));
+        }
     }
 
     /// <summary>True if the guest's bytes can run as they are: no memory, and only registers that have their own places.</summary>
@@ -439,6 +453,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        NoteImmediate(original);
         AfterInstruction(traits.Flags);
         if (swapped && !UsesScratchForHighByte(original))
         {

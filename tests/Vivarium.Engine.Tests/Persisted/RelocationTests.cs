@@ -135,6 +135,17 @@ public unsafe class RelocationTests
         bench.Check.Check(block, bench.Source(Cpuid, 0x40_0000), TranslatorBench.Kernel);
     }
 
+    /// <summary>A call whose return address is not canonical is translated in another way.</summary>
+    [Fact]
+    public void TemplatesDoNotServeAtTheEndOfCanonicalAddresses()
+    {
+        using var bench = new TranslatorBench();
+        byte[] call = [0xE8, 0xFB, 0xEF, 0xFF, 0xFF];
+        _ = bench.Translate(call, 0x7F00_0000_0FFB)!;
+        Assert.True(bench.Made.Find(bench.Source(call, 0x7FFF_FFFF_EFFB), TranslatorBench.Kernel).Exists);
+        Assert.False(bench.Made.Find(bench.Source(call, 0x7FFF_FFFF_FFFB), TranslatorBench.Kernel).Exists);
+    }
+
     /// <summary>E9 rel32: where the target wraps or needs a longer form, the template does not serve.</summary>
     [Theory]
     [InlineData(0x40_0000, 0x10_0000, true)]
@@ -155,6 +166,34 @@ public unsafe class RelocationTests
         {
             Assert.True(bench.IsExact(found, bench.Source(jump, rip)));
         }
+    }
+
+    /// <summary>Kernels that move themselves at each boot differ in such immediates; others are part of the code.</summary>
+    [Theory]
+    [InlineData("48C7C7", 0x8123_4560, 0x9923_4567, true)]
+    [InlineData("49C7C0", 0xC123_4560, 0xC000_0001, true)]
+    [InlineData("483D", 0x8123_4560, 0xA923_4567, true)]
+    [InlineData("4881FB", 0x8123_4560, 0xA923_4567, true)]
+    [InlineData("48C70424", 0x8123_4560, 0xA923_4567, true)]
+    [InlineData("48C7C7", 0x8123_4560, 0x1234, true)]
+    [InlineData("48C7C7", 0x0123_4560, 0x9923_4567, false)]
+    [InlineData("4881E4", 0xFFFF_F000, 0xFFFF_E000, false)]
+    [InlineData("B8", 0x8123_4560, 0x9923_4567, false)]
+    [InlineData("C7C0", 0x8123_4560, 0x9923_4567, false)]
+    public void ImmediatesThatMayBeAddressesMayBeAny(string opcode, uint first, uint second, bool serves)
+    {
+        const ulong rip = 0xFFFF_FFFF_8100_0FE0;
+        using var bench = new TranslatorBench();
+        byte[] Code(uint immediate) => [.. Convert.FromHexString(opcode), .. BitConverter.GetBytes(immediate), 0xC3];
+        _ = bench.Translate(Code(first), rip)!;
+        Template found = bench.Made.Find(bench.Source(Code(second), rip), TranslatorBench.Kernel);
+        Assert.Equal(serves, found.Exists);
+        if (serves)
+        {
+            Assert.True(bench.IsExact(found, bench.Source(Code(second), rip)));
+        }
+
+        Assert.False(bench.Made.Find(bench.Source([.. Code(second)[..^1], 0xC2], rip), TranslatorBench.Kernel).Exists);
     }
 
     [Fact]
