@@ -18,6 +18,9 @@ public enum Optimizations : ulong
     /// <summary>The same guest code at another address is copied from its first translation.</summary>
     Relocation = 1ul << 3,
 
+    /// <summary>Translations are kept on disk for the next machine, where a folder for them is given.</summary>
+    Persisted = 1ul << 4,
+
     /// <summary>Guest calls and returns run as the host's, which predicts returns.</summary>
     PairedReturns = 1ul << 8,
 
