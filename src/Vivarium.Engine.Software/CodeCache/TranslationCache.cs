@@ -12,8 +12,13 @@ namespace Vivarium.Engine.Software.CodeCache;
 /// </summary>
 internal sealed unsafe class TranslationCache : IDisposable
 {
+    private const int BucketShift = 8;
+
     private readonly Dictionary<BlockKey, Block> _blocks = [];
     private readonly List<Block> _byAddress = [];
+
+    /// <summary>For each 256 bytes of the region: the first block that reaches into them or begins behind them, as an index into <see cref="_byAddress"/>.</summary>
+    private readonly List<int> _firstInBucket = [];
     private readonly CodePages _pages;
     private byte* _start;
     private readonly long _capacity;
@@ -59,21 +64,16 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <summary>The block whose translation holds a host address, whether still valid or not.</summary>
     public Block? FindByAddress(byte* hostPc)
     {
-        int low = 0;
-        int high = _byAddress.Count - 1;
-        while (low <= high)
+        long bucket = (hostPc - Region.Executable) >> BucketShift;
+        if (bucket < 0 || bucket >= _firstInBucket.Count)
         {
-            int middle = (low + high) >>> 1;
-            Block block = _byAddress[middle];
-            if (hostPc < block.Code)
-            {
-                high = middle - 1;
-            }
-            else if (hostPc >= block.Code + block.CodeLength)
-            {
-                low = middle + 1;
-            }
-            else
+            return null;
+        }
+
+        for (int i = _firstInBucket[(int)bucket]; i < _byAddress.Count && _byAddress[i].Code <= hostPc; i++)
+        {
+            Block block = _byAddress[i];
+            if (hostPc < block.Code + block.CodeLength)
             {
                 return block;
             }
@@ -92,6 +92,11 @@ internal sealed unsafe class TranslationCache : IDisposable
         }
 
         _blocks[block.Key] = block;
+        while (_firstInBucket.Count <= (block.Code + block.CodeLength - 1 - Region.Executable) >> BucketShift)
+        {
+            _firstInBucket.Add(_byAddress.Count);
+        }
+
         _byAddress.Add(block);
         Observer?.Translated((ulong)block.Code, block.CodeLength, block.Key.Rip);
         if (!block.ChecksItself)
@@ -153,6 +158,7 @@ internal sealed unsafe class TranslationCache : IDisposable
 
         _blocks.Clear();
         _byAddress.Clear();
+        _firstInBucket.Clear();
         _pages.Clear();
         _next = _start;
         Generation++;
