@@ -37,6 +37,8 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
           viv run debian --disk set,,1.img,readonly        the file set,1.img
           viv run debian --net none --virtio mmio,packed
           viv run debian --vsock /tmp/guest.vsock          who connects to it and writes "CONNECT 5000" is at port 5000
+          viv run linux --stats                            at the end, say where time went
+          viv run linux --trace pio,irq --trace-file log   write down what happens (docs/observing.md)
           viv run linux --virt full                        a classic PC: the guest finds no hypervisor
           viv run debian --virt full --net user,bus=virtio ... with one virtio card mixed in
 

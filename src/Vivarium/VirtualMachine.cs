@@ -151,9 +151,9 @@ public sealed class VirtualMachine : IAsyncDisposable
                 throw new InvalidOperationException("the machine was started already");
             }
 
-            MachineMetrics.Add(this, _spec.Name);
             _thread = new Thread(RunCycles) { IsBackground = true, Name = "vcpu 0" };
             _thread.Start();
+            MachineMetrics.Add(this, _spec.Name);
             _gdb?.Start();
             if (_spec.Timeout is { } limit)
             {

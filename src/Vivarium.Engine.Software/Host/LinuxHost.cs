@@ -17,8 +17,10 @@ internal static unsafe partial class LinuxHost
     public const int MremapMayMove = 1;
     public const int MadvDontNeed = 4;
     public const int OpenReadOnly = 0;
+    public const int OpenWriteOnly = 1;
     public const int OpenReadWrite = 2;
     public const int OpenCreate = 0x40;
+    public const int OpenExclusive = 0x80;
     public const int OpenNoFollow = 0x20000;
     public const int OpenCloseOnExec = 0x80000;
     public const int OpenDirectory = 0x10000;
@@ -55,6 +57,9 @@ internal static unsafe partial class LinuxHost
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int Open(string path, int flags, uint mode);
+
+    [LibraryImport("libc", EntryPoint = "mkdir", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int Mkdir(string path, uint mode);
 
     [LibraryImport("libc", EntryPoint = "fstat", SetLastError = true)]
     public static partial int Fstat(int fd, FileStatus* status);

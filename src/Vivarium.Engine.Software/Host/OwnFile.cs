@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace Vivarium.Engine.Software.Host;
 
@@ -8,9 +9,8 @@ namespace Vivarium.Engine.Software.Host;
 /// </summary>
 internal static unsafe class OwnFile
 {
-    public const UnixFileMode FileMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-    public const UnixFileMode FolderMode = FileMode | UnixFileMode.UserExecute;
-
+    private const uint FileMode = 0x180;    // 0600
+    private const uint FolderMode = 0x1C0;  // 0700
     private const uint OthersWrite = 0x12;  // 0022
     private const uint TypeMask = 0xF000;
     private const uint TypeFolder = 0x4000;
@@ -21,7 +21,7 @@ internal static unsafe class OwnFile
     {
         refusal = null;
         status = default;
-        int fd = LinuxHost.Open(path, flags | LinuxHost.OpenNoFollow | LinuxHost.OpenCloseOnExec, (uint)FileMode);
+        int fd = LinuxHost.Open(path, flags | LinuxHost.OpenNoFollow | LinuxHost.OpenCloseOnExec, FileMode);
         if (fd < 0)
         {
             refusal = Marshal.GetLastPInvokeError() == LinuxHost.NoSuchFile ? null : $"cannot be opened ({Marshal.GetLastPInvokeErrorMessage()})";
@@ -44,12 +44,27 @@ internal static unsafe class OwnFile
         return fd;
     }
 
+    /// <summary>A new file, to be written. Throws <see cref="IOException"/> if there is one.</summary>
+    public static FileStream Create(string path)
+    {
+        int fd = LinuxHost.Open(path, LinuxHost.OpenWriteOnly | LinuxHost.OpenCreate | LinuxHost.OpenExclusive | LinuxHost.OpenNoFollow | LinuxHost.OpenCloseOnExec, FileMode);
+        return fd >= 0
+            ? new FileStream(new SafeFileHandle(fd, ownsHandle: true), FileAccess.Write, bufferSize: 0)
+            : throw new IOException($"{path} cannot be made: {Marshal.GetLastPInvokeErrorMessage()}");
+    }
+
     /// <summary>Makes the folder, or checks the one that is there. Returns why it is not to be used; null if it is.</summary>
     public static string? EnsureFolder(string path)
     {
         try
         {
-            _ = Directory.CreateDirectory(path, FolderMode);
+            if (Path.GetDirectoryName(path) is { Length: > 0 } parent)
+            {
+                _ = Directory.CreateDirectory(parent);
+            }
+
+            // If it is there already, what it is will be seen.
+            _ = LinuxHost.Mkdir(path, FolderMode);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

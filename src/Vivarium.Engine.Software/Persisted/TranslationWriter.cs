@@ -29,9 +29,16 @@ internal sealed unsafe class TranslationWriter : IDisposable
         _limit = limit;
     }
 
-    private readonly record struct Entry(nint Record, nint Code, ushort LastUsed, bool Written)
+    private readonly struct Entry(nint record, nint code, ushort lastUsed, bool written)
     {
-        public BlockRecord* Header => (BlockRecord*)Record;
+        public ushort LastUsed => lastUsed;
+
+        /// <summary>As <see cref="Add"/> was told.</summary>
+        public bool Written => written;
+
+        public BlockRecord* Header => (BlockRecord*)record;
+
+        public nint Code => code;
     }
 
     /// <param name="template">Stays where it is until <see cref="Write"/>.</param>
@@ -63,7 +70,7 @@ internal sealed unsafe class TranslationWriter : IDisposable
         ulong[] slots = Index(slotCount);
         header.Checksum = TranslationFile.ChecksumOf(header, MemoryMarshal.AsBytes<ulong>(slots));
 
-        using var file = new FileStream(path, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, BufferSize = 0, UnixCreateMode = OwnFile.FileMode });
+        using var file = OwnFile.Create(path);
         Put(file, new ReadOnlySpan<byte>(&header, sizeof(TranslationHeader)));
         PadTo(file, TranslationHeader.SlotsOffset);
         Put(file, MemoryMarshal.AsBytes<ulong>(slots));

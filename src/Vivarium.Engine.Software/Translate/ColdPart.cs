@@ -49,7 +49,7 @@ internal enum ColdKind : byte
 }
 
 /// <summary>A part of a block that is rarely run, and stands behind it.</summary>
-internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, FlagsAt flags = FlagsAt.Host)
+internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, FlagsAt flags = FlagsAt.Host, AddressSpace space = AddressSpace.User)
 {
     public ColdKind Kind => kind;
 
@@ -67,4 +67,7 @@ internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, b
 
     /// <summary>Where the flags are.</summary>
     public FlagsAt Flags => flags;
+
+    /// <summary>With whose rights memory is accessed.</summary>
+    public AddressSpace Space => space;
 }

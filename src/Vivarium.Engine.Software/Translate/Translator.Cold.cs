@@ -5,24 +5,6 @@ namespace Vivarium.Engine.Software.Translate;
 
 internal sealed unsafe partial class Translator
 {
-    /// <summary>Changes of the mode within the block, and which cold part is the first after each.</summary>
-    private readonly List<(int Part, BlockMode Mode)> _modeChanges = [];
-
-    private void EmitColdParts(BlockMode mode)
-    {
-        _mode = mode;
-        int change = 0;
-        for (int i = 0; i < _cold.Count; i++)
-        {
-            for (; change < _modeChanges.Count && _modeChanges[change].Part == i; change++)
-            {
-                _mode = _modeChanges[change].Mode;
-            }
-
-            EmitCold(_cold[i]);
-        }
-    }
-
     private void EmitCold(in ColdPart part)
     {
         _flags = FlagsAt.Host;
@@ -53,7 +35,7 @@ internal sealed unsafe partial class Translator
             case ColdKind.Resolve:
             case ColdKind.ResolveAddress:
                 _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
-                _e.Call(_thunks.Resolve(_mode.Space(), (part.Data & AccessInfo.WriteBit) != 0));
+                _e.Call(_thunks.Resolve(part.Space, (part.Data & AccessInfo.WriteBit) != 0));
                 if (part.Kind == ColdKind.ResolveAddress)
                 {
                     _e.Rr(0x31, T2, T2, wide: false);   // xor

@@ -145,7 +145,7 @@ internal sealed unsafe partial class Translator
         byte* miss = _e.JumpForward(JaCondition);
         bool byBase = @base >= 0 && CodeBits == 64 && segment < SegmentFs;
         _e.Rx(0x8B, T2, State, T2, 3, Tlb + (byBase ? DeltaOffset : HostPageOffset));
-        _cold.Add(new ColdPart(byBase ? ColdKind.Resolve : ColdKind.ResolveAddress, _rip, miss, _e.Here, info.Word, _flags));
+        _cold.Add(new ColdPart(byBase ? ColdKind.Resolve : ColdKind.ResolveAddress, _rip, miss, _e.Here, info.Word, _flags, _mode.Space()));
         HostOperand operand = byBase ? new HostOperand(@base, T2, displacement) : new HostOperand(T1, T2, 0);
         if (!Options.Has(Optimizations.LazyFlags))
         {

@@ -158,10 +158,6 @@ internal sealed unsafe partial class Translator
         _e.StoreState(StateOffset.SystemFlags, T1);
         _e.StoreStateImm32(StateOffset.Mode, (uint)mode);
         _mode = mode;
-        _modeChanges.Add((_cold.Count, mode));
-
-        // Whoever called goes on with the rights of now, not with those that its translation takes for granted.
-        _e.LoadState(Rsp, StateOffset.HostStack);
 
         // A copy would take its jumps' cache from the mode that the block begins with.
         _e.Relocations.GiveUp();

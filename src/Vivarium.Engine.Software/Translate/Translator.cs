@@ -112,7 +112,7 @@ internal sealed unsafe partial class Translator
     public long InstructionCount { get; private set; }
 
     /// <summary>The mode in which the last block's jumps go to their targets.</summary>
-    public BlockMode LastMode => _mode;
+    public BlockMode LastMode { get; private set; }
 
     private bool Careful => (_mode & BlockMode.Careful) != 0;
 
@@ -128,7 +128,6 @@ internal sealed unsafe partial class Translator
         _mode = mode;
         _map.Clear();
         _cold.Clear();
-        _modeChanges.Clear();
         _stubs.Clear();
         _mismatches.Clear();
         _extendedChecked = false;
@@ -174,7 +173,13 @@ internal sealed unsafe partial class Translator
             _rip = _nextRip;
         }
 
-        EmitColdParts(mode);
+        foreach (ref readonly ColdPart part in CollectionsMarshal.AsSpan(_cold))
+        {
+            EmitCold(part);
+        }
+
+        LastMode = _mode;
+        _mode = mode;
         EmitMismatch();
         InstructionCount += _index;
         return new Block
