@@ -14,6 +14,7 @@ internal static unsafe partial class LinuxHost
     public const int MapFixed = 0x10;
     public const int MapAnonymous = 0x20;
     public const int MapNoReserve = 0x4000;
+    public const int MadvDontNeed = 4;
     public const uint MfdCloexec = 1;
 
     public const int SigIll = 4;
@@ -33,6 +34,9 @@ internal static unsafe partial class LinuxHost
 
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     public static partial int Munmap(void* address, nuint length);
+
+    [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
+    public static partial int Madvise(void* address, nuint length, int advice);
 
     [LibraryImport("libc", EntryPoint = "mprotect", SetLastError = true)]
     public static partial int Mprotect(void* address, nuint length, int protection);

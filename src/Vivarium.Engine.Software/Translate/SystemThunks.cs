@@ -36,15 +36,18 @@ internal sealed unsafe class SystemThunks
 
     private readonly Emitter _e;
     private readonly byte* _dispatch;
+    private readonly JumpThunks _jumps;
     private readonly byte* _trap;
     private byte* _refused;
 
     /// <param name="emitter">Where to emit.</param>
     /// <param name="dispatch">Exits to go on at S-&gt;Rip.</param>
     /// <param name="trap">Exits as a trapped instruction does.</param>
-    public SystemThunks(Emitter emitter, byte* dispatch, byte* trap)
+    /// <param name="jumps">Look for the translations that the jump cache does not know.</param>
+    public SystemThunks(Emitter emitter, byte* dispatch, byte* trap, JumpThunks jumps)
     {
         _e = emitter;
+        _jumps = jumps;
         _dispatch = dispatch;
         _trap = trap;
         _refused = EmitRefused();
@@ -259,9 +262,6 @@ internal sealed unsafe class SystemThunks
     {
         int jumps = StateOffset.Jumps(space);
         _e.StoreState(StateOffset.Rip, T1);
-        _e.JumpPlace(T2, T1, space);
-        _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
-        byte* miss = _e.JumpForward(JnzCondition);
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
         byte* request = _e.JumpForward(JnzCondition);
         byte* waiting = null;
@@ -276,10 +276,17 @@ internal sealed unsafe class SystemThunks
             _e.StateByteImm(And, StateOffset.SystemFlags + 2, ~(int)(RflagsBits.Rf >> 16));
         }
 
+        _e.JumpPlace(T2, T1, space);
+        _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
+        byte* miss = _e.JumpForward(JnzCondition);
         _e.Byte(0x9D);                          // popfq
         _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
 
         _e.Land(miss);
+        _e.Byte(0x9D);
+        _e.LoadState(T1, StateOffset.Rip);
+        _e.Jmp(_jumps.Direct(space));
+
         _e.Land(request);
         if (waiting != null)
         {
