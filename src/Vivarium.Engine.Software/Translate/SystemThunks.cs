@@ -279,6 +279,9 @@ internal sealed unsafe class SystemThunks
             _e.StateByteImm(And, StateOffset.SystemFlags + 2, ~(int)(RflagsBits.Rf >> 16));
         }
 
+        _e.JumpPlace(T2, T1, space);
+        _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
+        byte* miss = _e.JumpForward(JnzCondition);
         _e.Byte(0x9D);                          // popfq
         _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
 
