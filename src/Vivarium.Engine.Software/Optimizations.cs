@@ -45,6 +45,9 @@ public enum Optimizations : ulong
     /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
     LazyFlags = 1ul << 40,
 
+    /// <summary>Reads across pages and of devices do not leave translated code.</summary>
+    BouncedReads = 1ul << 42,
+
     /// <summary>Translated code searches the second-level TLB itself.</summary>
     SecondLevelTlb = 1ul << 41,
 

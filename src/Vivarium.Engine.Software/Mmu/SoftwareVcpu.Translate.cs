@@ -267,16 +267,15 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         page = Locate(translation);
-        bool watched = _watchpoints.Length != 0 && IsWatchedPage(linear);
-        _tlb.Insert(linear, pcid, page, translation.PageSize, watched ? (byte)0 : DirectAccesses(page, paging));
+        _tlb.Insert(linear, pcid, page, translation.PageSize, DirectAccesses(linear, page, paging));
         NoteExecution(linear, access, space, page.Rights);
         return true;
     }
 
     /// <summary>The accesses to RAM that the paging structures allow and need not note any more. It holds until CR0, CR4 or EFER change, which empties the TLBs.</summary>
-    private static byte DirectAccesses(in CachedPage page, in PagingContext paging)
+    private byte DirectAccesses(ulong linear, in CachedPage page, in PagingContext paging)
     {
-        if (page.Host == null)
+        if (page.Host == null || (_watchpoints.Length != 0 && IsWatchedPage(linear)))
         {
             return 0;
         }
