@@ -19,10 +19,11 @@ public sealed record EngineOptions
     [
         ("string-thunks", Optimizations.StringThunks, "repeated string instructions run as the host's own within known pages"),
         ("linking", Optimizations.Linking, "direct jumps within a page go straight to the next translation"),
+        ("relocation", Optimizations.Relocation, "the same code at another address is copied from its first translation"),
+        ("persisted", Optimizations.Persisted, "translations are kept on disk for the next start, where a folder for them is given"),
         ("paired-returns", Optimizations.PairedReturns, "calls and returns run as the host's own, which predicts returns"),
         ("jumps-by-page", Optimizations.JumpsByPage, "jumps find translations by the physical page of their target, so that they outlive changes of the address space"),
         ("early-linking", Optimizations.EarlyLinking, "a new translation's jumps go straight to those that are there already"),
-        ("relocation", Optimizations.Relocation, "the same code at another address is copied from its first translation"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
         ("bounced-reads", Optimizations.BouncedReads, "reads across pages and of devices do not leave translated code"),
         ("second-level-tlb", Optimizations.SecondLevelTlb, "translated code searches the second-level TLB itself"),
@@ -31,12 +32,17 @@ public sealed record EngineOptions
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
         ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),
         ("privilege-switches", Optimizations.PrivilegeSwitches, "SYSCALL, SYSRET and IRET do not leave translated code"),
+        ("system-registers", Optimizations.SystemRegisters, "control registers and segment bases are read without leaving translated code"),
+        ("quick-delivery", Optimizations.QuickDelivery, "faults and interrupts are delivered by what the TLB knows of the tables"),
     ];
 
     public Optimizations Optimizations { get; init; } = Optimizations.All;
 
     /// <summary>Bytes of translations to keep at most, 1 MiB to <see cref="CodeRegion.Size"/>.</summary>
     public long CodeCacheBytes { get; init; } = CodeRegion.Size;
+
+    /// <summary>Where translations are kept from one machine to the next (a folder that only the user can write), or null.</summary>
+    public string? TranslationFolder { get; init; }
 
     /// <summary>Compares every translation that can be copied with one made anew elsewhere: for tests.</summary>
     public bool CheckRelocation { get; init; }

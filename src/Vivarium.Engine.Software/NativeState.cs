@@ -248,6 +248,11 @@ internal unsafe struct NativeState
     public NativeSegment ReturnCs, ReturnSs;
     public ulong ReturnCsDescriptor, ReturnSsDescriptor;
 
+    /// <summary>The code segment of ring 0 that interrupts and faults were last delivered to, and its descriptor; selector 0: none.</summary>
+    public NativeSegment HandlerCs;
+    public ulong HandlerDescriptor;
+    public ushort HandlerSelector;
+
     /// <summary>What SYSCALL and SYSRET load in 64-bit mode: made from IA32_STAR.</summary>
     public NativeSegment SyscallCs, SyscallSs, SysretCs, SysretSs;
 

@@ -18,6 +18,9 @@ public enum Optimizations : ulong
     /// <summary>The same guest code at another address is copied from its first translation.</summary>
     Relocation = 1ul << 3,
 
+    /// <summary>Translations are kept on disk for the next machine, where a folder for them is given.</summary>
+    Persisted = 1ul << 4,
+
     /// <summary>Guest calls and returns run as the host's, which predicts returns.</summary>
     PairedReturns = 1ul << 8,
 
@@ -32,6 +35,12 @@ public enum Optimizations : ulong
 
     /// <summary>SYSCALL, SYSRET and IRET change the privilege level without leaving translated code.</summary>
     PrivilegeSwitches = 1ul << 25,
+
+    /// <summary>CR0, CR2, CR3 and CR4 are read, and the bases of FS and GS read and written, without leaving translated code.</summary>
+    SystemRegisters = 1ul << 26,
+
+    /// <summary>Faults and interrupts in 64-bit mode are delivered by what the TLB knows of the tables.</summary>
+    QuickDelivery = 1ul << 27,
 
     /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
     LazyFlags = 1ul << 40,

@@ -38,9 +38,10 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     private readonly Translator _translator;
     private readonly Templates _templates = new();
     private readonly Relocator _relocator;
+    private readonly TranslationStore? _store;
     private readonly RelocationCheck? _check;
 
-    public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, EngineOptions options)
+    public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, EngineOptions options, Action<string> warn)
     {
         Options = options;
         _memory = memory;
@@ -53,6 +54,12 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
         _relocator = new Relocator(_cache, _translator.Traps);
+        if (options.TranslationFolder is { } folder && options.Has(Optimizations.Relocation | Optimizations.Persisted))
+        {
+            Identity identity = Identity.Of(model, options.Optimizations, _translator.AlignJumps, emitter.Here - _cache.Region.Executable);
+            _store = new TranslationStore(folder, identity, TranslationStore.DefaultLimit, warn);
+        }
+
         _check = options.CheckRelocation ? new RelocationCheck(_cache, _translator, _relocator) : null;
         memory.CodeWritten += OnWritten;
     }
@@ -163,14 +170,21 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             }
 
             _cache.Add(block);
-            if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
+            if (_check is not null)
             {
-                LinkKnown(block);
+                if (block.Record->Flags.HasFlag(RecordFlags.Movable))
+                {
+                    _check.Check(block, source, mode);
+                }
+            }
+            else if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
+            {
+                LinkKnown(block, copied ? mode : _translator.LastMode);
             }
 
-            if (_check is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+            if (copied)
             {
-                _check.Check(block, source, mode);
+                statistics.BlocksCopied++;
             }
 
             if (block.ChecksItself)
@@ -196,7 +210,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
 
         if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
-            && _templates.Find(source, mode) is { Exists: true } template)
+            && FindTemplate(source, mode) is { Exists: true } template)
         {
             copied = true;
             return _relocator.Copy(template, source, mode);
@@ -210,6 +224,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
         return block;
     }
+
+    private Template FindTemplate(in CodeSource source, BlockMode mode)
+        => _templates.Find(source, mode) is { Exists: true } made ? made : _store?.Find(source, mode) ?? default;
 
     /// <summary>
     /// Code there was changed so often of late that it is not to be watched: its translation is to check itself. It needs
@@ -284,14 +301,15 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     }
 
     /// <summary>Links the jumps of a new block whose targets are known already.</summary>
-    private void LinkKnown(Block block)
+    /// <param name="mode">In which it goes to them.</param>
+    private void LinkKnown(Block block, BlockMode mode)
     {
         ReadOnlySpan<ushort> stubs = block.JumpStubs;
-        for (int i = 0; i < stubs.Length; i += BlockRecord.StubSize)
+        for (int i = 0; i < stubs.Length; i += BlockRecord.StubNumbers)
         {
-            int distance = stubs[i + 2] - (int)(block.Key.Gpa & GuestMemory.PageMask);
-            BlockKey target = block.Key with { Gpa = block.Key.Gpa + (ulong)distance, Rip = block.Key.Rip + (ulong)distance, Mode = block.Record->Mode };
-            if (_cache.Find(target) is { SecondPage: Block.NoPage } known)
+            ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | stubs[i + 2];
+            ulong target = block.Key.Rip + (gpa - block.Key.Gpa);
+            if (_cache.Find(block.Key with { Gpa = gpa, Rip = mode.CodeBits() == 64 ? target : (uint)target, Mode = mode }) is { SecondPage: Block.NoPage } known)
             {
                 _cache.Link(block.Code + stubs[i], known);
             }
@@ -413,6 +431,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     public void Dispose()
     {
         _memory.CodeWritten -= OnWritten;
+        _store?.Save(_templates);
+        _store?.Dispose();
         _cache.Dispose();
         _granules.Dispose();
         _records.Dispose();
@@ -463,6 +483,15 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             {
                 // Not as if the guest had changed the code: nothing is to be learnt from it.
                 Drop(CollectionsMarshal.AsSpan(_cache.Invalidate(block.Key.Gpa + (rip - block.Key.Rip), 1, wholePages: false)));
+            }
+        }
+
+        foreach (Block block in _checking)
+        {
+            if (block.Valid && rip - block.Key.Rip < (ulong)block.GuestLength)
+            {
+                _cache.Remove(block);
+                Drop([block]);
             }
         }
     }

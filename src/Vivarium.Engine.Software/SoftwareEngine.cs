@@ -19,11 +19,12 @@ public sealed unsafe class SoftwareEngine : IEngine
     private readonly ulong _tscOffset = 0 - HostInstructions.ReadTsc();
 
     /// <param name="options">Null: <see cref="EngineOptions.Default"/>.</param>
-    public SoftwareEngine(GuestMemory memory, CpuModel model, EngineOptions? options = null)
+    /// <param name="warn">Told in one sentence of what does not work and is not needed, such as a damaged file of translations.</param>
+    public SoftwareEngine(GuestMemory memory, CpuModel model, EngineOptions? options = null, Action<string>? warn = null)
     {
         _memory = memory;
         _model = model;
-        _code = new SharedCode(memory, model, _rendezvous, options ?? EngineOptions.Default);
+        _code = new SharedCode(memory, model, _rendezvous, options ?? EngineOptions.Default, warn ?? (_ => { }));
     }
 
     /// <summary>Why this host cannot run the engine, in one sentence; null if it can.</summary>

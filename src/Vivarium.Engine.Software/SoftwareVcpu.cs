@@ -73,6 +73,8 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
 
     public IVcpuBus Bus { get; private set; }
 
+    internal bool Has(Optimizations optimization) => _code.Options.Has(optimization);
+
     /// <summary>Where execution goes on after the emulated instruction; the run loop sets it to the following instruction before it calls the family.</summary>
     public ulong NextRip { get; set; }
 

@@ -6,6 +6,9 @@ namespace Vivarium.Engine;
 public sealed class VcpuStatistics
 {
     public long BlocksTranslated;
+
+    /// <summary>Those of <see cref="BlocksTranslated"/> that were copied from a translation of the same bytes elsewhere.</summary>
+    public long BlocksCopied;
     public long InstructionsTranslated;
 
     /// <summary>Bytes of guest code that were translated.</summary>

@@ -70,6 +70,7 @@ internal sealed record ProcessorSample
     public required long TlbFlushes { get; init; }
     public required long TlbPageFlushes { get; init; }
     public required long BlocksTranslated { get; init; }
+    public required long BlocksCopied { get; init; }
     public required long InstructionsTranslated { get; init; }
     public required long GuestBytesTranslated { get; init; }
     public required long BlocksInvalidated { get; init; }
@@ -97,6 +98,7 @@ internal sealed record ProcessorSample
             TlbFlushes = vcpus.Sum(vcpu => vcpu.TlbFlushes),
             TlbPageFlushes = vcpus.Sum(vcpu => vcpu.TlbPageFlushes),
             BlocksTranslated = vcpus.Sum(vcpu => vcpu.BlocksTranslated),
+            BlocksCopied = vcpus.Sum(vcpu => vcpu.BlocksCopied),
             InstructionsTranslated = vcpus.Sum(vcpu => vcpu.InstructionsTranslated),
             GuestBytesTranslated = vcpus.Sum(vcpu => vcpu.GuestBytesTranslated),
             BlocksInvalidated = vcpus.Sum(vcpu => vcpu.BlocksInvalidated),

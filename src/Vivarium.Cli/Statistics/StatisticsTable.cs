@@ -117,6 +117,7 @@ internal static class StatisticsTable
         Row("  dispatcher entries", cpu => cpu.DispatcherEntries);
         Row("  jumps linked", cpu => cpu.Links);
         Row("  blocks translated", cpu => cpu.BlocksTranslated);
+        Row("    of them copied", cpu => cpu.BlocksCopied);
         Row("  instructions translated", cpu => cpu.InstructionsTranslated);
         Row("  bytes translated", cpu => cpu.GuestBytesTranslated);
         Row("  blocks invalidated", cpu => cpu.BlocksInvalidated);

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Numerics;
+using Vivarium.Cli.Guests;
 using Vivarium.Engine;
 using Vivarium.Engine.Software;
 
@@ -112,6 +113,14 @@ internal sealed record RunOptions
             throw new InvalidInputException(refused.Message, refused);
         }
     }
+
+    public static string? ParseCodeCache(string? text) => text switch
+    {
+        null => Path.Combine(GuestCache.Default.Root, "translations"),
+        "off" => null,
+        "" => throw new InvalidInputException("--code-cache wants a folder, or off"),
+        _ => Path.GetFullPath(text),
+    };
 
     public static EngineKind ParseEngine(string text) => text switch
     {

@@ -22,6 +22,7 @@ internal static class RunVerb
         var virt = Text("--virt", "STYLE", "The machine's hardware: para (virtio, paravirtual clock and calls), or full (a classic PC, no sign of a hypervisor)", "para");
         var engine = Text("--engine", "NAME", "What executes the guest: auto, software", "auto");
         var engineOptions = Text("--engine-opt", "LIST", "For bisecting: switch parts of the software engine off, for example no-linking,code-cache=4M (an unknown name lists all)");
+        var codeCache = Text("--code-cache", "DIR|off", "Where translated code is kept for the next start (the user's cache folder): only in a folder that nobody else can write");
         var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none");
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
         var timeout = Text("--timeout", "TIME", "End after this time, for example 60s, 5m, 1500ms");
@@ -56,7 +57,7 @@ internal static class RunVerb
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, engineOptions, serial, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
+            guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
             disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
@@ -70,7 +71,7 @@ internal static class RunVerb
             Cpus = RunOptions.ParseCpus(parsed.GetValue(cpus)!),
             Virtualization = RunOptions.ParseVirtualization(parsed.GetValue(virt)!),
             Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
-            EngineOptions = RunOptions.ParseEngineOptions(parsed.GetValue(engineOptions)),
+            EngineOptions = RunOptions.ParseEngineOptions(parsed.GetValue(engineOptions)) with { TranslationFolder = RunOptions.ParseCodeCache(parsed.GetValue(codeCache)) },
             Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background)),
             NoReboot = parsed.GetValue(noReboot),
             Timeout = parsed.GetValue(timeout) is { } time ? RunOptions.ParseTimeout(time) : null,

@@ -42,7 +42,10 @@ internal sealed unsafe class Block
     /// <summary>Where each instruction's host code starts, and its offset in the guest code: pairs, ascending by host code (cold parts come last).</summary>
     public ReadOnlySpan<ushort> Map => new(BlockRecord.MapOf(Record), Record->MapCount);
 
-    /// <summary>The direct jumps of this block that can be linked: offset of the displacement, of the stub it goes to while not linked, and of the target in the page.</summary>
+    /// <summary>
+    /// The direct jumps of this block to its own page, each by three numbers: offset of the displacement, of the stub it goes
+    /// to while not linked, and of the target in the guest's page.
+    /// </summary>
     public ReadOnlySpan<ushort> JumpStubs => new(BlockRecord.StubsOf(Record), Record->StubCount);
 
     /// <summary>Addresses of the jumps' displacements that were linked to this block.</summary>
@@ -77,7 +80,7 @@ internal sealed unsafe class Block
         int offset = (int)(hostPc - Code);
         int jump = 0;
         ReadOnlySpan<ushort> stubs = JumpStubs;
-        for (int i = 0; i < stubs.Length && stubs[i + 1] <= offset; i += BlockRecord.StubSize)
+        for (int i = 0; i < stubs.Length && stubs[i + 1] <= offset; i += BlockRecord.StubNumbers)
         {
             jump = stubs[i];
         }
@@ -90,7 +93,7 @@ internal sealed unsafe class Block
     {
         int offset = (int)(displacement - Code);
         ReadOnlySpan<ushort> stubs = JumpStubs;
-        for (int i = 0; i < stubs.Length; i += BlockRecord.StubSize)
+        for (int i = 0; i < stubs.Length; i += BlockRecord.StubNumbers)
         {
             if (stubs[i] == offset)
             {

@@ -10,16 +10,19 @@ namespace Vivarium.Engine.Software.CodeCache;
 [StructLayout(LayoutKind.Sequential, Size = 40)]
 internal unsafe struct BlockRecord
 {
-    /// <summary>How many numbers each of <see cref="Block.JumpStubs"/> takes.</summary>
-    public const int StubSize = 3;
-
     /// <summary>What the guest's bytes are padded to on both sides: they stand as in their page, and are compared in these units.</summary>
     private const int Word = 8;
 
-    /// <summary>Over all that follows, and the code; in files only.</summary>
+    /// <summary>How many numbers each of <see cref="Block.JumpStubs"/> is.</summary>
+    public const int StubNumbers = 3;
+
+    /// <summary>Over all that follows, and the code (CRC-32C); in files only.</summary>
     public uint Checksum;
 
-    /// <summary>Bytes that the record takes, padding included.</summary>
+    /// <summary>By what it is looked up, if it is <see cref="RecordFlags.Movable"/>.</summary>
+    public uint Key;
+
+    /// <summary>Bytes that the record takes, padding included: what <see cref="Measure"/> says.</summary>
     public uint Size;
 
     /// <summary>In which the block goes on to others; a block that can be moved begins in it too.</summary>
@@ -80,4 +83,7 @@ internal enum RecordFlags : ushort
 
     /// <summary>As <see cref="Relocations.Short"/>.</summary>
     Short = 4,
+
+    /// <summary>There are relocations of kind <see cref="RelocationKind.Immediate"/>: those of the guest's bytes may be any.</summary>
+    Masked = 8,
 }

@@ -15,6 +15,16 @@ internal static unsafe partial class LinuxHost
     public const int MapAnonymous = 0x20;
     public const int MapNoReserve = 0x4000;
     public const int MremapMayMove = 1;
+    public const int MadvDontNeed = 4;
+    public const int OpenReadOnly = 0;
+    public const int OpenReadWrite = 2;
+    public const int OpenCreate = 0x40;
+    public const int OpenNoFollow = 0x20000;
+    public const int OpenCloseOnExec = 0x80000;
+    public const int OpenDirectory = 0x10000;
+    public const int LockExclusive = 2;
+    public const int LockNonBlocking = 4;
+    public const int NoSuchFile = 2;
 
     public const int SigIll = 4;
     public const int SigTrap = 5;
@@ -34,6 +44,44 @@ internal static unsafe partial class LinuxHost
     [LibraryImport("libc", EntryPoint = "mprotect", SetLastError = true)]
     public static partial int Mprotect(void* address, nuint length, int protection);
 
+    [LibraryImport("libc", EntryPoint = "close", SetLastError = true)]
+    public static partial int Close(int fd);
+
     [LibraryImport("libc", EntryPoint = "sigaction", SetLastError = true)]
     public static partial int SigAction(int signal, void* action, void* previous);
+
+    [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
+    public static partial int Madvise(void* address, nuint length, int advice);
+
+    [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int Open(string path, int flags, uint mode);
+
+    [LibraryImport("libc", EntryPoint = "fstat", SetLastError = true)]
+    public static partial int Fstat(int fd, FileStatus* status);
+
+    [LibraryImport("libc", EntryPoint = "flock", SetLastError = true)]
+    public static partial int Flock(int fd, int operation);
+
+    [LibraryImport("libc", EntryPoint = "geteuid")]
+    public static partial uint EffectiveUser();
+
+    /// <summary>struct stat of stat(2), as far as it is used.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 144)]
+    public struct FileStatus
+    {
+        [FieldOffset(0)]
+        public ulong Device;
+
+        [FieldOffset(8)]
+        public ulong Inode;
+
+        [FieldOffset(24)]
+        public uint Mode;
+
+        [FieldOffset(28)]
+        public uint User;
+
+        [FieldOffset(48)]
+        public long Size;
+    }
 }

@@ -6,7 +6,7 @@ namespace Vivarium.Engine.Software.Mmu;
 /// </summary>
 internal sealed class LocalPages
 {
-    private const int Capacity = 8;
+    private const int Capacity = 64;
 
     private readonly ulong[] _pages = new ulong[Capacity];
     private int _count;

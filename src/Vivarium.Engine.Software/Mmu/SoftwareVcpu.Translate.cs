@@ -122,6 +122,39 @@ internal sealed unsafe partial class SoftwareVcpu
     }
 
     /// <summary>
+    /// Bytes of a descriptor table or a TSS, where they can be read as they are; the supervisor's TLB knows the page then.
+    /// Null where they cross pages or are not memory, or the page is not mapped.
+    /// </summary>
+    internal byte* FindSystem(ulong linear, int size)
+    {
+        if ((linear & GuestMemory.PageMask) + (uint)size > GuestMemory.PageSize || !IsCanonical(linear))
+        {
+            return null;
+        }
+
+        byte* known = FirstLevelTlb.Find(&S->SupervisorTlb, linear, Access.Read);
+        if (known != null || _watchpoints.Length != 0
+            || !TryTranslate(linear, Access.Read, AddressSpace.Supervisor, out CachedPage page, out _) || page.Host == null)
+        {
+            return known;
+        }
+
+        if ((page.Rights & PageRights.Global) == 0)
+        {
+            _local[(int)AddressSpace.Supervisor].Add(linear);
+        }
+
+        FirstLevelTlb.Fill(&S->SupervisorTlb, linear, page.Host, writable: false);
+        return page.Host + (linear & GuestMemory.PageMask);
+    }
+
+    /// <summary>Bytes within a page that translated code may write without asking; else null.</summary>
+    internal byte* FindWritable(ulong linear, int size, AddressSpace space)
+        => (linear & GuestMemory.PageMask) + (uint)size <= GuestMemory.PageSize
+            ? FirstLevelTlb.Find(TlbOf(space), linear, Access.Write)
+            : null;
+
+    /// <summary>
     /// A write to a page with code. The TLB gets a tag for writes beside the code, which also makes whoever translates from the page
     /// now wait for this vCPU; what was translated from the very bytes is dropped.
     /// </summary>
@@ -234,15 +267,16 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         page = Locate(translation);
-        _tlb.Insert(linear, pcid, page, translation.PageSize, DirectAccesses(linear, page, paging));
+        bool watched = _watchpoints.Length != 0 && IsWatchedPage(linear);
+        _tlb.Insert(linear, pcid, page, translation.PageSize, watched ? (byte)0 : DirectAccesses(page, paging));
         NoteExecution(linear, access, space, page.Rights);
         return true;
     }
 
     /// <summary>The accesses to RAM that the paging structures allow and need not note any more. It holds until CR0, CR4 or EFER change, which empties the TLBs.</summary>
-    private byte DirectAccesses(ulong linear, in CachedPage page, in PagingContext paging)
+    private static byte DirectAccesses(in CachedPage page, in PagingContext paging)
     {
-        if (page.Host == null || (_watchpoints.Length != 0 && IsWatchedPage(linear)))
+        if (page.Host == null)
         {
             return 0;
         }

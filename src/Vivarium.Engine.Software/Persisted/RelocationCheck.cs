@@ -11,6 +11,10 @@ namespace Vivarium.Engine.Software.Persisted;
 /// </summary>
 internal sealed unsafe class RelocationCheck(TranslationCache cache, Translator translator, Relocator relocator)
 {
+    /// <summary>Changes an immediate, but not whether it <see cref="Relocations.MayBeKernelAddress"/>.</summary>
+    private const int OtherImmediate = 0x0012_3456;
+
+    private readonly TemplateMatch _match = new();
     private readonly byte[] _page = GC.AllocateUninitializedArray<byte>((int)GuestMemory.PageSize * 2, pinned: true);
 
     /// <param name="block">Published, so that another would stand elsewhere in the code region.</param>
@@ -21,14 +25,15 @@ internal sealed unsafe class RelocationCheck(TranslationCache cache, Translator 
         foreach (ulong rip in (ReadOnlySpan<ulong>)[source.Rip + 0x0123_4000, source.Rip - 0x3000, source.Rip + 0x0321_7654_3000, source.Rip ^ 0x4000_0000_0000])
         {
             CodeSource moved = Elsewhere(record, source, rip);
-            if (!TemplateMatch.Serves(record, moved, mode))
+            Template template = _match.Serve(record, block.Code, moved, mode);
+            if (!template.Exists)
             {
                 continue;
             }
 
             Block anew = translator.Translate(moved, mode)!;
             byte[] wanted = [.. new ReadOnlySpan<byte>(cache.ToWritable(anew.Code), anew.CodeLength)];
-            Block copy = relocator.Copy(new Template(record, block.Code), moved, mode);
+            Block copy = relocator.Copy(template, moved, mode);
             var got = new ReadOnlySpan<byte>(cache.ToWritable(copy.Code), copy.CodeLength);
             Compare(block, anew, wanted, got, rip);
         }
@@ -43,11 +48,20 @@ internal sealed unsafe class RelocationCheck(TranslationCache cache, Translator 
             byte* bytes = page + record->PageOffset;
             new ReadOnlySpan<byte>(source.Bytes, source.Length).CopyTo(new Span<byte>(bytes, source.Length));
             new ReadOnlySpan<byte>(BlockRecord.GuestBytesOf(record), record->DecodedLength).CopyTo(new Span<byte>(bytes, record->DecodedLength));
+            for (int i = 0; i < record->RelocationCount; i++)
+            {
+                Relocation relocation = BlockRecord.RelocationsOf(record)[i];
+                if (relocation.Kind == RelocationKind.Immediate)
+                {
+                    *(int*)(bytes + relocation.Addend) ^= OtherImmediate;
+                }
+            }
+
             return new CodeSource
             {
                 Rip = rip,
                 Linear = rip,
-                Gpa = source.Gpa,
+                Gpa = source.Gpa ^ 0x5000,
                 Bytes = bytes,
                 Length = source.Length,
                 CodeLimit = source.CodeLimit,

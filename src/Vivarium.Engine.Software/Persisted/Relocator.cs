@@ -18,7 +18,7 @@ internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps)
         new ReadOnlySpan<byte>(template.Code, length).CopyTo(new Span<byte>(to, length));
 
         ushort* stubs = BlockRecord.StubsOf(record);
-        for (int i = 0; i < record->StubCount; i += BlockRecord.StubSize)
+        for (int i = 0; i < record->StubCount; i += BlockRecord.StubNumbers)
         {
             *(int*)(to + stubs[i]) = stubs[i + 1] - (stubs[i] + sizeof(int));
         }
@@ -26,7 +26,7 @@ internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps)
         Relocation* relocation = BlockRecord.RelocationsOf(record);
         for (Relocation* end = relocation + record->RelocationCount; relocation < end; relocation++)
         {
-            Apply(*relocation, to + relocation->Offset, record, source.Rip, mode, (int)(code - cache.Region.Executable));
+            Apply(*relocation, to + relocation->Offset, template, source.Rip, mode, (int)(code - cache.Region.Executable));
         }
 
         return new Block
@@ -39,11 +39,11 @@ internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps)
 
     /// <param name="relocation">What to write.</param>
     /// <param name="field">Where (writable).</param>
-    /// <param name="record">Of the template.</param>
+    /// <param name="template">What is copied.</param>
     /// <param name="rip">The block's.</param>
     /// <param name="mode">The block's.</param>
     /// <param name="place">The block's, in the code region.</param>
-    private void Apply(in Relocation relocation, byte* field, BlockRecord* record, ulong rip, BlockMode mode, int place)
+    private void Apply(in Relocation relocation, byte* field, in Template template, ulong rip, BlockMode mode, int place)
     {
         ulong moved = rip + (ulong)(long)relocation.Addend;
         switch (relocation.Kind)
@@ -63,15 +63,18 @@ internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps)
             case RelocationKind.Thunk:
                 *(int*)field = relocation.Addend - (place + relocation.Offset + sizeof(int));
                 break;
+            case RelocationKind.Immediate:
+                *(int*)field = *(int*)(template.Guest + relocation.Addend);
+                break;
             case RelocationKind.Trap:
-                *(int*)field = AddTrap(record, moved, relocation.Addend);
+                *(int*)field = AddTrap(template, moved, relocation.Addend);
                 break;
         }
     }
 
-    private int AddTrap(BlockRecord* record, ulong rip, int at)
+    private int AddTrap(in Template template, ulong rip, int at)
     {
-        _guest.Start(64, rip, BlockRecord.GuestBytesOf(record) + at, record->DecodedLength - at);
+        _guest.Start(64, rip, template.Guest + at, template.Record->DecodedLength - at);
         _ = _guest.TryDecode();
         return traps.Add(_guest[0].Instruction);
     }

@@ -3,13 +3,16 @@ using Vivarium.Engine.Software.CodeCache;
 namespace Vivarium.Engine.Software.Persisted;
 
 /// <summary>A translation that can be copied.</summary>
-/// <param name="Record">What is known of it; <see cref="RecordFlags.Movable"/>.</param>
-/// <param name="Code">Its code; jumps may be linked, and fields that depend on the place may hold anything.</param>
-internal readonly unsafe struct Template(BlockRecord* record, byte* code)
+/// <param name="record">What is known of it; <see cref="RecordFlags.Movable"/>.</param>
+/// <param name="code">Its code; jumps may be linked, and fields that depend on the place may hold anything.</param>
+/// <param name="guest">The guest's bytes that it is to serve, where they differ from the record's; a copy that holds until the next lookup.</param>
+internal readonly unsafe struct Template(BlockRecord* record, byte* code, byte* guest = null)
 {
     public BlockRecord* Record => record;
 
     public byte* Code => code;
+
+    public byte* Guest => guest != null ? guest : BlockRecord.GuestBytesOf(record);
 
     public bool Exists => record != null;
 }

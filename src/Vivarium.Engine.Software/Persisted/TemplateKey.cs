@@ -7,26 +7,30 @@ namespace Vivarium.Engine.Software.Persisted;
 
 /// <summary>
 /// By what templates are looked up: mode, place in the page, whether RIP is short, and the first bytes. How long the
-/// block would be is not known yet, so there are two numbers to ask for: one for blocks of at least four bytes, and one
-/// for shorter ones.
+/// block would be is not known yet, so there are two numbers to ask for: one for blocks whose first three bytes count, and
+/// one for those that are shorter, or may have any immediate there.
 /// </summary>
 internal static unsafe class TemplateKey
 {
     /// <summary>Guest bytes that the key of a longer block counts.</summary>
-    public const int LongBytes = 4;
+    public const int LongBytes = 3;
 
     private const ulong GoldenRatio = 0x9E37_79B9_7F4A_7C15;
 
-    public static uint Long(BlockMode mode, ulong rip, byte* bytes) => Mix(mode, rip, Unsafe.ReadUnaligned<uint>(bytes) | (1ul << 32));
+    public static uint Long(BlockMode mode, ulong rip, byte* bytes) => Mix(mode, rip, Unsafe.ReadUnaligned<ushort>(bytes) | ((ulong)bytes[2] << 16) | (1ul << 32));
 
     public static uint Short(BlockMode mode, ulong rip, byte* bytes) => Mix(mode, rip, *bytes);
 
-    public static uint Of(BlockRecord* record)
+    /// <param name="record">Its key is not set yet.</param>
+    /// <param name="firstImmediate">As <see cref="Relocations.FirstImmediate"/>.</param>
+    public static uint Of(BlockRecord* record, int firstImmediate)
     {
         // Any RIP of the same kind.
         ulong rip = record->PageOffset | (record->Flags.HasFlag(RecordFlags.Short) ? 0 : 1ul << 40);
         byte* bytes = BlockRecord.GuestBytesOf(record);
-        return record->DecodedLength >= LongBytes ? Long(record->Mode, rip, bytes) : Short(record->Mode, rip, bytes);
+        return record->DecodedLength >= LongBytes && (firstImmediate < 0 || firstImmediate >= LongBytes)
+            ? Long(record->Mode, rip, bytes)
+            : Short(record->Mode, rip, bytes);
     }
 
     private static uint Mix(BlockMode mode, ulong rip, ulong bytes)

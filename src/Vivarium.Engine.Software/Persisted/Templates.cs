@@ -9,8 +9,9 @@ internal sealed unsafe class Templates
     private const int InitialCapacity = 1 << 12;
 
     /// <summary>Looking further would cost more than translating: guests that write much alike code would have long chains.</summary>
-    private const int MostCandidates = 8;
+    public const int MostCandidates = 8;
 
+    private readonly TemplateMatch _match = new();
     private Entry[] _entries = new Entry[InitialCapacity];
     private int _count;
 
@@ -38,8 +39,7 @@ internal sealed unsafe class Templates
             Grow();
         }
 
-        uint key = TemplateKey.Of(block.Record);
-        _entries[_count] = new Entry { Record = block.Record, Code = block.Code, Key = key };
+        _entries[_count] = new Entry { Record = block.Record, Code = block.Code, Key = block.Record->Key };
         Chain(_count++);
     }
 
@@ -69,9 +69,10 @@ internal sealed unsafe class Templates
             if (entry.Key == key)
             {
                 candidates++;
-                if (TemplateMatch.Serves(entry.Record, source, mode))
+                Template template = _match.Serve(entry.Record, entry.Code, source, mode);
+                if (template.Exists)
                 {
-                    return new Template(entry.Record, entry.Code);
+                    return template;
                 }
             }
         }

@@ -18,6 +18,13 @@ internal static unsafe class ExceptionDelivery
     public static bool Deliver(SoftwareVcpu cpu, int vector, uint? errorCode, EventKind kind)
     {
         Count(cpu.Statistics, kind);
+        if (kind is EventKind.Fault or EventKind.ExternalInterrupt && vector != (int)Vector.Debug && cpu.Has(Optimizations.QuickDelivery)
+            && LongModeDelivery.TryDeliver(cpu, vector, errorCode, FlagsImage(cpu, vector, kind)))
+        {
+            Finish(cpu, vector, kind);
+            return true;
+        }
+
         while (true)
         {
             try
@@ -224,7 +231,9 @@ internal static unsafe class ExceptionDelivery
 
         newCpl = descriptor.IsConforming ? cpu.Cpl : descriptor.Dpl;
         cpu.MarkAccessed(descriptor);
-        return descriptor.ToSegment((ushort)((selector & ~3) | newCpl));
+        NativeSegment segment = descriptor.ToSegment((ushort)((selector & ~3) | newCpl));
+        LongModeDelivery.Remember(cpu.S, descriptor, segment);
+        return segment;
     }
 
     private static StackTarget SwitchedStack(SoftwareVcpu cpu, in Gate gate, int newCpl, uint external)

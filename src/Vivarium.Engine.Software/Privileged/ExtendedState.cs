@@ -61,9 +61,10 @@ internal static unsafe class ExtendedState
         ulong area = Operand(cpu, insn, LegacySize, alignment, Access.Write);
         Materialize(cpu);
         cpu.Probe(area, LegacySize, Access.Write);
-        StoreX87(cpu, area);
-        StoreMxcsr(cpu, area);
-        StoreXmm(cpu, area);
+        var target = new SaveTarget(cpu, area, LegacySize);
+        StoreX87(cpu, target);
+        StoreMxcsr(cpu, target);
+        StoreXmm(cpu, target);
     }
 
     private static void Fxrstor(SoftwareVcpu cpu, in Instruction insn)
@@ -96,21 +97,22 @@ internal static unsafe class ExtendedState
         cpu.Probe(area, size, Access.Write);
         ulong oldBitmap = cpu.Load(area + StateBitmap, 8);
         Materialize(cpu);
-        StoreLegacy(cpu, area, requested & written);
+        var target = new SaveTarget(cpu, area, size);
+        StoreLegacy(cpu, target, requested & written);
         if ((requested & (1ul << Sse | 1ul << Avx)) != 0)
         {
-            StoreMxcsr(cpu, area);
+            StoreMxcsr(cpu, target);
         }
 
         for (int i = Avx; i <= Hi16Zmm; i++)
         {
             if ((requested & written & (1ul << i)) != 0)
             {
-                StoreComponent(cpu, area, i, cpu.Model.XsaveComponent(i).Offset);
+                StoreComponent(cpu, target, i, cpu.Model.XsaveComponent(i).Offset);
             }
         }
 
-        cpu.Store(area + StateBitmap, 8, (oldBitmap & ~requested) | (InUse(cpu) & requested));
+        target.Store(StateBitmap, (oldBitmap & ~requested) | (InUse(cpu) & requested));
     }
 
     private static void Xsavec(SoftwareVcpu cpu, in Instruction insn)
@@ -126,22 +128,23 @@ internal static unsafe class ExtendedState
         }
 
         Materialize(cpu);
-        StoreLegacy(cpu, area, saved);
+        var target = new SaveTarget(cpu, area, size);
+        StoreLegacy(cpu, target, saved);
         if ((saved & (1ul << Sse)) != 0)
         {
-            StoreMxcsr(cpu, area);
+            StoreMxcsr(cpu, target);
         }
 
         for (int i = Avx; i <= Hi16Zmm; i++)
         {
             if ((saved & (1ul << i)) != 0)
             {
-                StoreComponent(cpu, area, i, CompactedOffset(cpu.Model, requested, i));
+                StoreComponent(cpu, target, i, CompactedOffset(cpu.Model, requested, i));
             }
         }
 
-        cpu.Store(area + StateBitmap, 8, saved);
-        cpu.Store(area + CompactionBitmap, 8, requested | Compacted);
+        target.Store(StateBitmap, saved);
+        target.Store(CompactionBitmap, requested | Compacted);
     }
 
     private static void Xrstor(SoftwareVcpu cpu, in Instruction insn)
@@ -340,39 +343,56 @@ internal static unsafe class ExtendedState
         *(ushort*)(own + ControlWord) = InitialControlWord;
     }
 
-    private static void StoreLegacy(SoftwareVcpu cpu, ulong area, ulong components)
+    /// <summary>Where a save area goes to, which may be written: to its bytes where translated code may write them, too.</summary>
+    private readonly ref struct SaveTarget(SoftwareVcpu cpu, ulong area, int size)
+    {
+        private readonly byte* _host = cpu.Stepping ? null : cpu.FindWritable(area, size, cpu.DataSpace);
+
+        public void Store(int offset, ReadOnlySpan<byte> data)
+        {
+            if (_host != null)
+            {
+                data.CopyTo(new Span<byte>(_host + offset, data.Length));
+            }
+            else
+            {
+                cpu.StoreBytes(area + (uint)offset, data);
+            }
+        }
+
+        public void Store(int offset, ulong value) => Store(offset, new ReadOnlySpan<byte>(&value, sizeof(ulong)));
+    }
+
+    private static void StoreLegacy(SoftwareVcpu cpu, in SaveTarget target, ulong components)
     {
         if ((components & (1ul << X87)) != 0)
         {
-            StoreX87(cpu, area);
+            StoreX87(cpu, target);
         }
 
         if ((components & (1ul << Sse)) != 0)
         {
-            StoreXmm(cpu, area);
+            StoreXmm(cpu, target);
         }
     }
 
-    private static void StoreX87(SoftwareVcpu cpu, ulong area)
+    private static void StoreX87(SoftwareVcpu cpu, in SaveTarget target)
     {
-        cpu.StoreBytes(area, new ReadOnlySpan<byte>(cpu.S->Xsave, ControlSize + PointersSize));
-        cpu.StoreBytes(area + StackRegisters, new ReadOnlySpan<byte>(cpu.S->Xsave + StackRegisters, StackRegistersSize));
+        target.Store(0, new ReadOnlySpan<byte>(cpu.S->Xsave, ControlSize + PointersSize));
+        target.Store(StackRegisters, new ReadOnlySpan<byte>(cpu.S->Xsave + StackRegisters, StackRegistersSize));
     }
 
-    private static void StoreMxcsr(SoftwareVcpu cpu, ulong area)
-    {
-        cpu.Store(area + Mxcsr, 4, MxcsrOf(cpu));
-        cpu.Store(area + MxcsrMask, 4, cpu.Model.MxcsrMask);
-    }
+    private static void StoreMxcsr(SoftwareVcpu cpu, in SaveTarget target)
+        => target.Store(Mxcsr, MxcsrOf(cpu) | ((ulong)cpu.Model.MxcsrMask << 32));
 
-    private static void StoreXmm(SoftwareVcpu cpu, ulong area)
-        => cpu.StoreBytes(area + Xmm, new ReadOnlySpan<byte>(cpu.S->Xsave + Xmm, AccessibleSize(Sse, XmmSize, cpu.Code64)));
+    private static void StoreXmm(SoftwareVcpu cpu, in SaveTarget target)
+        => target.Store(Xmm, new ReadOnlySpan<byte>(cpu.S->Xsave + Xmm, AccessibleSize(Sse, XmmSize, cpu.Code64)));
 
-    private static void StoreComponent(SoftwareVcpu cpu, ulong area, int component, int offset)
+    private static void StoreComponent(SoftwareVcpu cpu, in SaveTarget target, int component, int offset)
     {
         var (own, size) = cpu.Model.XsaveComponent(component);
         size = AccessibleSize(component, size, cpu.Code64);
-        cpu.StoreBytes(area + (uint)offset, new ReadOnlySpan<byte>(cpu.S->Xsave + own, size));
+        target.Store(offset, new ReadOnlySpan<byte>(cpu.S->Xsave + own, size));
     }
 
     private static void RestoreLegacy(SoftwareVcpu cpu, ReadOnlySpan<byte> image, ulong requested, ulong present)

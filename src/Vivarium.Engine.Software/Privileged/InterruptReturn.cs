@@ -148,6 +148,10 @@ internal static unsafe class InterruptReturn
         s->ReturnSs = stack;
         s->ReturnCsSelector = code.Selector;
         s->ReturnSsSelector = stack.Selector;
+
+        // Translated code looks at the descriptors by the TLB.
+        _ = cpu.FindSystem(s->GdtrBase + (code.Selector & 0xFFF8u), 8);
+        _ = cpu.FindSystem(s->GdtrBase + (stack.Selector & 0xFFF8u), 8);
     }
 
     /// <summary>From ring 0 with VM set in the flags image: nine doublewords.</summary>

@@ -185,6 +185,10 @@ internal sealed unsafe class Emitter
     /// <summary>A displacement from the state pointer that depends on a RIP of the guest's, behind an instruction that ends with 32 bits of it.</summary>
     public void NoteJumpEntry(RelocationKind kind, ulong rip) => Relocations.AddRip(kind, Offset - 4, rip);
 
+    /// <summary>The instruction behind which we are ends with four bytes of the guest's code.</summary>
+    /// <param name="at">Where they stand in the block's guest code.</param>
+    public void NoteImmediate(int at) => Relocations.Add(RelocationKind.Immediate, Offset - sizeof(int), at);
+
     private int Offset => (int)(_cursor - _start);
 
     /// <summary>Four bytes of a RIP of the guest's, which the processor sign-extends.</summary>

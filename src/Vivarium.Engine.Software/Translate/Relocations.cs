@@ -20,12 +20,19 @@ internal enum RelocationKind : byte
     /// <summary>Four bytes: displacement, from behind them, to the thunk at offset addend in the code region.</summary>
     Thunk,
 
+    /// <summary>Four bytes: a copy of those at offset addend in the guest's code, whatever they are there.</summary>
+    Immediate,
+
     /// <summary>Four bytes: index of the trapped instruction that stands at offset addend in the guest's code.</summary>
     Trap,
 }
 
 /// <param name="Offset">Of the field in the translation.</param>
-internal readonly record struct Relocation(ushort Offset, RelocationKind Kind, int Addend);
+internal readonly record struct Relocation(ushort Offset, RelocationKind Kind, int Addend)
+{
+    /// <summary>Bytes of the field.</summary>
+    public int Width => Kind == RelocationKind.Rip64 ? sizeof(ulong) : sizeof(int);
+}
 
 /// <summary>
 /// Notes every field of one block's translation that would have another value if the same guest code stood at another
@@ -46,11 +53,19 @@ internal sealed class Relocations
     /// <summary>The block can be moved: everything that depends on its place has been noted.</summary>
     public bool Complete { get; private set; }
 
-    /// <summary>The least and the greatest addend to RIP: with these too, RIP must be <see cref="Short"/> or must not wrap.</summary>
+    /// <summary>The least and the greatest addend to RIP: with these too, RIP must not wrap, be canonical, and <see cref="Short"/> if it was.</summary>
     public int Lowest { get; private set; }
     public int Highest { get; private set; }
 
+    /// <summary>Where the first <see cref="RelocationKind.Immediate"/> stands in the guest's code, or -1.</summary>
+    public int FirstImmediate { get; private set; }
+
     public ReadOnlySpan<Relocation> Fields => CollectionsMarshal.AsSpan(_fields);
+
+    /// <summary>
+    /// An immediate operand may be an address in a Linux kernel's image or its modules, which stand elsewhere at each boot.
+    /// </summary>
+    public static bool MayBeKernelAddress(ulong immediate) => immediate is >= 0xFFFF_FFFF_8000_0000 and < 0xFFFF_FFFF_F000_0000;
 
     public static bool IsShort(ulong rip) => (long)rip == (int)rip;
 
@@ -61,6 +76,7 @@ internal sealed class Relocations
         Wanted = Complete = wanted;
         Short = IsShort(rip);
         Lowest = Highest = 0;
+        FirstImmediate = -1;
     }
 
     /// <summary>The block holds something that cannot be noted.</summary>
@@ -71,6 +87,10 @@ internal sealed class Relocations
         if (Wanted)
         {
             _fields.Add(new Relocation((ushort)offset, kind, addend));
+            if (kind == RelocationKind.Immediate && FirstImmediate < 0)
+            {
+                FirstImmediate = addend;
+            }
         }
     }
 
@@ -78,7 +98,7 @@ internal sealed class Relocations
     public void AddRip(RelocationKind kind, int offset, ulong rip)
     {
         long addend = (long)(rip - _rip);
-        if (addend != (int)addend || (Short && !IsShort(rip)) || rip < _rip != addend < 0)
+        if (addend != (int)addend || (Short && !IsShort(rip)) || rip < _rip != addend < 0 || !SoftwareVcpu.IsCanonical(rip))
         {
             GiveUp();
             return;

@@ -35,16 +35,19 @@ internal sealed unsafe class SystemThunks
     private const int R11 = 11;
 
     private readonly Emitter _e;
+    private readonly JumpThunks _jumps;
     private readonly byte* _dispatch;
     private readonly byte* _trap;
     private byte* _refused;
 
     /// <param name="emitter">Where to emit.</param>
+    /// <param name="jumps">Find what the jump caches do not know.</param>
     /// <param name="dispatch">Exits to go on at S-&gt;Rip.</param>
     /// <param name="trap">Exits as a trapped instruction does.</param>
-    public SystemThunks(Emitter emitter, byte* dispatch, byte* trap)
+    public SystemThunks(Emitter emitter, JumpThunks jumps, byte* dispatch, byte* trap)
     {
         _e = emitter;
+        _jumps = jumps;
         _dispatch = dispatch;
         _trap = trap;
         _refused = EmitRefused();
@@ -259,9 +262,6 @@ internal sealed unsafe class SystemThunks
     {
         int jumps = StateOffset.Jumps(space);
         _e.StoreState(StateOffset.Rip, T1);
-        _e.JumpPlace(T2, T1, space);
-        _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
-        byte* miss = _e.JumpForward(JnzCondition);
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
         byte* request = _e.JumpForward(JnzCondition);
         byte* waiting = null;
@@ -271,6 +271,9 @@ internal sealed unsafe class SystemThunks
             waiting = _e.JumpForward(JnzCondition);
         }
 
+        _e.JumpPlace(T2, T1, space);
+        _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
+        byte* miss = _e.JumpForward(JnzCondition);
         if (clearResume)
         {
             _e.StateByteImm(And, StateOffset.SystemFlags + 2, ~(int)(RflagsBits.Rf >> 16));
@@ -280,6 +283,13 @@ internal sealed unsafe class SystemThunks
         _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
 
         _e.Land(miss);
+        if (!clearResume)
+        {
+            _e.Byte(0x9D);
+            _e.LoadState(T1, StateOffset.Rip);
+            _e.Jmp(_jumps.Direct(space));
+        }
+
         _e.Land(request);
         if (waiting != null)
         {

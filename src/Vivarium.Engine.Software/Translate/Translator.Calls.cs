@@ -7,13 +7,15 @@ namespace Vivarium.Engine.Software.Translate;
 // Calls and returns of 64-bit code as calls and returns of the host, which predicts them. On the host's stack, a frame of
 // 16 bytes stands for each guest call under way: the host's return address, and above it the guest's. A return
 // goes by the topmost frame if that has the address which the guest returns to, and otherwise looks for the target as
-// indirect jumps do. Every exit of translated code drops all frames, so none outlives a change of mode or of mappings.
+// indirect jumps do. Every exit of translated code and every change of privilege level drops all frames, so none outlives
+// a change of mode or of mappings. Code that runs with EFLAGS.AC makes and takes no frames: it may have set AC since it
+// was called.
 internal sealed unsafe partial class Translator
 {
     private const int JeCondition = 4;
 
     /// <summary>Calls look for requests, as backward jumps do; a return by a frame need not, because each call makes one frame.</summary>
-    private bool PairsCalls => CodeBits == 64 && !Careful && Options.Has(Optimizations.PairedReturns);
+    private bool PairsCalls => CodeBits == 64 && !Careful && (_mode & BlockMode.SupervisorAc) == 0 && Options.Has(Optimizations.PairedReturns);
 
     /// <summary>The return address stays as canonical as it is wherever in memory the block is copied to.</summary>
     private bool PairsCall => PairsCalls && (_nextRip & GuestMemory.PageMask) != 0;

@@ -13,7 +13,7 @@ internal sealed unsafe partial class Translator
         {
             _stubs.Add((ushort)(_e.ToExecutable(part.Jump) - _blockCode));
             _stubs.Add((ushort)(_e.Here - _blockCode));
-            _stubs.Add((ushort)((_source.Gpa + (part.Data - _source.Rip)) & GuestMemory.PageMask));
+            _stubs.Add((ushort)((_source.Linear + (part.Data - _source.Rip)) & GuestMemory.PageMask));
         }
 
         byte* displacement = part.Jump;

@@ -9,6 +9,7 @@ internal sealed unsafe partial class Translator
 {
     private const int And = 4;
     private const int Or = 1;
+    private const int JzCondition = 4;
 
     /// <summary>IF and DF in the second byte of SystemFlags.</summary>
     private const int SecondByteIf = (int)(RflagsBits.If >> 8);
@@ -60,6 +61,13 @@ internal sealed unsafe partial class Translator
             case Mnemonic.Iretq when Ring0 && Options.Has(Optimizations.PrivilegeSwitches):
                 _e.Op(0x8D, T1, EmitStackAccess(0, InterruptFrameSize, write: false)); // lea
                 EmitPrivilegeSwitch(instruction, _thunks.System.InterruptReturn);
+                return true;
+            case Mnemonic.Mov when Ring0 && ControlRegister(instruction.Op1Register) is { } control && Options.Has(Optimizations.SystemRegisters):
+                _e.LoadState(T2, control);
+                EmitWriteGuest(GuestNumber(instruction.Op0Register), T2, 8);
+                return true;
+            case Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase when Options.Has(Optimizations.SystemRegisters):
+                EmitSegmentBase(instruction);
                 return true;
             case Mnemonic.Swapgs when Ring0:
                 EmitSwapGs();
@@ -152,9 +160,6 @@ internal sealed unsafe partial class Translator
         _e.StoreStateImm32(StateOffset.Mode, (uint)mode);
         _mode = mode;
 
-        // Whoever called goes on with the rights of now, not with those that its translation takes for granted.
-        _e.LoadState(Rsp, StateOffset.HostStack);
-
         // A copy would take its jumps' cache from the mode that the block begins with.
         _e.Relocations.GiveUp();
     }
@@ -173,6 +178,49 @@ internal sealed unsafe partial class Translator
         EmitTrapIndex(AddTrap(instruction), _rip);
         _e.Jmp(thunk);
         _ended = true;
+    }
+
+    /// <summary>Where a control register stands whose value is what was last written to it.</summary>
+    private static int? ControlRegister(Register register) => register switch
+    {
+        Register.CR0 => StateOffset.Cr0,
+        Register.CR2 => StateOffset.Cr2,
+        Register.CR3 => StateOffset.Cr3,
+        Register.CR4 => StateOffset.Cr4,
+        _ => null,
+    };
+
+    /// <summary>RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE. With CR4.FSGSBASE clear, or a new base that is not canonical, the emulation faults.</summary>
+    private void EmitSegmentBase(in Instruction instruction)
+    {
+        int segment = instruction.Mnemonic is Mnemonic.Rdfsbase or Mnemonic.Wrfsbase ? SegmentFs : SegmentGs;
+        int field = StateOffset.Segment(segment) + StateOffset.SegmentBase;
+        int guest = GuestNumber(instruction.Op0Register);
+        int size = instruction.Op0Register.GetSize();
+        bool write = instruction.Mnemonic is Mnemonic.Wrfsbase or Mnemonic.Wrgsbase;
+        var trap = (ulong)AddTrap(instruction);
+        if (write)
+        {
+            EmitZeroExtend(T1, HostOrLoad(instruction.Op0Register, T1), size);
+        }
+
+        DestroyFlags();
+        _e.Rm(0xF7, 0, State, StateOffset.Cr4, wide: false); // test
+        _e.Dword((int)Cr4Bits.FsGsBase);
+        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JzCondition), null, trap, _flags));
+        if (write)
+        {
+            EmitCanonicalTest(T1);
+            _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JaCondition), null, trap, _flags));
+            _e.StoreState(field, T1);
+        }
+        else
+        {
+            _e.LoadState(T2, field);
+            EmitWriteGuest(guest, T2, size);
+        }
+
+        EndCheck();
     }
 
     private void EmitSwapGs()

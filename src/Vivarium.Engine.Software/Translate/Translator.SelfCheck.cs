@@ -42,8 +42,8 @@ internal sealed unsafe partial class Translator
             length = guest.End;
         }
 
-        _e.MovImm(T1, (ulong)_source.Bytes);
         DestroyFlags();
+        _e.MovImm(T1, (ulong)_source.Bytes);
         EmitCompare(bytes[..length], compared[..length], _mismatches);
         EndCheck();
     }
@@ -56,6 +56,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        _flags = FlagsAt.Host;
         Mark(_source.Rip);
         foreach (nint jump in _mismatches)
         {
@@ -102,11 +103,6 @@ internal sealed unsafe partial class Translator
             EmitCompareAgain(guest.Code[..at]);
         }
 
-        if (instruction.Mnemonic is Mnemonic.Adc or Mnemonic.Sbb || !Options.Has(Optimizations.LazyFlags))
-        {
-            NeedFlags(T1);
-        }
-
         int register = GuestNumber(instruction.Op0Register);
         int group = ArithmeticGroup(instruction.Mnemonic);
         if (group < 0)
@@ -115,9 +111,14 @@ internal sealed unsafe partial class Translator
             return true;
         }
 
-        _flags = FlagsAt.Host;
+        if (instruction.Mnemonic is Mnemonic.Adc or Mnemonic.Sbb)
+        {
+            NeedFlags(T1);
+        }
+
         int opcode = (group * ArithmeticGroups) + 1;
         int host = Of(register);
+        _flags = FlagsAt.Host;
         if (host >= 0)
         {
             _e.Rr(opcode, T2, host, wide);
@@ -134,7 +135,6 @@ internal sealed unsafe partial class Translator
         return true;
     }
 
-    /// <summary>RFLAGS are lost.</summary>
     private void EmitCompareAgain(ReadOnlySpan<byte> bytes)
     {
         Span<bool> compared = stackalloc bool[bytes.Length];

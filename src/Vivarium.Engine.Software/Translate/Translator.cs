@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Decode;
+using Vivarium.Engine.Software.Persisted;
 using Vivarium.Engine.Software.Privileged;
 using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
@@ -110,6 +111,9 @@ internal sealed unsafe partial class Translator
 
     public long InstructionCount { get; private set; }
 
+    /// <summary>The mode in which the last block's jumps go to their targets.</summary>
+    public BlockMode LastMode { get; private set; }
+
     private bool Careful => (_mode & BlockMode.Careful) != 0;
 
     private int CodeBits => _mode.CodeBits();
@@ -174,6 +178,8 @@ internal sealed unsafe partial class Translator
             EmitCold(part);
         }
 
+        LastMode = _mode;
+        _mode = mode;
         EmitMismatch();
         InstructionCount += _index;
         return new Block
@@ -194,7 +200,8 @@ internal sealed unsafe partial class Translator
         {
             Mode = _mode,
             PageOffset = (ushort)(_source.Gpa & GuestMemory.PageMask),
-            Flags = (Careful && IsLocked(_guest[0].Instruction) ? RecordFlags.Locked : 0) | (relocations.Complete ? RecordFlags.Movable : 0) | (relocations.Short ? RecordFlags.Short : 0),
+            Flags = (Careful && IsLocked(_guest[0].Instruction) ? RecordFlags.Locked : 0) | (relocations.Complete ? RecordFlags.Movable : 0) | (relocations.Short ? RecordFlags.Short : 0)
+                | (relocations.FirstImmediate >= 0 ? RecordFlags.Masked : 0),
             GuestLength = (ushort)guestLength,
             DecodedLength = (ushort)_guest[_guest.Count - 1].End,
             CodeLength = (ushort)(_e.Here - _blockCode),
@@ -217,6 +224,7 @@ internal sealed unsafe partial class Translator
                 to += _guest[i].Length;
             }
 
+            record->Key = TemplateKey.Of(record, relocations.FirstImmediate);
             relocations.Fields.CopyTo(new Span<Relocation>(BlockRecord.RelocationsOf(record), header.RelocationCount));
         }
 
@@ -298,11 +306,24 @@ internal sealed unsafe partial class Translator
         {
             BeforeInstruction(instruction, traits.Flags, T2);
             _e.Bytes(guest.Code);
+            NoteImmediate(instruction);
             AfterInstruction(traits.Flags);
             return;
         }
 
         EmitRenamed(instruction, traits);
+    }
+
+    /// <summary>
+    /// The host instruction just written ends, as the guest's does, with a sign-extended immediate. Nothing else depends on it,
+    /// so that one translation serves whatever it is.
+    /// </summary>
+    private void NoteImmediate(in Instruction instruction)
+    {
+        if (instruction.OpCount == 2 && instruction.Op1Kind == OpKind.Immediate32to64 && Relocations.MayBeKernelAddress(instruction.GetImmediate(1)))
+        {
+            _e.NoteImmediate(_guest[_index].End - sizeof(int));
+        }
     }
 
     /// <summary>True if the guest's bytes can run as they are: no memory, and only registers that have their own places.</summary>
@@ -432,6 +453,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        NoteImmediate(original);
         AfterInstruction(traits.Flags);
         if (swapped && !UsesScratchForHighByte(original))
         {

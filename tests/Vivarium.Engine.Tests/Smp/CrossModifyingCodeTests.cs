@@ -12,6 +12,9 @@ public sealed class CrossModifyingCodeTests
     /// <summary>Where the code stands that is changed; nothing else is near.</summary>
     private const ulong Target = Shared + 0x8000;
 
+    /// <summary>Until the machine is stopped.</summary>
+    private const int Forever = int.MaxValue - 1;
+
     private const ulong Flag = Shared + 0x1000;
     private const ulong Answer = Shared + 0x1100;
     private static readonly TimeSpan Enough = TimeSpan.FromMilliseconds(300);
@@ -276,6 +279,73 @@ public sealed class CrossModifyingCodeTests
             }));
         }
 
+        m.Run(Enough);
+    }
+
+    /// <summary>
+    /// An instruction, operation and constant, is replaced again and again by one aligned store: it is run in one of its two
+    /// forms, never with the operation of one and the constant of the other.
+    /// </summary>
+    [Fact]
+    public void AnInstructionReplacedByOneStoreIsNeverMixed()
+    {
+        const ulong add = 0x90C3_0000_1111_C381;    // add ebx, 1111H; ret
+        const ulong sub = 0x90C3_0000_2222_EB81;    // sub ebx, 2222H; ret
+        using var m = new SmpMachine(2);
+        m.Memory.Write(Target, add);
+        m.Cpus[0].State.Gpr[9] = add;
+        m.Cpus[0].State.Gpr[10] = sub;
+        m.Cpus[0].Rdi = Target;
+        m.Cpus[0].Write(c => c.Repeat(Forever, part =>
+        {
+            part.mov(__qword_ptr[rdi], r9);
+            part.mov(__qword_ptr[rdi], r10);
+        }));
+        m.Cpus[1].Write(c => c.Repeat(Forever, part =>
+        {
+            Label good = part.CreateLabel();
+            part.xor(ebx, ebx);
+            part.call(Target);
+            part.cmp(ebx, 0x1111);
+            part.je(good);
+            part.cmp(ebx, -0x2222);
+            part.FailIfNotEqual();
+            part.nop();
+            part.Label(ref good);
+            part.nop();
+        }));
+        m.Run(Enough);
+    }
+
+    /// <summary>One vCPU counts in a page's free granules while another writes, runs and rewrites functions all over the rest.</summary>
+    [Fact]
+    public void DataBesideCodeThatIsBeingTranslatedIsKept()
+    {
+        using var m = new SmpMachine(2);
+        m.Cpus[0].Rdi = Target;
+        m.Cpus[0].Write(c => c.Repeat(Forever, part =>
+        {
+            part.inc(__qword_ptr[rdi + 0x38]);
+            part.inc(rbx);
+            part.cmp(__qword_ptr[rdi + 0x38], rbx);
+            part.FailIfNotEqual();
+            part.@lock.inc(__qword_ptr[rdi + 0xF80]);
+            part.cmp(__qword_ptr[rdi + 0xF80], rbx);
+            part.FailIfNotEqual();
+        }));
+        m.Cpus[1].Write(c => c.Repeat(Forever, part =>
+        {
+            part.imul(edi, r8d, 5 * 64);
+            part.and(edi, 0x7C0);
+            part.or(edi, 0x80);
+            part.add(edi, (int)Target);
+            part.mov(__byte_ptr[rdi], -72);     // B8H: mov eax, imm32
+            part.mov(__dword_ptr[rdi + 1], r8d);
+            part.mov(__byte_ptr[rdi + 5], -61); // C3H
+            part.call(rdi);
+            part.cmp(eax, r8d);
+            part.FailIfNotEqual();
+        }));
         m.Run(Enough);
     }
 

@@ -59,12 +59,12 @@ internal sealed class SnippetMachine : IDisposable
     private readonly bool _chaos;
     private int _bits;
 
-    private SnippetMachine(ulong ramSize = RamSize, int processors = 1, EngineOptions? options = null)
+    private SnippetMachine(ulong ramSize = RamSize, int processors = 1, EngineOptions? options = null, Action<string>? warn = null)
     {
         _model = CpuModel.Create("host", processors: processors);
         Memory = new GuestMemory(ramSize);
         Memory.AddSlot(0, ramSize);
-        _engine = new SoftwareEngine(Memory, _model, options ?? TestOptions.Engine);
+        _engine = new SoftwareEngine(Memory, _model, options ?? TestOptions.Engine, warn);
         _chaos = (options ?? TestOptions.Engine).ChaosSeed is not null;
         Cpu = _engine.CreateVcpu(0, Bus);
         Cpu.GetState(State);
@@ -159,9 +159,9 @@ internal sealed class SnippetMachine : IDisposable
     }
 
     /// <summary>64-bit mode with 4-level paging.</summary>
-    public static SnippetMachine Long(int cpl = 0, ulong ramSize = RamSize, int processors = 1, EngineOptions? options = null)
+    public static SnippetMachine Long(int cpl = 0, ulong ramSize = RamSize, int processors = 1, EngineOptions? options = null, Action<string>? warn = null)
     {
-        var machine = new SnippetMachine(ramSize, processors, options) { _bits = 64 };
+        var machine = new SnippetMachine(ramSize, processors, options, warn) { _bits = 64 };
         CpuState state = machine.State;
         state.Cr0 = Cr0Bits.Pe | Cr0Bits.Et | Cr0Bits.Ne | Cr0Bits.Mp;
         state.Efer = EferBits.Lme | EferBits.Lma | EferBits.Sce;

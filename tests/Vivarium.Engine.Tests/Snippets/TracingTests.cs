@@ -11,7 +11,7 @@ public sealed class TracingTests
     public void EachKindTellsItsOwnAndWhereInTheGuest()
     {
         Assert.Equal([(TraceEvent.PortWrite, Code + 5, 0x80ul, 7ul), (TraceEvent.PortRead, Code + 7, 0x81ul, 9ul)], Trace(TraceKinds.Pio));
-        Assert.Equal([(TraceEvent.MmioWrite, Code + 9, MmioGpa, 9ul), (TraceEvent.MmioRead, Code + 15, MmioGpa, 9ul)], Trace(TraceKinds.Mmio));
+        Assert.Equal([(TraceEvent.MmioWrite, Code + 9, MmioGpa, 9ul), (TraceEvent.MmioRead, Code + 14, MmioGpa, 9ul)], Trace(TraceKinds.Mmio));
         Assert.Equal([(TraceEvent.MsrRead, 0x174ul, 0ul)], Trace(TraceKinds.Msr).Select(record => (record.Item1, record.Item3, record.Item4)));
         Assert.Equal(5, Trace(TraceKinds.Pio | TraceKinds.Mmio | TraceKinds.Irq | TraceKinds.Msr).Count);
         Assert.All(Trace(TraceKinds.Exits), record => Assert.Equal(TraceEvent.Exit, record.Item1));

@@ -1,0 +1,284 @@
+using System.IO.Hashing;
+using System.Numerics;
+using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Host;
+using Vivarium.Engine.Software.Translate;
+
+namespace Vivarium.Engine.Software.Persisted;
+
+/// <summary>
+/// A file of translations, mapped. It holds code that will run, so it is believed only if it is the user's own; and every
+/// number in it is checked before it is used, because disks and programs have faults. For one thread at a time.
+/// </summary>
+internal sealed unsafe class TranslationFile : IDisposable
+{
+    private const int EntryAlignment = 8;
+
+    /// <summary>After reading so many bytes of entries, their pages go back: all will hardly be needed again.</summary>
+    private const long ReadBeforeRelease = 4 << 20;
+
+    private readonly byte* _file;
+    private readonly long _length;
+    private readonly TranslationHeader _header;
+    private readonly byte* _entries;
+    private readonly ulong* _slots;
+
+    private readonly TemplateMatch _match = new();
+
+    /// <summary>One bit for every possible beginning of an entry: those that were used.</summary>
+    private readonly ulong[] _used;
+    private long _read;
+
+    private TranslationFile(byte* file, in TranslationHeader header, in LinuxHost.FileStatus status)
+    {
+        _file = file;
+        _length = status.Size;
+        _header = header;
+        _entries = file + header.EntriesOffset;
+        _slots = (ulong*)(file + TranslationHeader.SlotsOffset);
+        _used = new ulong[(header.EntriesLength / EntryAlignment / 64) + 1];
+        Inode = (status.Device, status.Inode);
+    }
+
+    /// <summary>Which file it is.</summary>
+    public (ulong Device, ulong Number) Inode { get; }
+
+    public int Count => (int)_header.EntryCount;
+
+    public ushort Run => _header.Run;
+
+    /// <summary>What is wrong with an entry that was met: the file is not to be used any more.</summary>
+    public string? Damage { get; private set; }
+
+    /// <summary>Maps a file; null if it is not there, or <paramref name="refusal"/> says why it is not used.</summary>
+    public static TranslationFile? Open(string path, Identity identity, out string? refusal)
+    {
+        int fd = OwnFile.Open(path, LinuxHost.OpenReadOnly, out LinuxHost.FileStatus status, out refusal);
+        if (fd < 0)
+        {
+            return null;
+        }
+
+        refusal = null;
+        void* file = null;
+        if (status.Size >= TranslationHeader.SlotsOffset)
+        {
+            file = LinuxHost.Mmap(null, (nuint)status.Size, LinuxHost.ProtRead, LinuxHost.MapPrivate, fd, 0);
+        }
+
+        _ = LinuxHost.Close(fd);
+        if (file == null || file == (void*)-1)
+        {
+            refusal = "is damaged (too short)";
+            return null;
+        }
+
+        refusal = Check((byte*)file, status.Size, identity);
+        if (refusal is not null)
+        {
+            _ = LinuxHost.Munmap(file, (nuint)status.Size);
+            return null;
+        }
+
+        return new TranslationFile((byte*)file, *(TranslationHeader*)file, status);
+    }
+
+    /// <summary>A translation of the same bytes, or none.</summary>
+    public Template Find(in CodeSource source, BlockMode mode)
+    {
+        if (Damage is not null)
+        {
+            return default;
+        }
+
+        if (source.Length >= TemplateKey.LongBytes && Find(TemplateKey.Long(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } found)
+        {
+            return found;
+        }
+
+        return Find(TemplateKey.Short(mode, source.Rip, source.Bytes), source, mode);
+    }
+
+    /// <summary>True if it holds a translation of the same bytes.</summary>
+    public bool Contains(BlockRecord* wanted)
+    {
+        uint mask = _header.SlotCount - 1;
+        for (uint slot = wanted->Key & mask, probes = 0; _slots[slot] != 0 && probes <= mask; slot = (slot + 1) & mask, probes++)
+        {
+            if ((uint)(_slots[slot] >> 32) == wanted->Key && EntryAt(((long)(uint)_slots[slot] - 1) * EntryAlignment) is var record && record != null
+                && record->Mode == wanted->Mode && record->PageOffset == wanted->PageOffset && record->Flags == wanted->Flags
+                && record->DecodedLength == wanted->DecodedLength
+                && IsSound(record) && TemplateMatch.SameBytes(record, BlockRecord.GuestBytesOf(wanted)))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Walks over all entries; stops at one that is damaged.</summary>
+    /// <param name="visit">Is given the entry, the run that used it last, and whether this one has.</param>
+    public void ForEach(Visitor visit)
+    {
+        var ages = (ushort*)(_file + _header.AgesOffset);
+        long offset = 0;
+        for (int i = 0; i < _header.EntryCount; i++)
+        {
+            BlockRecord* record = EntryAt(offset);
+            if (record == null)
+            {
+                return;
+            }
+
+            visit(new Template(record, (byte*)record + record->Size), ages[i], WasUsed(offset));
+            offset += SizeOf(record);
+        }
+    }
+
+    public delegate void Visitor(in Template template, ushort lastUsed, bool used);
+
+    /// <summary>Bytes that a translation takes in a file.</summary>
+    public static long SizeOf(BlockRecord* record) => (record->Size + record->CodeLength + (long)EntryAlignment - 1) & -EntryAlignment;
+
+    /// <summary>Over everything but the checksum itself.</summary>
+    public static uint ChecksumOf(BlockRecord* record)
+        => (uint)XxHash3.HashToUInt64(new ReadOnlySpan<byte>((byte*)record + sizeof(uint), (int)record->Size + record->CodeLength - sizeof(uint)));
+
+    public static uint ChecksumOf(in TranslationHeader header, ReadOnlySpan<byte> slots)
+    {
+        TranslationHeader copy = header;
+        copy.Checksum = 0;
+        var hash = new XxHash3();
+        hash.Append(new ReadOnlySpan<byte>(&copy, sizeof(TranslationHeader)));
+        hash.Append(slots);
+        return (uint)hash.GetCurrentHashAsUInt64();
+    }
+
+    public void Dispose() => _ = LinuxHost.Munmap(_file, (nuint)_length);
+
+    private static string? Check(byte* file, long length, Identity identity)
+    {
+        const long most = 1L << 31;
+        var header = *(TranslationHeader*)file;
+        if (header.Magic != TranslationHeader.ExpectedMagic)
+        {
+            return "is no file of translations";
+        }
+
+        if (header.Version != TranslationHeader.ExpectedVersion || header.Identity != identity)
+        {
+            return "was made by another version of the engine or for another processor";
+        }
+
+        if (length > most || header.Length != length || !BitOperations.IsPow2(header.SlotCount) || header.EntryCount > header.SlotCount / 2
+            || header.EntriesLength < 0 || header.EntriesLength > length || header.EntriesOffset + header.EntriesLength != length)
+        {
+            return "is damaged (its parts do not add up)";
+        }
+
+        return ChecksumOf(header, new ReadOnlySpan<byte>(file + TranslationHeader.SlotsOffset, (int)(header.SlotCount * 8))) == header.Checksum
+            ? null
+            : "is damaged (its index)";
+    }
+
+    private Template Find(uint key, in CodeSource source, BlockMode mode)
+    {
+        int candidates = 0;
+        uint mask = _header.SlotCount - 1;
+        for (uint slot = key & mask, probes = 0; _slots[slot] != 0 && candidates < Templates.MostCandidates && probes <= mask; slot = (slot + 1) & mask, probes++)
+        {
+            if ((uint)(_slots[slot] >> 32) != key)
+            {
+                continue;
+            }
+
+            candidates++;
+            long offset = ((long)(uint)_slots[slot] - 1) * EntryAlignment;
+            BlockRecord* record = EntryAt(offset);
+            if (record == null)
+            {
+                return default;
+            }
+
+            if (!IsSound(record))
+            {
+                Damage = $"is damaged (an entry at {offset + _header.EntriesOffset})";
+                return default;
+            }
+
+            Template template = _match.Serve(record, (byte*)record + record->Size, source, mode);
+            if (template.Exists)
+            {
+                Use(offset, record);
+                return template;
+            }
+        }
+
+        return default;
+    }
+
+    /// <summary>The entry at an offset, if its parts lie within the file; else null, and there is <see cref="Damage"/>.</summary>
+    private BlockRecord* EntryAt(long offset)
+    {
+        var record = (BlockRecord*)(_entries + offset);
+        if (offset >= 0 && offset <= _header.EntriesLength - sizeof(BlockRecord)
+            && record->Flags.HasFlag(RecordFlags.Movable) && record->DecodedLength > 0 && record->Size == record->Measure()
+            && SizeOf(record) <= _header.EntriesLength - offset)
+        {
+            return record;
+        }
+
+        Damage = $"is damaged (an entry at {offset + _header.EntriesOffset})";
+        return null;
+    }
+
+    /// <summary>The whole entry is as it was written, and nothing in it points out of the code or the guest's bytes.</summary>
+    private static bool IsSound(BlockRecord* record)
+    {
+        if (ChecksumOf(record) != record->Checksum || record->GuestLength > record->DecodedLength || (record->MapCount & 1) != 0 || record->StubCount % BlockRecord.StubNumbers != 0)
+        {
+            return false;
+        }
+
+        Relocation* relocations = BlockRecord.RelocationsOf(record);
+        for (int i = 0; i < record->RelocationCount; i++)
+        {
+            int guestBytes = relocations[i].Kind switch
+            {
+                RelocationKind.Immediate => sizeof(int),
+                RelocationKind.Trap => 1,
+                _ => 0,
+            };
+            if (relocations[i].Offset + relocations[i].Width > record->CodeLength
+                || (guestBytes != 0 && (relocations[i].Addend < 0 || relocations[i].Addend > record->DecodedLength - guestBytes)))
+            {
+                return false;
+            }
+        }
+
+        ushort* stubs = BlockRecord.StubsOf(record);
+        for (int i = 0; i < record->StubCount; i += BlockRecord.StubNumbers)
+        {
+            if (stubs[i] + sizeof(int) > record->CodeLength || stubs[i + 1] >= record->CodeLength)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private bool WasUsed(long offset) => (_used[offset / EntryAlignment / 64] >> (int)(offset / EntryAlignment % 64) & 1) != 0;
+
+    private void Use(long offset, BlockRecord* record)
+    {
+        _used[offset / EntryAlignment / 64] |= 1ul << (int)(offset / EntryAlignment % 64);
+        _read += SizeOf(record);
+        if (_read >= ReadBeforeRelease)
+        {
+            _read = 0;
+            _ = LinuxHost.Madvise(_file, (nuint)_length, LinuxHost.MadvDontNeed);
+        }
+    }
+}
