@@ -273,9 +273,9 @@ internal sealed unsafe partial class SoftwareVcpu
     }
 
     /// <summary>The accesses to RAM that the paging structures allow and need not note any more. It holds until CR0, CR4 or EFER change, which empties the TLBs.</summary>
-    private byte DirectAccesses(ulong linear, in CachedPage page, in PagingContext paging)
+    private static byte DirectAccesses(in CachedPage page, in PagingContext paging)
     {
-        if (page.Host == null || (_watchpoints.Length != 0 && IsWatchedPage(linear)))
+        if (page.Host == null)
         {
             return 0;
         }
