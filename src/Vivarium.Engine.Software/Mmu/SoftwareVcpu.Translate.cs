@@ -267,7 +267,8 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         page = Locate(translation);
-        _tlb.Insert(linear, pcid, page, translation.PageSize, DirectAccesses(linear, page, paging));
+        bool watched = _watchpoints.Length != 0 && IsWatchedPage(linear);
+        _tlb.Insert(linear, pcid, page, translation.PageSize, watched ? (byte)0 : DirectAccesses(page, paging));
         NoteExecution(linear, access, space, page.Rights);
         return true;
     }
