@@ -216,7 +216,7 @@ internal sealed unsafe partial class Translator
         }
         else
         {
-            _e.LoadState(T2, field);
+            _e.Load(T2, State, field, wide: size == 8);
             EmitWriteGuest(guest, T2, size);
         }
 
