@@ -25,6 +25,7 @@ public sealed record EngineOptions
         ("jumps-by-page", Optimizations.JumpsByPage, "jumps find translations by the physical page of their target, so that they outlive changes of the address space"),
         ("early-linking", Optimizations.EarlyLinking, "a new translation's jumps go straight to those that are there already"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
+        ("bounced-reads", Optimizations.BouncedReads, "reads across pages and of devices do not leave translated code"),
         ("second-level-tlb", Optimizations.SecondLevelTlb, "translated code searches the second-level TLB itself"),
         ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),

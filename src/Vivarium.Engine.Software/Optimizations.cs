@@ -48,6 +48,9 @@ public enum Optimizations : ulong
     /// <summary>Translated code searches the second-level TLB itself.</summary>
     SecondLevelTlb = 1ul << 41,
 
+    /// <summary>Reads across pages and of devices do not leave translated code.</summary>
+    BouncedReads = 1ul << 42,
+
     /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
     BesideCode = 1ul << 50,
 

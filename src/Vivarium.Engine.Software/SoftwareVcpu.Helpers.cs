@@ -54,6 +54,11 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         cpu.LocateInstruction(returnAddress);
+        if (result.Kind == ResolveKind.Slow && !info.Write && info.Rules == AccessRules.None && cpu.MayBounceRead(linear, info.Size))
+        {
+            return cpu.BounceRead(state, linear, info);
+        }
+
         if (result.Kind == ResolveKind.PageFault && info.Rules == AccessRules.None)
         {
             cpu.RaisePageFault(linear, result.ErrorCode);
@@ -146,6 +151,34 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         cpu._times?.Enter(VcpuActivity.Guest);
+    }
+
+    /// <summary>Nothing but its pages decides about the access: it neither wraps nor leaves the canonical addresses, and no debugger waits for it.</summary>
+    private bool MayBounceRead(ulong linear, int size)
+        => _watchpoints.Length == 0 && _code.Options.Has(Optimizations.BouncedReads)
+            && (LongModeActive ? IsCanonical(linear + (uint)size - 1) : linear + (uint)size <= uint.MaxValue);
+
+    /// <summary>A read of what is not plain memory: nothing has to be done after the instruction, so it needs no careful translation.</summary>
+    private byte* BounceRead(NativeState* state, ulong linear, AccessInfo info)
+    {
+        try
+        {
+            long counted = CountedInCareful;
+            byte* bounce = Bounce(linear, info);
+            state->ResolvedDelta = (ulong)bounce - linear;
+            if (counted == CountedInCareful)
+            {
+                Statistics.Count(ExitCause.SlowAccess);
+            }
+
+            return bounce;
+        }
+        catch (GuestException fault)
+        {
+            Raise(fault.Vector, fault.ErrorCode);
+            state->ExitCode = (ulong)ExitCode.Fault;
+            return null;
+        }
     }
 
     private byte* Bounce(ulong linear, AccessInfo info)

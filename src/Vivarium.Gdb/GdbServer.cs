@@ -89,7 +89,8 @@ public sealed class GdbServer : IAsyncDisposable
             }
         }
 
-        await present.ConfigureAwait(false);
+        // However it has ended: the machine does not suffer for it.
+        await present.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     private async Task ServeAsync(Socket client)

@@ -39,7 +39,7 @@ public sealed class GdbTests : IDisposable
     private string Gdb(VirtualMachine machine, string script)
     {
         string path = _scratch.Write("script.gdb", System.Text.Encoding.UTF8.GetBytes(
-            $"set pagination off\nset confirm off\nset width 0\n{script.Replace("CONNECT", $"target remote {machine.GdbEndPoint}", StringComparison.Ordinal)}\n"));
+            $"set pagination off\nset confirm off\nset width 0\nset remotetimeout 60\n{script.Replace("CONNECT", $"target remote {machine.GdbEndPoint}", StringComparison.Ordinal)}\n"));
         return HostTool.Run("timeout", Patience, "gdb", "-nx", "-batch", "-x", path).Said;
     }
 

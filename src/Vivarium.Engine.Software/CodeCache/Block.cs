@@ -48,8 +48,11 @@ internal sealed unsafe class Block
     /// </summary>
     public ReadOnlySpan<ushort> JumpStubs => new(BlockRecord.StubsOf(Record), Record->StubCount);
 
-    /// <summary>Addresses of the jumps' displacements that were linked to this block.</summary>
-    public List<nint>? IncomingJumps { get; set; }
+    /// <summary>The jumps that were linked to this block, as a chain of <see cref="JumpLinks"/>.</summary>
+    public int IncomingJumps { get; set; }
+
+    /// <summary>Another block in the same bucket of the <see cref="BlockTable"/>.</summary>
+    public Block? NextInTable { get; set; }
 
     /// <summary>The one instruction of a careful translation is a locked one: the bounce buffer does not make it atomic.</summary>
     public bool Locked => Record->Flags.HasFlag(RecordFlags.Locked);

@@ -9,7 +9,7 @@ internal sealed class ChangeCounts
     private const int Buckets = 4096;
 
     /// <summary>From so many losses on, a translation that looks for itself whether the code is still the same is cheaper.</summary>
-    private const int Many = 3;
+    private const int Many = 2;
 
     private readonly byte[] _counts = new byte[Buckets];
 

@@ -12,8 +12,14 @@ namespace Vivarium.Engine.Software.CodeCache;
 /// </summary>
 internal sealed unsafe class TranslationCache : IDisposable
 {
-    private readonly Dictionary<BlockKey, Block> _blocks = [];
+    private const int BucketShift = 8;
+
+    private readonly BlockTable _blocks = new();
+    private readonly JumpLinks _links = new();
     private readonly List<Block> _byAddress = [];
+
+    /// <summary>For each 256 bytes of the region: the first block that reaches into them or begins behind them, as an index into <see cref="_byAddress"/>.</summary>
+    private readonly List<int> _firstInBucket = [];
     private readonly CodePages _pages;
     private byte* _start;
     private readonly long _capacity;
@@ -54,26 +60,21 @@ internal sealed unsafe class TranslationCache : IDisposable
 
     public byte* ToWritable(byte* executable) => executable + (Region.Writable - Region.Executable);
 
-    public Block? Find(in BlockKey key) => _blocks.GetValueOrDefault(key);
+    public Block? Find(in BlockKey key) => _blocks.Find(key);
 
     /// <summary>The block whose translation holds a host address, whether still valid or not.</summary>
     public Block? FindByAddress(byte* hostPc)
     {
-        int low = 0;
-        int high = _byAddress.Count - 1;
-        while (low <= high)
+        long bucket = (hostPc - Region.Executable) >> BucketShift;
+        if (bucket < 0 || bucket >= _firstInBucket.Count)
         {
-            int middle = (low + high) >>> 1;
-            Block block = _byAddress[middle];
-            if (hostPc < block.Code)
-            {
-                high = middle - 1;
-            }
-            else if (hostPc >= block.Code + block.CodeLength)
-            {
-                low = middle + 1;
-            }
-            else
+            return null;
+        }
+
+        for (int i = _firstInBucket[(int)bucket]; i < _byAddress.Count && _byAddress[i].Code <= hostPc; i++)
+        {
+            Block block = _byAddress[i];
+            if (hostPc < block.Code + block.CodeLength)
             {
                 return block;
             }
@@ -86,12 +87,19 @@ internal sealed unsafe class TranslationCache : IDisposable
     public void Add(Block block)
     {
         _next = Align(block.Code + block.CodeLength);
-        if (_blocks.Remove(block.Key, out Block? old))
+        Region.ForgetWritable(_next);
+        if (_blocks.Find(block.Key) is { } old)
         {
+            _blocks.Remove(old);
             Retire(old);
         }
 
-        _blocks[block.Key] = block;
+        _blocks.Add(block);
+        while (_firstInBucket.Count <= (block.Code + block.CodeLength - 1 - Region.Executable) >> BucketShift)
+        {
+            _firstInBucket.Add(_byAddress.Count);
+        }
+
         _byAddress.Add(block);
         Observer?.Translated((ulong)block.Code, block.CodeLength, block.Key.Rip);
         if (!block.ChecksItself)
@@ -103,7 +111,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <summary>Throws away a block that checks itself; jump caches must forget it too.</summary>
     public void Remove(Block block)
     {
-        _blocks.Remove(block.Key);
+        _blocks.Remove(block);
         Retire(block);
     }
 
@@ -111,7 +119,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     public void Link(byte* displacement, Block target)
     {
         Patch(displacement, target.Code);
-        (target.IncomingJumps ??= []).Add((nint)displacement);
+        target.IncomingJumps = _links.Add((int)(displacement - Region.Executable), target.IncomingJumps);
     }
 
     /// <summary>Throws away the blocks made from any of the bytes, and returns them: jump caches must forget them too.</summary>
@@ -121,7 +129,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         List<Block>? hit = _pages.Remove(gpa, size, wholePages);
         foreach (Block block in CollectionsMarshal.AsSpan(hit))
         {
-            _blocks.Remove(block.Key);
+            _blocks.Remove(block);
             Retire(block);
         }
 
@@ -132,9 +140,9 @@ internal sealed unsafe class TranslationCache : IDisposable
     public List<Block> FindAll(ulong rip)
     {
         List<Block> found = [];
-        foreach (Block block in _blocks.Values)
+        foreach (Block block in _byAddress)
         {
-            if (rip - block.Key.Rip < (ulong)block.GuestLength)
+            if (block.Valid && rip - block.Key.Rip < (ulong)block.GuestLength)
             {
                 found.Add(block);
             }
@@ -153,6 +161,8 @@ internal sealed unsafe class TranslationCache : IDisposable
 
         _blocks.Clear();
         _byAddress.Clear();
+        _firstInBucket.Clear();
+        _links.Clear();
         _pages.Clear();
         _next = _start;
         Generation++;
@@ -167,21 +177,17 @@ internal sealed unsafe class TranslationCache : IDisposable
     private void Retire(Block block)
     {
         block.Valid = false;
-        if (block.IncomingJumps is null)
-        {
-            return;
-        }
-
-        foreach (nint jump in block.IncomingJumps)
+        for (int chain = block.IncomingJumps; chain != JumpLinks.None;)
         {
             // Also those of blocks that are not valid any more: a vCPU may still be in one.
-            if (FindByAddress((byte*)jump) is { } from)
+            byte* jump = Region.Executable + _links.Take(ref chain);
+            if (FindByAddress(jump) is { } from)
             {
-                Patch((byte*)jump, from.StubOf((byte*)jump));
+                Patch(jump, from.StubOf(jump));
             }
         }
 
-        block.IncomingJumps = null;
+        block.IncomingJumps = JumpLinks.None;
     }
 
     /// <summary>Where several vCPUs run, displacements are aligned: whoever executes the jump meanwhile goes to the old target or to the new.</summary>

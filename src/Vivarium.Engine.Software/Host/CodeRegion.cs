@@ -13,10 +13,12 @@ internal sealed unsafe class CodeRegion : IDisposable
     public const int Size = 128 << 20;
 
     private const int Slices = 64;
+    private const long ForgetStep = 256 << 10;
     private static readonly Lock Gate = new();
     private static readonly bool[] Taken = new bool[Slices];
     private static byte* s_reservation;
     private readonly int _slice;
+    private long _forgotten;
 
     public CodeRegion()
     {
@@ -72,6 +74,22 @@ internal sealed unsafe class CodeRegion : IDisposable
             Check(range != (void*)-1, "mmap");
             s_reservation = (byte*)range;
         }
+    }
+
+    /// <summary>
+    /// What was written before an address (executable) is not written again soon: the process need not hold its pages by
+    /// this mapping too, which would count them twice.
+    /// </summary>
+    public void ForgetWritable(byte* end)
+    {
+        long written = (end - Executable) & -ForgetStep;
+        if (written > _forgotten)
+        {
+            _ = LinuxHost.Madvise(Writable + _forgotten, (nuint)(written - _forgotten), LinuxHost.MadvDontNeed);
+        }
+
+        // Less when everything was thrown away.
+        _forgotten = written;
     }
 
     public void Dispose()

@@ -3,14 +3,16 @@ using static Vivarium.Engine.Software.Translate.HostRegister;
 namespace Vivarium.Engine.Software.Translate;
 
 /// <summary>
-/// REP STOS and REP MOVS of 64-bit code in their usual case: forward, within one page, and the TLB knows the pages. The
-/// host's own instruction does the work; everything else leaves for the emulation.
+/// REP STOS and REP MOVS of 64-bit code in their usual case: forward, no element crosses a page, and the TLB knows the
+/// pages. The host's own instruction does the work, page by page; everything else leaves for the emulation, which goes on
+/// where the registers say (SDM vol. 2B, REP: they are exact between any two elements).
 /// </summary>
 internal sealed unsafe class StringThunks
 {
     private const int Sizes = 4;
     private const int PageSize = 4096;
     private const int JnzCondition = 5;
+    private const int EqualCondition = 4;
     private const int JaCondition = 7;
     private const int DirectionFlag = (int)(RflagsBits.Df >> 8);
 
@@ -21,6 +23,7 @@ internal sealed unsafe class StringThunks
     private int _tlb;
     private int _shift;
     private byte* _refused;
+    private byte* _dropRefused;
 
     /// <param name="emitter">Where to emit.</param>
     /// <param name="trap">Exits as a trapped instruction does.</param>
@@ -35,6 +38,8 @@ internal sealed unsafe class StringThunks
         {
             _tlb = StateOffset.Tlb((AddressSpace)(i / Sizes));
             _shift = i % Sizes;
+            _dropRefused = _e.Here;
+            _e.Pop(T2);
             _refused = EmitRefused();
             _stos[i] = (nint)EmitStos();
             _movs[i] = (nint)EmitMovs();
@@ -42,8 +47,8 @@ internal sealed unsafe class StringThunks
     }
 
     /// <summary>
-    /// Called with S-&gt;Rip and S-&gt;ExitInfo set as for a trap: does the whole REP STOS and returns, or exits to have it
-    /// emulated. Changes no register but those of the instruction, T1 and T2.
+    /// Called with S-&gt;Rip and S-&gt;ExitInfo set as for a trap, and the flags saved: does the whole REP STOS and returns,
+    /// or exits to have the rest emulated. Changes no register but those of the instruction, T1, T2 and RFLAGS.
     /// </summary>
     /// <param name="space">Whose TLB to ask.</param>
     /// <param name="shift">Element size as a power of two, 0-3.</param>
@@ -52,10 +57,12 @@ internal sealed unsafe class StringThunks
     /// <summary>As <see cref="Stos"/>, for REP MOVS.</summary>
     public byte* Movs(AddressSpace space, int shift) => (byte*)_movs[((int)space * Sizes) + shift];
 
+    /// <summary>RDX is on the stack, above the return address.</summary>
     private byte* EmitRefused()
     {
         byte* start = _e.Here;
-        _e.Byte(0x9D);                          // popfq
+        _e.Pop(Rdx);
+        _e.RestoreFlags(T2);
         _e.Bytes([0x48, 0x8D, 0x64, 0x24, 0x08]); // lea rsp, [rsp+8]: drop the return address
         _e.Jmp(_trap);
         return start;
@@ -64,92 +71,119 @@ internal sealed unsafe class StringThunks
     private byte* EmitStos()
     {
         byte* start = _e.Here;
-        EmitBegin();
+        byte* done = EmitBegin(out byte* again);
         EmitLookUp(Rdi, write: true, _refused);
-        _e.Byte(0x57);                          // push rdi
-        byte* tooLong = EmitHostAddress(Rdi);
+        EmitRoom();
+        _e.Rr(0x01, T1, T2);                    // add T2, T1: host address
+        _e.Mov32Rr(Rdx, T1);
+        EmitRoomOf(Rdx);
+        EmitCount(_refused);
+        _e.Push(Rcx);
+        _e.Push(Rdi);
+        _e.MovRr(Rdi, T2);
         EmitRep(0xAA);
-        EmitTlb(0x2B, Rdi, 2);                  // sub rdi, [host page]
-        _e.Rr(0x29, T1, Rdi);                   // sub rdi, T1: bytes done
-        _e.Bytes([0x41, 0x5E]);                 // pop T1
-        _e.Rr(0x01, T1, Rdi);
-        _e.Byte(0x9D);                          // popfq
-        _e.Byte(0xC3);
-
-        _e.Land(tooLong);
-        _e.Byte(0x5F);                          // pop rdi
-        _e.Jmp(_refused);
+        _e.Pop(Rdi);
+        _e.Pop(T1);
+        _e.Rx(0x8D, Rdi, Rdi, T1, _shift, 0);   // lea
+        EmitEnd(again, done);
         return start;
     }
 
     private byte* EmitMovs()
     {
         byte* start = _e.Here;
-        EmitBegin();
+        byte* done = EmitBegin(out byte* again);
         EmitLookUp(Rdi, write: true, _refused);
-        _e.Byte(0x57);                          // push rdi
-        _e.Byte(0x56);                          // push rsi
-        byte* tooLong = EmitHostAddress(Rdi);
-        byte* miss = EmitLookUp(Rsi, write: false, null);
-        byte* sourceTooLong = EmitHostAddress(Rsi);
-        _e.MovRr(T1, Rsi);
+        EmitRoom();
+        _e.Rr(0x01, T1, T2);                    // add T2, T1: host address
+        _e.Push(T2);
+        _e.Mov32Rr(Rdx, T1);
+        EmitRoomOf(Rdx);
+        byte* dropped = _dropRefused;
+        EmitLookUp(Rsi, write: false, dropped);
+        EmitRoom();
+        _e.Rr(0x01, T1, T2);
+        EmitRoomOf(T1);
+        _e.Rr(0x39, Rdx, T1);                   // cmp T1, rdx
+        _e.Rr(0x0F42, Rdx, T1);                 // cmovb rdx, T1
+        EmitCount(dropped);
+        _e.Pop(T1);
+        _e.Push(Rcx);
+        _e.Push(Rdi);
+        _e.Push(Rsi);
+        _e.MovRr(Rdi, T1);
+        _e.MovRr(Rsi, T2);
         EmitRep(0xA4);
-        _e.Rr(0x29, T1, Rsi);                   // sub rsi, T1: bytes done
-        _e.MovRr(T1, Rsi);
-        _e.Bytes([0x41, 0x5D]);                 // pop T2
-        _e.Rx(0x8D, Rsi, T1, T2, 0, 0);
-        _e.Bytes([0x41, 0x5D]);
-        _e.Rx(0x8D, Rdi, T1, T2, 0, 0);
-        _e.Byte(0x9D);                          // popfq
-        _e.Byte(0xC3);
-
-        _e.Land(tooLong);
-        _e.Land(miss);
-        _e.Land(sourceTooLong);
-        _e.Byte(0x5E);                          // pop rsi
-        _e.Byte(0x5F);                          // pop rdi
-        _e.Jmp(_refused);
+        _e.Pop(Rsi);
+        _e.Pop(Rdi);
+        _e.Pop(T1);
+        _e.Rx(0x8D, Rsi, Rsi, T1, _shift, 0);   // lea
+        _e.Rx(0x8D, Rdi, Rdi, T1, _shift, 0);
+        EmitEnd(again, done);
         return start;
     }
 
-    private void EmitBegin()
+    /// <summary>Up to where each page begins. Returns the jump to be landed when there is nothing left to do.</summary>
+    private byte* EmitBegin(out byte* again)
     {
-        _e.Byte(0x9C);                          // pushfq
+        _e.Push(Rdx);
         _e.Rm(0xF6, 0, State, StateOffset.SystemFlags + 1, wide: false); // test
         _e.Byte(DirectionFlag);
         _e.Jcc(JnzCondition, _refused);
-        _e.Rr(0x81, 7, Rcx);                    // cmp rcx, elements of a page
-        _e.Dword(PageSize >> _shift);
-        _e.Jcc(JaCondition, _refused);
+        again = _e.Here;
+        _e.Rr(0x85, Rcx, Rcx);                  // test
+        return _e.JumpForward(EqualCondition);
     }
 
-    /// <summary>T2 = TLB index, T1 = offset in the page; on a miss goes to a known place, or one to be landed.</summary>
-    private byte* EmitLookUp(int address, bool write, byte* miss)
+    /// <summary>The next page, unless somebody waits.</summary>
+    private void EmitEnd(byte* again, byte* done)
+    {
+        _e.MovRr(Rcx, Rdx);
+        _e.CmpStateImm8(StateOffset.ExitRequest, 0);
+        _e.Jcc(EqualCondition, again);
+        _e.Rr(0x85, Rcx, Rcx);                  // test
+        _e.Jcc(JnzCondition, _refused);
+        _e.Land(done);
+        _e.Pop(Rdx);
+        _e.Byte(0xC3);
+    }
+
+    /// <summary>T2 = TLB index, T1 = offset in the page; on a miss goes elsewhere.</summary>
+    private void EmitLookUp(int address, bool write, byte* miss)
     {
         _e.Bits(T2, address, 12, NativeTlb.Entries - 1);
         _e.MovRr(T1, address);
         EmitTlb(0x33, T1, write ? 1 : 0);       // xor T1, [tag]
         _e.Rr(0x81, 7, T1);                     // cmp
         _e.Dword(PageSize - 1);
-        if (miss == null)
-        {
-            return _e.JumpForward(JaCondition);
-        }
-
         _e.Jcc(JaCondition, miss);
-        return null;
     }
 
-    /// <summary>The register = host address of the offset in T1. Returns the jump for a run that leaves the page; the register is lost then.</summary>
-    private byte* EmitHostAddress(int register)
+    /// <summary>T2 = host address of the page.</summary>
+    private void EmitRoom() => EmitTlb(0x8B, T2, 2);
+
+    /// <summary>The register, an offset in a page, becomes the bytes from there to the page's end.</summary>
+    private void EmitRoomOf(int register)
     {
-        _e.Rx(0x8D, register, T1, Rcx, _shift, 0);
-        _e.Rr(0x81, 7, register);               // cmp: the end
+        _e.Rr(0xF7, 3, register);               // neg
+        _e.Rr(0x81, 0, register);               // add
         _e.Dword(PageSize);
-        byte* tooLong = _e.JumpForward(JaCondition);
-        _e.MovRr(register, T1);
-        EmitTlb(0x03, register, 2);             // add: host page
-        return tooLong;
+    }
+
+    /// <summary>RDX = bytes that may be done now; RCX becomes the elements to do now, RDX those that remain.</summary>
+    private void EmitCount(byte* crossing)
+    {
+        if (_shift != 0)
+        {
+            _e.Rr(0xC1, 5, Rdx);                // shr
+            _e.Byte(_shift);
+            _e.Jcc(EqualCondition, crossing);
+        }
+
+        _e.Rr(0x39, Rcx, Rdx);                  // cmp rdx, rcx
+        _e.Rr(0x0F47, Rdx, Rcx);                // cmova rdx, rcx
+        _e.Rr(0x29, Rdx, Rcx);                  // sub rcx, rdx
+        _e.Rr(0x87, Rdx, Rcx);                  // xchg
     }
 
     /// <summary>An operation with entry T2 of one of the TLB's arrays: 0 = read tags, 1 = write tags, 2 = host pages.</summary>

@@ -271,24 +271,21 @@ internal sealed unsafe class SystemThunks
             waiting = _e.JumpForward(JnzCondition);
         }
 
-        _e.JumpPlace(T2, T1, space);
-        _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
-        byte* miss = _e.JumpForward(JnzCondition);
         if (clearResume)
         {
             _e.StateByteImm(And, StateOffset.SystemFlags + 2, ~(int)(RflagsBits.Rf >> 16));
         }
 
+        _e.JumpPlace(T2, T1, space);
+        _e.Rx(0x03, T1, State, T2, 0, jumps);   // add T1, [entry]: zero if it is this RIP
+        byte* miss = _e.JumpForward(JnzCondition);
         _e.Byte(0x9D);                          // popfq
         _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
 
         _e.Land(miss);
-        if (!clearResume)
-        {
-            _e.Byte(0x9D);
-            _e.LoadState(T1, StateOffset.Rip);
-            _e.Jmp(_jumps.Direct(space));
-        }
+        _e.Byte(0x9D);
+        _e.LoadState(T1, StateOffset.Rip);
+        _e.Jmp(_jumps.Direct(space));
 
         _e.Land(request);
         if (waiting != null)

@@ -136,12 +136,13 @@ internal sealed unsafe partial class Translator
             Mnemonic.Stosd or Mnemonic.Movsd => 2,
             _ => 3,
         };
-        NeedFlags();
+        DestroyFlags();
         _e.StoreStateRip(StateOffset.Rip, _rip);
         EmitTrapIndex(AddTrap(instruction), _rip);
         _e.Call(instruction.Op1Kind == OpKind.Register
             ? _thunks.Strings.Stos(_mode.Space(), shift)
             : _thunks.Strings.Movs(_mode.Space(), shift));
+        EndCheck();
     }
 
     /// <summary>STAC, CLAC: what follows in the block accesses memory with other rights. Keeps flags.</summary>

@@ -68,10 +68,7 @@ internal sealed unsafe partial class Translator
         _e.Call(_thunks.Changed);
     }
 
-    /// <summary>
-    /// An instruction whose constant is read from the guest's code. With several processors, what stands before the
-    /// constant is compared after it was read: an instruction replaced by one store is run in its old or its new form.
-    /// </summary>
+    /// <summary>An instruction whose constant is read from the guest's code.</summary>
     private bool EmitWithFreshConstant(in GuestInstruction guest)
     {
         ref readonly Instruction instruction = ref guest.Instruction;
@@ -83,11 +80,6 @@ internal sealed unsafe partial class Translator
 
         int at = guest.Length - size;
         bool wide = instruction.Op0Register.GetSize() == 8;
-        if (AlignJumps)
-        {
-            DestroyFlags();
-        }
-
         _e.MovImm(T1, (ulong)(_source.Bytes + guest.End - guest.Length));
         if (wide && size == 4)
         {
@@ -96,11 +88,6 @@ internal sealed unsafe partial class Translator
         else
         {
             _e.Load(T2, T1, at, wide);
-        }
-
-        if (AlignJumps)
-        {
-            EmitCompareAgain(guest.Code[..at]);
         }
 
         int register = GuestNumber(instruction.Op0Register);
@@ -133,18 +120,6 @@ internal sealed unsafe partial class Translator
         }
 
         return true;
-    }
-
-    private void EmitCompareAgain(ReadOnlySpan<byte> bytes)
-    {
-        Span<bool> compared = stackalloc bool[bytes.Length];
-        compared.Fill(true);
-        var differ = new List<nint>();
-        EmitCompare(bytes, compared, differ);
-        foreach (nint jump in differ)
-        {
-            _cold.Add(new ColdPart(ColdKind.Careful, _rip, (byte*)jump, null, 0, flags: _flags));
-        }
     }
 
     /// <summary>Compares bytes at [T1] with constants, in as large pieces as there are.</summary>
@@ -183,9 +158,10 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>Size of the constant at the end of an instruction that is read when it runs; 0 if there is none.</summary>
-    private static int FreshConstantSize(in Instruction instruction)
+    private int FreshConstantSize(in Instruction instruction)
     {
-        if (instruction.OpCount != 2 || instruction.Op0Kind != OpKind.Register)
+        // Another processor may replace the whole instruction by one store, and back: it would be seen in parts.
+        if (AlignJumps || instruction.OpCount != 2 || instruction.Op0Kind != OpKind.Register)
         {
             return 0;
         }
