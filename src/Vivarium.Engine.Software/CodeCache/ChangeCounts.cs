@@ -6,7 +6,7 @@ namespace Vivarium.Engine.Software.CodeCache;
 /// </summary>
 internal sealed class ChangeCounts
 {
-    private const int Buckets = 4096;
+    private const int Buckets = 1 << 16;
 
     /// <summary>From so many losses on, a translation that looks for itself whether the code is still the same is cheaper.</summary>
     private const int Many = 2;

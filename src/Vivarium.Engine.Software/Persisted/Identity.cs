@@ -28,6 +28,12 @@ internal readonly record struct Identity(ulong High, ulong Low)
             hash.Append(type.Module.ModuleVersionId.ToByteArray());
         }
 
+        // Compiled ahead of time, the program is the build.
+        if (Environment.ProcessPath is { } program && new FileInfo(program) is { Exists: true } file)
+        {
+            Append(hash, [(ulong)file.Length, (ulong)file.LastWriteTimeUtc.Ticks]);
+        }
+
         Append(hash, [(ulong)optimizations, alignJumps ? 1u : 0, (ulong)thunkBytes, (ulong)sizeof(NativeState), model.XsaveMask]);
         foreach (CpuFeature feature in Enum.GetValues<CpuFeature>())
         {

@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Decode;
 using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
 
@@ -22,6 +23,13 @@ internal sealed unsafe class RelocationCheck(TranslationCache cache, Translator 
     public void Check(Block block, in CodeSource source, BlockMode mode)
     {
         BlockRecord* record = block.Record;
+        if (record->PageOffset + record->DecodedLength > (int)GuestMemory.PageSize - GuestCode.MaxInstructionBytes)
+        {
+            // An instruction that the page cut off has ended the block, and where the copy stands the page may hold a whole
+            // one: a copy that ends too early is right.
+            return;
+        }
+
         foreach (ulong rip in (ReadOnlySpan<ulong>)[source.Rip + 0x0123_4000, source.Rip - 0x3000, source.Rip + 0x0321_7654_3000, source.Rip ^ 0x4000_0000_0000])
         {
             CodeSource moved = Elsewhere(record, source, rip);

@@ -7,19 +7,20 @@ namespace Vivarium.Engine.Software.Persisted;
 
 /// <summary>
 /// By what templates are looked up: mode, place in the page, whether RIP is short, and the first bytes. How long the
-/// block would be is not known yet, so there are two numbers to ask for: one for blocks whose first three bytes count, and
+/// block would be is not known yet, so there are two numbers to ask for: one for blocks whose first ten bytes count, and
 /// one for those that are shorter, or may have any immediate there.
 /// </summary>
 internal static unsafe class TemplateKey
 {
-    /// <summary>Guest bytes that the key of a longer block counts.</summary>
-    public const int LongBytes = 3;
+    /// <summary>Guest bytes that the key of a longer block counts: a kernel's functions begin with the same five.</summary>
+    public const int LongBytes = sizeof(ulong) + sizeof(ushort);
 
     private const ulong GoldenRatio = 0x9E37_79B9_7F4A_7C15;
 
-    public static uint Long(BlockMode mode, ulong rip, byte* bytes) => Mix(mode, rip, Unsafe.ReadUnaligned<ushort>(bytes) | ((ulong)bytes[2] << 16) | (1ul << 32));
+    public static uint Long(BlockMode mode, ulong rip, byte* bytes)
+        => Mix(mode, rip, ((Unsafe.ReadUnaligned<ulong>(bytes) * GoldenRatio) ^ Unsafe.ReadUnaligned<ushort>(bytes + sizeof(ulong))) | 1);
 
-    public static uint Short(BlockMode mode, ulong rip, byte* bytes) => Mix(mode, rip, *bytes);
+    public static uint Short(BlockMode mode, ulong rip, byte* bytes) => Mix(mode, rip, (ulong)*bytes << 1);
 
     /// <param name="record">Its key is not set yet.</param>
     /// <param name="firstImmediate">As <see cref="Relocations.FirstImmediate"/>.</param>

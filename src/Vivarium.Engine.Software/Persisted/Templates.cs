@@ -9,7 +9,7 @@ internal sealed unsafe class Templates
     private const int InitialCapacity = 1 << 12;
 
     /// <summary>Looking further would cost more than translating: guests that write much alike code would have long chains.</summary>
-    public const int MostCandidates = 8;
+    public const int MostCandidates = 12;
 
     private readonly TemplateMatch _match = new();
     private Entry[] _entries = new Entry[InitialCapacity];
