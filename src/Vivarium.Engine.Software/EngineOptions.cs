@@ -108,7 +108,7 @@ public sealed record EngineOptions
             }
         }
 
-        throw new FormatException($"the software engine has no option '{word}'; known are all, none, code-cache=SIZE, check-relocation, and with or without no- before them: {string.Join(", ", Names.Select(known => known.Name))}");
+        throw new FormatException($"the software engine has no option '{word}'; known are all, none, code-cache=SIZE, chaos=SEED, check-relocation, and with or without no- before them: {string.Join(", ", Names.Select(known => known.Name))}");
     }
 
     private static long ParseSize(string text)

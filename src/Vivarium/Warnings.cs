@@ -8,18 +8,48 @@ internal sealed class Warnings
     private readonly Lock _lock = new();
     private readonly HashSet<string> _said = [];
 
-    public Action<string>? Target { get; set; }
+    /// <summary>Said before anybody listened.</summary>
+    private readonly List<string> _waiting = [];
+
+    private Action<string>? _target;
+
+    public Action<string>? Target
+    {
+        get => _target;
+        set
+        {
+            string[] waiting;
+            lock (_lock)
+            {
+                _target = value;
+                waiting = value is null ? [] : [.. _waiting];
+                _waiting.RemoveRange(0, waiting.Length);
+            }
+
+            foreach (string sentence in waiting)
+            {
+                value?.Invoke(sentence);
+            }
+        }
+    }
 
     public void Say(string sentence)
     {
+        Action<string>? target;
         lock (_lock)
         {
             if (_said.Count >= Remembered || !_said.Add(sentence))
             {
                 return;
             }
+
+            target = _target;
+            if (target is null)
+            {
+                _waiting.Add(sentence);
+            }
         }
 
-        Target?.Invoke(sentence);
+        target?.Invoke(sentence);
     }
 }
