@@ -22,40 +22,40 @@ public enum Optimizations : ulong
     Persisted = 1ul << 4,
 
     /// <summary>Guest calls and returns run as the host's, which predicts returns.</summary>
-    PairedReturns = 1ul << 8,
+    PairedReturns = 1ul << 5,
 
     /// <summary>Jumps find translations by the physical page of their target before they ask the run loop.</summary>
-    JumpsByPage = 1ul << 9,
+    JumpsByPage = 1ul << 6,
 
     /// <summary>A new translation's jumps go straight to those that are there already.</summary>
-    EarlyLinking = 1ul << 10,
+    EarlyLinking = 1ul << 7,
 
     /// <summary>STAC and CLAC change what the rest of a translation may access.</summary>
-    AccessSwitches = 1ul << 24,
+    AccessSwitches = 1ul << 8,
 
     /// <summary>SYSCALL, SYSRET and IRET change the privilege level without leaving translated code.</summary>
-    PrivilegeSwitches = 1ul << 25,
+    PrivilegeSwitches = 1ul << 9,
 
     /// <summary>CR0, CR2, CR3 and CR4 are read, and the bases of FS and GS read and written, without leaving translated code.</summary>
-    SystemRegisters = 1ul << 26,
+    SystemRegisters = 1ul << 10,
 
     /// <summary>Faults and interrupts in 64-bit mode are delivered by what the TLB knows of the tables.</summary>
-    QuickDelivery = 1ul << 27,
+    QuickDelivery = 1ul << 11,
 
     /// <summary>Arithmetic flags stay put aside after a memory check until something needs them.</summary>
-    LazyFlags = 1ul << 40,
+    LazyFlags = 1ul << 12,
 
     /// <summary>Translated code searches the second-level TLB itself.</summary>
-    SecondLevelTlb = 1ul << 41,
+    SecondLevelTlb = 1ul << 13,
 
     /// <summary>Reads across pages and of devices do not leave translated code.</summary>
-    BouncedReads = 1ul << 42,
+    BouncedReads = 1ul << 14,
 
     /// <summary>Writes beside code in its page are done without leaving translated code.</summary>
-    BesideCode = 1ul << 50,
+    BesideCode = 1ul << 15,
 
     /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
-    SelfChecks = 1ul << 51,
+    SelfChecks = 1ul << 16,
 
     All = ulong.MaxValue,
 }
