@@ -11,7 +11,7 @@ public sealed class PerfMapTests
     public void Lists_of_symbols_name_what_lies_between_them()
     {
         using var scratch = new Scratch();
-        GuestSymbols symbols = Load(scratch, "ffffffff81000100 T second\nffffffff81000000 t first [module]\nffffffff81000080 D data\n0000000000000000 T hidden\nnonsense\nffffffff81000200 W a\x01b\n");
+        GuestSymbols symbols = Load(scratch, "ffffffff81000100 T second\nffffffff81000000 t first [module]\nffffffff81000080 D data\n0000000000000000 T hidden\nnonsense\nffffffff81000200 W a\u0001b\n");
         Assert.Equal(3, symbols.Count);
         Assert.Equal("first", symbols.NameOf(0xFFFF_FFFF_8100_0000));
         Assert.Equal("first", symbols.NameOf(0xFFFF_FFFF_8100_00FF));

@@ -38,7 +38,7 @@ internal static class ElfSymbols
     public static bool TryRead(Stream file, List<GuestSymbols.Symbol> symbols)
     {
         Span<byte> header = stackalloc byte[HeaderSize];
-        if (file.ReadAtLeast(header, HeaderSize, throwOnEndOfStream: false) < HeaderSize || !header[..4].SequenceEqual("\x7fELF"u8))
+        if (file.ReadAtLeast(header, HeaderSize, throwOnEndOfStream: false) < HeaderSize || !header[..4].SequenceEqual("\u007fELF"u8))
         {
             return false;
         }
