@@ -20,6 +20,7 @@ internal sealed class MachineParts : IDisposable
     {
         Virtualization = spec.Virtualization;
         Virtio = spec.Virtio;
+        BootOrder = spec.BootOrder;
         HasBalloon = spec.Balloon ?? spec.Virtualization == Virtualization.Para;
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
         Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
@@ -29,6 +30,8 @@ internal sealed class MachineParts : IDisposable
     public Virtualization Virtualization { get; }
 
     public VirtioSpec Virtio { get; }
+
+    public IReadOnlyList<BootDevice> BootOrder { get; }
 
     public IReadOnlyList<MachineDisk> Disks => _disks;
 
