@@ -14,6 +14,12 @@ internal sealed record RunOptions
     public string? Guest { get; init; }
     public string? Kernel { get; init; }
     public string? Initrd { get; init; }
+
+    /// <summary>Null: a kernel starts.</summary>
+    public FirmwareOption? Firmware { get; init; }
+
+    /// <summary>Where what the guest writes to debug ports goes: a file, "-" for standard output, null for nowhere.</summary>
+    public string? DebugConsole { get; init; }
     public string? Append { get; init; }
 
     /// <summary>Bytes; null leaves it to the guest.</summary>

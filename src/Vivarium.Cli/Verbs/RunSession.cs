@@ -30,7 +30,7 @@ internal sealed class RunSession
             Name = folder.Name,
             Pid = Environment.ProcessId,
             Stage = MachineStage.Starting,
-            Guest = options.Guest ?? Path.GetFullPath(options.Kernel!),
+            Guest = options.Guest ?? (options.Firmware is { } firmware ? firmware.Text : Path.GetFullPath(options.Kernel!)),
             Started = DateTimeOffset.UtcNow,
             Memory = spec.Memory,
             Cpus = 1,
@@ -65,14 +65,19 @@ internal sealed class RunSession
             throw new InvalidInputException($"unknown option '{options.Guest}'; see viv run --help");
         }
 
-        if (options.Guest is null && options.Kernel is null)
+        if (options.Guest is null && options.Kernel is null && options.Firmware is null)
         {
-            throw new InvalidInputException("say what to run: viv run linux, or viv run --kernel FILE");
+            throw new InvalidInputException("say what to run: viv run linux, or viv run --kernel FILE, or viv run --virt full to start a PC's firmware");
         }
 
         if (options.Guest is not null && options.Kernel is not null)
         {
             throw new InvalidInputException($"'{options.Guest}' brings its own kernel; leave out either the name or --kernel");
+        }
+
+        if (options is { Kernel: null, Firmware: not null } && (options.Initrd ?? options.Append) is not null)
+        {
+            throw new InvalidInputException($"{(options.Initrd is null ? "--append" : "--initrd")} goes with --kernel, and this machine starts its firmware");
         }
 
         if (options.Kernel is null && options.Initrd is not null)
@@ -135,16 +140,35 @@ internal sealed class RunSession
         }
     }
 
+    private Stream? OpenDebugOutput()
+    {
+        try
+        {
+            return _options.DebugConsole switch
+            {
+                null => null,
+                "-" => new StandardOutput(),
+                { } path => new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0),
+            };
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new InvalidInputException($"cannot write the debug output to '{_options.DebugConsole}': {e.Message}", e);
+        }
+    }
+
     private async Task<int> RunAsync()
     {
         _folder.Write(_record);
         BootSet? boot = Obtain(_options, _options.Rebuild && _background is null);
         MachinePlan plan = MachinePlan.Complete(_spec, _options, boot, _folder.Name);
-        _spec = plan.Spec;
+        _spec = plan.Spec with { Firmware = _options.Firmware?.Obtain(GuestCache.Default) };
         await using VirtualMachine machine = VirtualMachine.Create(_spec);
         await using Stream? output = OpenSerial();
         await using var console = new ConsoleHub(output);
         machine.Console.Output = console;
+        await using Stream? debugOutput = OpenDebugOutput();
+        machine.DebugOutput = debugOutput;
         MachineConsole line = machine.Console;
         if (machine.VirtioConsole is { } virtio)
         {

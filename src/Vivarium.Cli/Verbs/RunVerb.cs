@@ -16,6 +16,8 @@ internal static class RunVerb
         var kernel = Text("--kernel", "FILE", "Linux kernel to boot: bzImage, or ELF vmlinux with a PVH note");
         var initrd = Text("--initrd", "FILE", "Initial RAM disk for the kernel");
         var append = Text("--append", "TEXT", "Kernel command line (after a named guest's own)");
+        var firmware = Text("--firmware", "bios|FILE", "Start firmware instead of a kernel, which finds what to boot by itself: bios (SeaBIOS; what --virt full does without a kernel), or a file");
+        var debugcon = Text("--debugcon", "FILE|-", "Where firmware's messages go (ports 0x402 and 0xE9): a file, or - for this terminal");
         var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G (512M; debian has 1G)");
         var cpu = Text("--cpu", "MODEL", "Processor that the guest sees: " + string.Join(", ", Engine.CpuModel.Names), Engine.CpuModel.Names[0]);
         var cpus = Text("--cpus", "N", $"How many processors the guest has, 1 to {MachineSpec.MostCpus}", "1");
@@ -57,7 +59,7 @@ internal static class RunVerb
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
+            guest, kernel, initrd, append, firmware, debugcon, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
             disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
@@ -66,6 +68,8 @@ internal static class RunVerb
             Kernel = parsed.GetValue(kernel),
             Initrd = parsed.GetValue(initrd),
             Append = parsed.GetValue(append),
+            Firmware = FirmwareOption.Parse(parsed.GetValue(firmware), (parsed.GetValue(kernel) ?? parsed.GetValue(guest)) is not null, RunOptions.ParseVirtualization(parsed.GetValue(virt)!)),
+            DebugConsole = parsed.GetValue(debugcon),
             Memory = parsed.GetValue(memory) is { } size ? RunOptions.ParseMemory(size) : null,
             Cpu = RunOptions.ParseCpu(parsed.GetValue(cpu)!),
             Cpus = RunOptions.ParseCpus(parsed.GetValue(cpus)!),
