@@ -84,6 +84,9 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <summary>The guest's virtio console ports (<see cref="MachineSpec.Ports"/>) by name.</summary>
     public IReadOnlyDictionary<string, MachineConsole> Ports => _parts.Ports;
 
+    /// <summary>What a monitor on the guest's video card shows; null if it has none (<see cref="Virtualization.Para"/>).</summary>
+    public MachineScreen? Screen => _parts.Screen;
+
     /// <summary>Receives what the guest writes to port 0xE9; null (the default) discards it. Set before <see cref="Start"/>.</summary>
     public Stream? DebugOutput
     {

@@ -1,3 +1,4 @@
+using System.Numerics;
 using Vivarium.Memory;
 
 namespace Vivarium.Devices;
@@ -41,11 +42,18 @@ public sealed unsafe partial class Vga
         _guestMemory.NoteWritten(_region.Host + _memory.LastAccess, sizeof(uint));
     }
 
-    private PciFunction CreateFunction()
+    private PciFunction CreateFunction(ReadOnlySpan<byte> rom)
     {
         var function = new PciFunction("vga", s_identity, hasInterrupt: false);
-        function.AddMemoryBar(FrameBufferBar, MemorySize, new FrameBuffer(this));
+        function.AddMemoryBar(FrameBufferBar, _region);
         function.AddMemoryBar(RegisterBar, RegisterBarSize, new Registers(this));
+        if (!rom.IsEmpty)
+        {
+            var region = _guestMemory.Allocate(Math.Max(BitOperations.RoundUpToPowerOf2((ulong)rom.Length), GuestMemory.PageSize));
+            rom.CopyTo(region.Bytes);
+            function.AddRom(region);
+        }
+
         return function;
     }
 
@@ -71,23 +79,6 @@ public sealed unsafe partial class Vga
                 for (var i = 0; i < size; i++)
                     vga.WriteWindow((int)offset + i, (byte)(value >> (8 * i)));
             }
-        }
-    }
-
-    /// <summary>BAR 0, where it is not memory for the processor.</summary>
-    private sealed class FrameBuffer(Vga vga) : IMmioDevice
-    {
-        public ulong ReadMmio(ulong offset, int size)
-        {
-            ulong value = 0;
-            new ReadOnlySpan<byte>(vga._region.Host + offset, size).CopyTo(new Span<byte>(&value, size));
-            return value;
-        }
-
-        public void WriteMmio(ulong offset, int size, ulong value)
-        {
-            new ReadOnlySpan<byte>(&value, size).CopyTo(new Span<byte>(vga._region.Host + offset, size));
-            vga._guestMemory.NoteWritten(vga._region.Host + offset, (ulong)size);
         }
     }
 

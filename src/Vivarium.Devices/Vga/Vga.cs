@@ -18,6 +18,8 @@ public sealed unsafe partial class Vga : IScreen
     /// <summary>Where the window to the display memory stands, 128 KiB.</summary>
     public const ulong WindowAddress = 0xA0000;
 
+    public const ulong WindowSize = VgaMemory.WindowSize;
+
     private readonly Lock _lock = new();
     private readonly GuestMemory _guestMemory;
     private readonly MemoryRegion _region;
@@ -31,8 +33,11 @@ public sealed unsafe partial class Vga : IScreen
     /// <summary>Counts what changes the picture and goes through the card's logic.</summary>
     private long _changes = 1;
 
-    /// <summary>Takes its memory out of what <paramref name="memory"/> has reserved: <see cref="MemorySize"/> bytes.</summary>
-    public Vga(GuestMemory memory, MachineClock clock)
+    /// <summary>Takes its memory out of what <paramref name="memory"/> has reserved: <see cref="MemorySize"/> bytes, and the ROM's.</summary>
+    /// <param name="memory">The machine's.</param>
+    /// <param name="clock">By which retrace comes and goes.</param>
+    /// <param name="rom">The VGA BIOS, which firmware looks for; empty for none.</param>
+    public Vga(GuestMemory memory, MachineClock clock, ReadOnlySpan<byte> rom = default)
     {
         _guestMemory = memory;
         _clock = clock;
@@ -42,7 +47,7 @@ public sealed unsafe partial class Vga : IScreen
         _history = new TextHistory(_registers, _memory);
         _scanout = new VgaScanout(_region.Host, MemorySize);
         _registers.Dispi[DispiRegister.Id] = DispiRegister.LastId;
-        Function = CreateFunction();
+        Function = CreateFunction(rom);
     }
 
     /// <summary>The card on the PCI bus: the frame buffer is BAR 0, its registers are BAR 2.</summary>

@@ -26,9 +26,10 @@ internal sealed class Pc : IDisposable
     private readonly PiixIde? _ide;
     private readonly InterruptLine _com1Line;
 
-    /// <param name="firmware">What the machine starts; null if a loader brings a kernel instead.</param>
-    public Pc(PlatformLayout layout, MachineParts parts, FirmwareImage? firmware, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
+    /// <param name="boot">What the machine starts: firmware, or a kernel that a loader brings.</param>
+    public Pc(PlatformLayout layout, MachineParts parts, BootSource boot, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
     {
+        FirmwareImage? firmware = boot.Firmware;
         Memory = CreateMemory(layout);
         MemoryRegion ram = PlaceRam(Memory, layout);
         Clock = new MachineClock();
@@ -80,6 +81,7 @@ internal sealed class Pc : IDisposable
         console.Attach(com1);
         var pci = new PciBus(pciHost, Mmio, Ports, Interrupts) { Memory = Memory, FirmwareAssigns = firmware is not null };
         _ide = PlugInIde(parts, pci);
+        PlugInVideo(parts, pci, boot.VideoBios);
         PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
         LocalApics[0].EnterVirtualWireMode();
     }
@@ -137,6 +139,22 @@ internal sealed class Pc : IDisposable
         pci.Attach(PiixIsaBridge.Device, PiixIde.FunctionNumber, ide.Function);
         ide.Map(Ports);
         return ide;
+    }
+
+    /// <summary>The video card of a classic PC.</summary>
+    private void PlugInVideo(MachineParts parts, PciBus pci, OptionRom? bios)
+    {
+        if (parts.Screen is not { } screen)
+        {
+            return;
+        }
+
+        // Its window is where RAM would be.
+        Memory.Unmap(Vga.WindowAddress, Vga.WindowSize);
+        var video = new Vga(Memory, Clock, bios is null ? [] : bios.Bytes.Span);
+        video.Map(Ports, Mmio);
+        pci.Attach(video.Function);
+        screen.Attach(video);
     }
 
     private void PlugIn(MachineParts parts, VirtioSlots slots)
