@@ -44,7 +44,7 @@ internal sealed class MachineParts : IDisposable
     public (uint Cid, VsockSockets Sockets)? Vsock { get; private set; }
 
     /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
-    public int VirtioDevices => _disks.Count(disk => disk.Bus == DiskBus.Virtio) + _networks.Count + _shares.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
+    public int VirtioDevices => _disks.Count(disk => disk.Bus == DiskBus.Virtio) + _networks.Count(network => network.Model == NetworkModel.Virtio) + _shares.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
 
     public bool HasBalloon { get; }
 
@@ -72,7 +72,7 @@ internal sealed class MachineParts : IDisposable
 
             foreach (NetworkSpec network in spec.Networks)
             {
-                if (MachineNetwork.Open(network, parts._networks.Count, warn) is { } opened)
+                if (MachineNetwork.Open(network, spec.ModelOf(network), parts._networks.Count, warn) is { } opened)
                 {
                     parts._networks.Add(opened);
                 }

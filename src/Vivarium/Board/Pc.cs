@@ -14,6 +14,7 @@ namespace Vivarium.Board;
 internal sealed class Pc : IDisposable
 {
     private readonly List<VirtioDevice> _virtio = [];
+    private readonly List<IDisposable> _cards = [];
     private readonly PiixIde? _ide;
     private readonly InterruptLine _com1Line;
 
@@ -63,6 +64,7 @@ internal sealed class Pc : IDisposable
         console.Attach(com1);
         var pci = new PciBus(pciHost, Mmio, Ports, Interrupts);
         _ide = PlugInIde(parts, pci);
+        PlugInCards(parts, pci);
         PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
         LocalApics[0].EnterVirtualWireMode();
     }
@@ -99,6 +101,11 @@ internal sealed class Pc : IDisposable
             device.Dispose();
         }
 
+        foreach (IDisposable card in _cards)
+        {
+            card.Dispose();
+        }
+
         _ide?.Dispose();
         _com1Line.Connected = false;
     }
@@ -122,6 +129,22 @@ internal sealed class Pc : IDisposable
         return ide;
     }
 
+    /// <summary>The network cards that are not virtio's.</summary>
+    private void PlugInCards(MachineParts parts, PciBus pci)
+    {
+        Span<byte> mac = stackalloc byte[E1000.MacLength];
+        foreach (MachineNetwork network in parts.Networks)
+        {
+            network.Mac.CopyTo(mac);
+            if (network.Model == NetworkModel.E1000)
+            {
+                var card = new E1000(Memory, network.Backend, Clock, mac);
+                _ = pci.Attach(card.Function);
+                _cards.Add(card);
+            }
+        }
+    }
+
     private void PlugIn(MachineParts parts, VirtioSlots slots)
     {
         void Attach(VirtioDevice device, string name, string what)
@@ -138,7 +161,7 @@ internal sealed class Pc : IDisposable
         }
 
         Span<byte> mac = stackalloc byte[VirtioNet.MacLength];
-        foreach (MachineNetwork network in parts.Networks)
+        foreach (MachineNetwork network in parts.Networks.Where(network => network.Model == NetworkModel.Virtio))
         {
             network.Mac.CopyTo(mac);
             Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}");
