@@ -106,6 +106,9 @@ public sealed record MachineSpec
     /// <summary>How a disk of this machine is connected.</summary>
     internal DiskBus BusOf(DiskSpec disk) => disk.Bus ?? (Virtualization == Virtualization.Full ? DiskBus.Ide : DiskBus.Virtio);
 
+    /// <summary>A guest that knows that it is virtual needs no keyboard controller, nor what is plugged into it.</summary>
+    internal bool HasKeyboardController => Virtualization == Virtualization.Full;
+
     /// <summary>Which card a network of this machine has.</summary>
     internal NetworkModel ModelOf(NetworkSpec network) => network.Model ?? (Virtualization == Virtualization.Full ? NetworkModel.E1000 : NetworkModel.Virtio);
 

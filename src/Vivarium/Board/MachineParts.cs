@@ -2,6 +2,7 @@ using Vivarium.Devices;
 using Vivarium.Disks;
 using Vivarium.Firmware;
 using Vivarium.Host;
+using Vivarium.Input;
 using Vivarium.Networks;
 using Vivarium.Shares;
 
@@ -20,6 +21,8 @@ internal sealed class MachineParts : IDisposable
         Virtio = spec.Virtio;
         HasBalloon = spec.Balloon ?? spec.Virtualization == Virtualization.Para;
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
+        Keyboard = new MachineKeyboard(spec.HasKeyboardController);
+        Pointer = new MachinePointer(spec.HasKeyboardController);
         Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
         Warn = warn;
     }
@@ -33,6 +36,10 @@ internal sealed class MachineParts : IDisposable
     public IReadOnlyList<MachineNetwork> Networks => _networks;
 
     public IReadOnlyList<MachineShare> Shares => _shares;
+
+    public MachineKeyboard Keyboard { get; }
+
+    public MachinePointer Pointer { get; }
 
     /// <summary>The far end of the virtio console; null without one.</summary>
     public MachineConsole? VirtioConsole { get; }
@@ -131,6 +138,8 @@ internal sealed class MachineParts : IDisposable
     public void Dispose()
     {
         CloseConsoles();
+        Keyboard.Attach(null);
+        Pointer.Attach(null);
         Vsock?.Sockets.Dispose();
         foreach (MachineNetwork network in _networks)
         {

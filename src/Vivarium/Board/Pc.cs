@@ -43,8 +43,12 @@ internal sealed class Pc : IDisposable
         PowerManagement.Map(Ports);
         if (layout.HasKeyboardController)
         {
-            new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
-            new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+            var keyboard = new Ps2Keyboard(Clock);
+            var mouse = new Ps2Mouse();
+            new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq), A20, keyboard, mouse) { ResetRequested = Reset }.Map(Ports);
+            new SystemControlPort(A20) { ResetRequested = Reset }.Map(Ports);
+            parts.Keyboard.Attach(keyboard);
+            parts.Pointer.Attach(mouse);
         }
 
         var pciHost = new PciHost(new ResetControl { ResetRequested = Reset });
@@ -79,6 +83,8 @@ internal sealed class Pc : IDisposable
     public IReadOnlyList<LocalApic> LocalApics { get; }
 
     public AcpiPm PowerManagement { get; }
+
+    public A20Gate A20 { get; } = new();
 
     /// <summary>Null if the machine is to have none.</summary>
     public VirtioBalloon? Balloon { get; private set; }
