@@ -109,6 +109,12 @@ public sealed record MachineSpec
     /// <summary>How a disk of this machine is connected.</summary>
     internal DiskBus BusOf(DiskSpec disk) => disk.Bus ?? (Virtualization == Virtualization.Full ? DiskBus.Ide : DiskBus.Virtio);
 
+    /// <summary>A guest that knows that it is virtual needs no keyboard controller, nor what is plugged into it.</summary>
+    internal bool HasKeyboardController => Virtualization == Virtualization.Full;
+
+    /// <summary>Which card a network of this machine has.</summary>
+    internal NetworkModel ModelOf(NetworkSpec network) => network.Model ?? (Virtualization == Virtualization.Full ? NetworkModel.E1000 : NetworkModel.Virtio);
+
     /// <summary>Checks everything but the boot files, which <see cref="VirtualMachine.Create"/> opens and checks.</summary>
     /// <exception cref="InvalidInputException">Something is wrong; the message says what.</exception>
     public void Validate()

@@ -47,11 +47,6 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Disks = [.. options.Disks.Select(disk => options.Ephemeral && !disk.ReadOnly ? disk with { Overlay = true } : disk)],
         };
         spec.Validate();
-        if (options.Virtualization == Virtualization.Full)
-        {
-            options.Network.RequireBus();
-        }
-
         return spec;
     }
 
@@ -70,7 +65,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Disks = boot.Disk is null ? draft.Disks : [new DiskSpec { Path = boot.Disk, Format = ImageFormat.Raw, Overlay = !options.Persist }, .. draft.Disks],
         };
         spec = spec with { Name = name, Trace = options.Trace?.For(name) };
-        NetworkOption network = options.Network.OrDefault(hasDisk: spec.Disks.Count != 0, options.Virtualization);
+        NetworkOption network = options.Network.OrDefault(hasDisk: spec.Disks.Count != 0);
         if (network is NetworkOption.None)
         {
             spec.Validate();
@@ -85,7 +80,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
 
         spec = spec with
         {
-            Networks = [new NetworkSpec { Network = network, Forwards = [.. options.Network.Forwards.Except(anyPort)], Allow = options.Network.Allow, Name = name }],
+            Networks = [new NetworkSpec { Network = network, Model = options.Network.Model, Forwards = [.. options.Network.Forwards.Except(anyPort)], Allow = options.Network.Allow, Name = name }],
         };
         spec.Validate();
         return new MachinePlan(spec, anyPort, boot?.Ssh);

@@ -181,7 +181,7 @@ internal sealed class RunSession
         _record = plan.Describe(_record, [.. plan.AnyPort.Select(machine.ForwardPort)], _folder);
         var running = new RunningMachine(machine, line, console, _record);
         await using var control = new ControlServer(_folder.Socket, running);
-        SayWhatIsMissing();
+        SayWhatIsMissing(boot);
         SayHowToLogIn(boot);
         SayHowToDebug(machine);
         try
@@ -255,11 +255,12 @@ internal sealed class RunSession
         return end.Status;
     }
 
-    private void SayWhatIsMissing()
+    private void SayWhatIsMissing(BootSet? boot)
     {
-        if (_spec is { Virtualization: Virtualization.Full, Networks: [], Disks: not [] } && _options.Network.Network is null)
+        // Debian's cloud kernel, which the guests that viv knows run, has no drivers for classic cards.
+        if (boot is not null && _spec.Networks.Any(network => network.Model is null && _spec.Virtualization == Virtualization.Full))
         {
-            Notices.Say("--virt full has no classic network card yet, so the guest has no network; --net user,bus=virtio mixes in a virtio card");
+            Notices.Say("the guest's kernel has no driver for the classic network card of --virt full; --net user,model=virtio mixes in a card that it knows");
         }
     }
 

@@ -23,6 +23,7 @@ internal sealed class Pc : IDisposable
     private static readonly (ushort Vendor, ushort Device) s_knownToFirmware = (0x1AF4, 0x1100);
 
     private readonly List<VirtioDevice> _virtio = [];
+    private readonly List<IDisposable> _cards = [];
     private readonly PiixIde? _ide;
     private readonly InterruptLine _com1Line;
 
@@ -54,8 +55,12 @@ internal sealed class Pc : IDisposable
         PowerManagement.Map(Ports);
         if (layout.HasKeyboardController)
         {
-            new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
-            new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+            var keyboard = new Ps2Keyboard(Clock);
+            var mouse = new Ps2Mouse();
+            new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq), A20, keyboard, mouse) { ResetRequested = Reset }.Map(Ports);
+            new SystemControlPort(A20) { ResetRequested = Reset }.Map(Ports);
+            parts.Keyboard.Attach(keyboard);
+            parts.Pointer.Attach(mouse);
         }
 
         var reset = new ResetControl { ResetRequested = Reset };
@@ -82,6 +87,7 @@ internal sealed class Pc : IDisposable
         var pci = new PciBus(pciHost, Mmio, Ports, Interrupts) { Memory = Memory, FirmwareAssigns = firmware is not null };
         _ide = PlugInIde(parts, pci);
         PlugInVideo(parts, pci, boot.VideoBios);
+        PlugInCards(parts, pci);
         PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
         LocalApics[0].EnterVirtualWireMode();
     }
@@ -96,6 +102,8 @@ internal sealed class Pc : IDisposable
     public IReadOnlyList<LocalApic> LocalApics { get; }
 
     public AcpiPm PowerManagement { get; }
+
+    public A20Gate A20 { get; } = new();
 
     /// <summary>Null if the machine is to have none.</summary>
     public VirtioBalloon? Balloon { get; private set; }
@@ -116,6 +124,11 @@ internal sealed class Pc : IDisposable
         foreach (VirtioDevice device in _virtio)
         {
             device.Dispose();
+        }
+
+        foreach (IDisposable card in _cards)
+        {
+            card.Dispose();
         }
 
         _ide?.Dispose();
@@ -157,6 +170,22 @@ internal sealed class Pc : IDisposable
         screen.Attach(video);
     }
 
+    /// <summary>The network cards that are not virtio's.</summary>
+    private void PlugInCards(MachineParts parts, PciBus pci)
+    {
+        Span<byte> mac = stackalloc byte[E1000.MacLength];
+        foreach (MachineNetwork network in parts.Networks)
+        {
+            network.Mac.CopyTo(mac);
+            if (network.Model == NetworkModel.E1000)
+            {
+                var card = new E1000(Memory, network.Backend, Clock, mac);
+                _ = pci.Attach(card.Function);
+                _cards.Add(card);
+            }
+        }
+    }
+
     private void PlugIn(MachineParts parts, VirtioSlots slots)
     {
         void Attach(VirtioDevice device, string name, string what)
@@ -173,7 +202,7 @@ internal sealed class Pc : IDisposable
         }
 
         Span<byte> mac = stackalloc byte[VirtioNet.MacLength];
-        foreach (MachineNetwork network in parts.Networks)
+        foreach (MachineNetwork network in parts.Networks.Where(network => network.Model == NetworkModel.Virtio))
         {
             network.Mac.CopyTo(mac);
             Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}");
