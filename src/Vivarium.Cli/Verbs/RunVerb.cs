@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Vivarium.Cli.Terminal;
 using Vivarium.Cli.Guests;
 
 namespace Vivarium.Cli.Verbs;
@@ -26,6 +27,7 @@ internal static class RunVerb
         var engineOptions = Text("--engine-opt", "LIST", "For bisecting: switch parts of the software engine off, for example no-linking,code-cache=4M (an unknown name lists all)");
         var codeCache = Text("--code-cache", "DIR|off", "Where translated code is kept for the next start (the user's cache folder): only in a folder that nobody else can write");
         var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none");
+        var display = Text("--display", "HOW", "The screen of a --virt full machine: text (in this terminal; what firmware gets there), vnc[=[HOST:]PORT|unix:PATH][,password-file=PATH], or none");
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
         var timeout = Text("--timeout", "TIME", "End after this time, for example 60s, 5m, 1500ms");
         var stats = new Option<bool>("--stats") { Description = "Print to stderr at the end where time went: exits by reason, TLBs, translations (docs/observing.md)" };
@@ -59,9 +61,16 @@ internal static class RunVerb
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, firmware, debugcon, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
+            guest, kernel, initrd, append, firmware, debugcon, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, display, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
             disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
         };
+        DisplayOption HowShown(ParseResult parsed) => DisplayOption.Choose(
+            DisplayOption.Parse(parsed.GetValue(display)),
+            startsFirmware: (parsed.GetValue(kernel) ?? parsed.GetValue(guest)) is null,
+            isClassic: RunOptions.ParseVirtualization(parsed.GetValue(virt)!) == Virtualization.Full,
+            serialSaid: parsed.GetValue(serial) is not null,
+            parsed.GetValue(background),
+            () => ScreenTerminal.IsPossible);
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
             Guest = parsed.GetValue(guest),
@@ -76,7 +85,8 @@ internal static class RunVerb
             Virtualization = RunOptions.ParseVirtualization(parsed.GetValue(virt)!),
             Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
             EngineOptions = RunOptions.ParseEngineOptions(parsed.GetValue(engineOptions)) with { TranslationFolder = RunOptions.ParseCodeCache(parsed.GetValue(codeCache)) },
-            Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background)),
+            Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background), HowShown(parsed)),
+            Display = HowShown(parsed),
             NoReboot = parsed.GetValue(noReboot),
             Timeout = parsed.GetValue(timeout) is { } time ? RunOptions.ParseTimeout(time) : null,
             Statistics = parsed.GetValue(stats),
