@@ -63,6 +63,7 @@ internal static class Program
             ConsoleVerb.Build(),
             SshVerb.Build(),
             BalloonVerb.Build(),
+            ScreenshotVerb.Build(),
             TopVerb.Build(),
             DiskVerb.Build(),
             CompareVerb.Build(),

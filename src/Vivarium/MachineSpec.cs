@@ -121,6 +121,12 @@ public sealed record MachineSpec
     /// <summary>How a disk of this machine is connected.</summary>
     internal DiskBus BusOf(DiskSpec disk) => disk.Bus ?? (Virtualization == Virtualization.Full ? DiskBus.Ide : DiskBus.Virtio);
 
+    /// <summary>A guest that knows that it is virtual needs no keyboard controller, nor what is plugged into it.</summary>
+    internal bool HasKeyboardController => Virtualization == Virtualization.Full;
+
+    /// <summary>Which card a network of this machine has.</summary>
+    internal NetworkModel ModelOf(NetworkSpec network) => network.Model ?? (Virtualization == Virtualization.Full ? NetworkModel.E1000 : NetworkModel.Virtio);
+
     /// <summary>How many disks and CD drives are connected in this way.</summary>
     private int OnBus(DiskBus bus) => Disks.Count(disk => BusOf(disk) == bus) + Cdroms.Count(cdrom => cdrom.Bus == bus);
 

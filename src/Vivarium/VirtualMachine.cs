@@ -7,7 +7,9 @@ using Vivarium.Devices;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Firmware.Boot;
+using Vivarium.Expect;
 using Vivarium.Gdb;
+using Vivarium.Input;
 using Vivarium.Metrics;
 using Vivarium.Network;
 using Vivarium.Profiling;
@@ -40,6 +42,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     private readonly GuestOutput _debugOutput = new("debug output");
     private readonly Lock _lock = new();
     private readonly GdbServer? _gdb;
+    private readonly TextWatcher _watcher;
     private PowerCycle? _cycle;
     private Thread? _thread;
     private Timer? _timeout;
@@ -58,6 +61,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         _boot = boot;
         _model = model;
         _measurements = spec.MeasureTimes ? 1 : 0;
+        _watcher = new TextWatcher((_parts.VirtioConsole ?? Console).Transcript, () => _parts.Screen?.ReadText());
         try
         {
             _trace = spec.Trace is { } trace ? new MachineTrace(trace, _warnings.Say) : null;
@@ -81,8 +85,17 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <summary>The guest's virtio console; null unless <see cref="MachineSpec.VirtioConsole"/> asks for one.</summary>
     public MachineConsole? VirtioConsole => _parts.VirtioConsole;
 
+    /// <summary>The guest's keyboard, for typing and for those who pass on keys.</summary>
+    public MachineKeyboard Keyboard => _parts.Keyboard;
+
+    /// <summary>The guest's mouse.</summary>
+    public MachinePointer Pointer => _parts.Pointer;
+
     /// <summary>The guest's virtio console ports (<see cref="MachineSpec.Ports"/>) by name.</summary>
     public IReadOnlyDictionary<string, MachineConsole> Ports => _parts.Ports;
+
+    /// <summary>What a monitor on the guest's video card shows; null if it has none (<see cref="Virtualization.Para"/>).</summary>
+    public MachineScreen? Screen => _parts.Screen;
 
     /// <summary>Receives what the guest writes to port 0xE9; null (the default) discards it. Set before <see cref="Start"/>.</summary>
     public Stream? DebugOutput
@@ -194,6 +207,29 @@ public sealed class VirtualMachine : IAsyncDisposable
                 _cycle?.PressPowerButton();
             }
         }
+    }
+
+    /// <summary>
+    /// Waits until the guest has written a text to its serial line (or virtio console), or shows it on its screen in a text mode. All
+    /// counts that is still known, also what came before the question or has scrolled off.
+    /// </summary>
+    /// <param name="onlyNew">Search only what has come since the last text that was found so.</param>
+    /// <returns>Where it was found; null if it has not come within <paramref name="patience"/>.</returns>
+    /// <exception cref="VivariumException">The machine has ended without it.</exception>
+    public async Task<FoundText?> ExpectAsync(TextPattern pattern, TimeSpan patience, TextSource source = TextSource.Any, bool onlyNew = false, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(pattern);
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        Task<FoundText?> watch = _watcher.WaitAsync(pattern, source, onlyNew, patience, ended.Token);
+        if (await Task.WhenAny(watch, _exit.Task).ConfigureAwait(false) == watch)
+        {
+            return await watch.ConfigureAwait(false);
+        }
+
+        // What it said last counts.
+        await ended.CancelAsync().ConfigureAwait(false);
+        return await _watcher.WaitAsync(pattern, source, onlyNew, TimeSpan.Zero, cancellation).ConfigureAwait(false)
+            ?? throw new VivariumException($"the machine ended without saying '{pattern}'");
     }
 
     /// <summary>
@@ -456,7 +492,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             Gpe0Block = AcpiPm.GpeBase,
             SleepTypeS5 = AcpiPm.SleepTypeS5,
             HasHpet = classic,
-            HasKeyboardController = classic,
+            HasKeyboardController = spec.HasKeyboardController,
         };
     }
 

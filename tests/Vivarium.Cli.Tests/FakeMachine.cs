@@ -53,6 +53,11 @@ internal sealed class FakeMachine : IControlledMachine
             Hinted = collect ? 3ul : 0,
         });
 
+    /// <summary>What it sends for a picture; null: it has no screen.</summary>
+    public byte[]? Picture { get; set; }
+
+    public byte[] TakePicture() => Picture ?? throw new InvalidInputException("there is no screen");
+
     public void End(EndRecord end)
     {
         Console.Complete();

@@ -27,6 +27,9 @@ internal enum ControlVerb
 
     /// <summary>Its counters. From the first such request until the connection ends the machine measures where its time goes.</summary>
     Statistics,
+
+    /// <summary>A picture of its screen. After the answer come <see cref="ControlReply.Length"/> bytes of a PNG file.</summary>
+    Screenshot,
 }
 
 /// <summary>A request, understood.</summary>
@@ -50,6 +53,7 @@ internal static class ControlRequest
         ("console", ControlVerb.Console),
         ("balloon", ControlVerb.Balloon),
         ("statistics", ControlVerb.Statistics),
+        ("screenshot", ControlVerb.Screenshot),
     ];
 
     /// <summary>Understands a line, or says in one sentence what is wrong with it. Never throws.</summary>
@@ -115,6 +119,9 @@ internal sealed record ControlReply
 
     /// <summary>To a balloon request.</summary>
     public BalloonStatistics? Balloon { get; init; }
+
+    /// <summary>To a screenshot request: how many bytes follow.</summary>
+    public int? Length { get; init; }
 
     /// <summary>To a statistics request.</summary>
     public MachineSample? Statistics { get; init; }

@@ -8,6 +8,7 @@ internal sealed record FirmwareOption(string Text)
     public const string Bios = "bios";
 
     private const string BiosFile = "bios-256k.bin";
+    private const string VideoBiosFile = "vgabios-stdvga.bin";
 
     /// <summary>What a machine starts that is not told: a classic PC without a kernel starts its BIOS.</summary>
     public static FirmwareOption? Parse(string? text, bool hasKernel, Virtualization virtualization) => text switch
@@ -24,5 +25,6 @@ internal sealed record FirmwareOption(string Text)
     public FirmwareSpec Obtain(GuestCache cache) => new()
     {
         Path = Text == Bios ? FirmwareFiles.SeaBios.Obtain(cache, BiosFile) : Text,
+        VideoBios = FirmwareFiles.SeaBios.Obtain(cache, VideoBiosFile),
     };
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Vivarium.Cli.Terminal;
 using Vivarium.Cli.Guests;
 
 namespace Vivarium.Cli.Verbs;
@@ -26,6 +27,7 @@ internal static class RunVerb
         var engineOptions = Text("--engine-opt", "LIST", "For bisecting: switch parts of the software engine off, for example no-linking,code-cache=4M (an unknown name lists all)");
         var codeCache = Text("--code-cache", "DIR|off", "Where translated code is kept for the next start (the user's cache folder): only in a folder that nobody else can write");
         var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none");
+        var display = Text("--display", "HOW", "The screen of a --virt full machine: text (in this terminal; what firmware gets there), vnc[=[HOST:]PORT|unix:PATH][,password-file=PATH], or none");
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
         var timeout = Text("--timeout", "TIME", "End after this time, for example 60s, 5m, 1500ms");
         var stats = new Option<bool>("--stats") { Description = "Print to stderr at the end where time went: exits by reason, TLBs, translations (docs/observing.md)" };
@@ -44,7 +46,7 @@ internal static class RunVerb
         var ephemeral = new Option<bool>("--ephemeral") { Description = "Throw away what the guest writes to any disk" };
         var persist = new Option<bool>("--persist") { Description = "Keep what a named guest writes: it gets a root disk of its own, used again next time" };
         var rebuild = new Option<bool>("--rebuild") { Description = "Make a named guest's files again from Debian's packages" };
-        var net = Text("--net", "KIND", "Network: user (NAT, no privileges; the default with a disk), tap:IFACE, none; a --virt full machine needs ,bus=virtio behind it");
+        var net = Text("--net", "KIND", "Network: user (NAT, no privileges; the default with a disk), tap:IFACE, none; and the card: ,model=virtio|e1000 (virtio; e1000 with --virt full)");
         var publish = Repeated("--publish", "PORTS", "Lead a port of this host into the guest: [ADDR:]2222:22[/udp]", "-p");
         var allow = Repeated("--net-allow", "WHERE", "Let the guest reach only this: HOST, *.HOST or CIDR, with :PORT if wanted");
         var virtio = Text("--virtio", "HOW", "How disks and network are attached: pci or mmio, and the rings: ,split or ,packed", "pci");
@@ -61,9 +63,16 @@ internal static class RunVerb
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, firmware, debugcon, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
+            guest, kernel, initrd, append, firmware, debugcon, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, display, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
             disk, cdrom, floppy, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
         };
+        DisplayOption HowShown(ParseResult parsed) => DisplayOption.Choose(
+            DisplayOption.Parse(parsed.GetValue(display)),
+            startsFirmware: (parsed.GetValue(kernel) ?? parsed.GetValue(guest)) is null,
+            isClassic: RunOptions.ParseVirtualization(parsed.GetValue(virt)!) == Virtualization.Full,
+            serialSaid: parsed.GetValue(serial) is not null,
+            parsed.GetValue(background),
+            () => ScreenTerminal.IsPossible);
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
             Guest = parsed.GetValue(guest),
@@ -78,7 +87,8 @@ internal static class RunVerb
             Virtualization = RunOptions.ParseVirtualization(parsed.GetValue(virt)!),
             Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
             EngineOptions = RunOptions.ParseEngineOptions(parsed.GetValue(engineOptions)) with { TranslationFolder = RunOptions.ParseCodeCache(parsed.GetValue(codeCache)) },
-            Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background)),
+            Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background), HowShown(parsed)),
+            Display = HowShown(parsed),
             NoReboot = parsed.GetValue(noReboot),
             Timeout = parsed.GetValue(timeout) is { } time ? RunOptions.ParseTimeout(time) : null,
             Statistics = parsed.GetValue(stats),

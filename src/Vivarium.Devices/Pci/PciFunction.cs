@@ -107,6 +107,9 @@ public sealed class PciFunction : IPciFunction
     /// <summary>The guest lets the function write to memory, which messages do as well.</summary>
     public bool IsBusMaster => (Volatile.Read(ref _config[CommandRegister]) & BusMasterEnable) != 0;
 
+    /// <summary>What <see cref="SetInterrupt"/> was last told.</summary>
+    public bool Interrupt => Volatile.Read(ref _interrupt);
+
     /// <summary>Called without any lock when <see cref="IsBusMaster"/> changes.</summary>
     public Action<bool>? BusMasterChanged { get; set; }
 

@@ -4,7 +4,7 @@ using Vivarium.Firmware.Boot;
 namespace Vivarium.Board;
 
 /// <summary>What a machine starts: a kernel that a loader places, or firmware. One of the two is not null.</summary>
-internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware) : IDisposable
+internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware, OptionRom? VideoBios = null) : IDisposable
 {
     /// <summary>Opens the files and checks them.</summary>
     /// <exception cref="BootException">Something is wrong with them; the message says what.</exception>
@@ -12,7 +12,7 @@ internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware) : I
     {
         if (spec.Firmware is { } firmware)
         {
-            return new BootSource(null, FirmwareImage.Load(firmware.Path));
+            return new BootSource(null, FirmwareImage.Load(firmware.Path), firmware.VideoBios is { } rom ? OptionRom.Load(rom) : null);
         }
 
         var plan = new BootPlan { Kernel = KernelImage.Load(spec.Kernel!), CommandLine = spec.CommandLine };

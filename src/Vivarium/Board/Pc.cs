@@ -23,13 +23,15 @@ internal sealed class Pc : IDisposable
     private static readonly (ushort Vendor, ushort Device) s_knownToFirmware = (0x1AF4, 0x1100);
 
     private readonly List<VirtioDevice> _virtio = [];
+    private readonly List<IDisposable> _cards = [];
     private readonly PiixIde? _ide;
     private Piix4Pm? _powerFunction;
     private readonly InterruptLine _com1Line;
 
-    /// <param name="firmware">What the machine starts; null if a loader brings a kernel instead.</param>
-    public Pc(PlatformLayout layout, MachineParts parts, FirmwareImage? firmware, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
+    /// <param name="boot">What the machine starts: firmware, or a kernel that a loader brings.</param>
+    public Pc(PlatformLayout layout, MachineParts parts, BootSource boot, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
     {
+        FirmwareImage? firmware = boot.Firmware;
         Memory = CreateMemory(layout);
         MemoryRegion ram = PlaceRam(Memory, layout);
         Clock = new MachineClock();
@@ -54,8 +56,12 @@ internal sealed class Pc : IDisposable
         PowerManagement = new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) };
         if (layout.HasKeyboardController)
         {
-            new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
-            new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+            var keyboard = new Ps2Keyboard(Clock);
+            var mouse = new Ps2Mouse();
+            new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq), A20, keyboard, mouse) { ResetRequested = Reset }.Map(Ports);
+            new SystemControlPort(A20) { ResetRequested = Reset }.Map(Ports);
+            parts.Keyboard.Attach(keyboard);
+            parts.Pointer.Attach(mouse);
         }
 
         var reset = new ResetControl { ResetRequested = Reset };
@@ -81,6 +87,8 @@ internal sealed class Pc : IDisposable
         console.Attach(com1);
         var pci = new PciBus(pciHost, Mmio, Ports, Interrupts) { Memory = Memory, FirmwareAssigns = firmware is not null };
         _ide = PlugInIde(parts, pci, firmware);
+        PlugInVideo(parts, pci, boot.VideoBios);
+        PlugInCards(parts, pci);
         PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
         if (firmware is not null)
         {
@@ -101,6 +109,8 @@ internal sealed class Pc : IDisposable
 
     public AcpiPm PowerManagement { get; }
 
+    public A20Gate A20 { get; } = new();
+
     /// <summary>Null if the machine is to have none.</summary>
     public VirtioBalloon? Balloon { get; private set; }
 
@@ -120,6 +130,11 @@ internal sealed class Pc : IDisposable
         foreach (VirtioDevice device in _virtio)
         {
             device.Dispose();
+        }
+
+        foreach (IDisposable card in _cards)
+        {
+            card.Dispose();
         }
 
         _ide?.Dispose();
@@ -153,6 +168,38 @@ internal sealed class Pc : IDisposable
         return ide;
     }
 
+    /// <summary>The video card of a classic PC.</summary>
+    private void PlugInVideo(MachineParts parts, PciBus pci, OptionRom? bios)
+    {
+        if (parts.Screen is not { } screen)
+        {
+            return;
+        }
+
+        // Its window is where RAM would be.
+        Memory.Unmap(Vga.WindowAddress, Vga.WindowSize);
+        var video = new Vga(Memory, Clock, bios is null ? [] : bios.Bytes.Span);
+        video.Map(Ports, Mmio);
+        pci.Attach(video.Function);
+        screen.Attach(video);
+    }
+
+    /// <summary>The network cards that are not virtio's.</summary>
+    private void PlugInCards(MachineParts parts, PciBus pci)
+    {
+        Span<byte> mac = stackalloc byte[E1000.MacLength];
+        foreach (MachineNetwork network in parts.Networks)
+        {
+            network.Mac.CopyTo(mac);
+            if (network.Model == NetworkModel.E1000)
+            {
+                var card = new E1000(Memory, network.Backend, Clock, mac);
+                _ = pci.Attach(card.Function);
+                _cards.Add(card);
+            }
+        }
+    }
+
     private void PlugIn(MachineParts parts, VirtioSlots slots)
     {
         void Attach(VirtioDevice device, string name, string what)
@@ -169,7 +216,7 @@ internal sealed class Pc : IDisposable
         }
 
         Span<byte> mac = stackalloc byte[VirtioNet.MacLength];
-        foreach (MachineNetwork network in parts.Networks)
+        foreach (MachineNetwork network in parts.Networks.Where(network => network.Model == NetworkModel.Virtio))
         {
             network.Mac.CopyTo(mac);
             Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}");

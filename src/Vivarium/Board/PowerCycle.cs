@@ -22,7 +22,7 @@ internal sealed class PowerCycle : IDisposable
     /// <param name="debuggerWaits">The cycle begins stopped, for a debugger to let it run. It counts only if the machine has a debugger's port.</param>
     public PowerCycle(MachineSpec spec, PlatformLayout layout, BootSource boot, CpuModel model, MachineParts parts, MachineConsole console, Action<byte> debugOutput, bool debuggerWaits)
     {
-        _pc = new Pc(layout, parts, boot.Firmware, console, debugOutput, _stop.Stop);
+        _pc = new Pc(layout, parts, boot, console, debugOutput, _stop.Stop);
         try
         {
             _timers = new DeadlineTimers(layout.CpuCount, KickProcessor);
