@@ -35,6 +35,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>The blocks that check themselves, also those that were dropped since <see cref="_reconsidered"/>.</summary>
     private readonly List<Block> _checking = [];
     private long _reconsidered;
+    private ulong _addressMask = Mmu.AddressMask.All;
     private readonly Translator _translator;
     private readonly Templates _templates = new();
     private readonly Relocator _relocator;
@@ -73,6 +74,22 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>The instructions of <see cref="ExitCode.Trap"/> exits.</summary>
     public TrapTable Traps => _translator.Traps;
+
+    /// <summary>What is left of a physical address (see <see cref="Mmu.AddressMask"/>).</summary>
+    public ulong AddressMask => Volatile.Read(ref _addressMask);
+
+    public void SetAddressMask(ulong mask)
+    {
+        if (Interlocked.Exchange(ref _addressMask, mask) == mask)
+        {
+            return;
+        }
+
+        foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+        {
+            vcpu.RequestTlbFlush();
+        }
+    }
 
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
