@@ -216,6 +216,23 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
+    /// <summary>A translation that nobody else will find, from a copy of the bytes; null if the first instruction needs bytes beyond the source's.</summary>
+    public Block? TranslateOnce(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    {
+        lock (_gate)
+        {
+            if (_translator.Translate(source, mode) is not { } block)
+            {
+                return null;
+            }
+
+            _cache.Add(block);
+            _cache.Remove(block);
+            statistics.BlocksTranslated++;
+            return block;
+        }
+    }
+
     /// <param name="copied">It is a copy of the first translation of the same bytes.</param>
     private Block? Make(in CodeSource source, BlockMode mode, out bool copied)
     {
