@@ -6,6 +6,8 @@ internal readonly struct PagingContext(ulong cr0, ulong cr3, ulong cr4, ulong ef
     /// <summary>Where on the bus a physical address is.</summary>
     public ulong Mask(ulong address) => address & addressMask;
 
+    public bool Masks => addressMask != AddressMask.All;
+
     public ulong Cr3 { get; } = cr3;
 
     public bool Paging => (cr0 & Cr0Bits.Pg) != 0;

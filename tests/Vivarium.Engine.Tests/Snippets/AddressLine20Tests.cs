@@ -90,26 +90,32 @@ public sealed class AddressLine20Tests
     }
 
     /// <summary>Physical addresses, those of the tables included, not linear ones.</summary>
-    [Fact]
-    public void PagedAddressesAndTheTablesThemselvesAreMasked()
+    [Theory]
+    [InlineData(PagingMode.Bits32, 22)]
+    [InlineData(PagingMode.Pae, 21)]
+    [InlineData(PagingMode.FourLevel, 21)]
+    public void PagedAddressesAndTheTablesThemselvesAreMasked(PagingMode mode, int largeShift)
     {
-        using SnippetMachine m = Protected(paging: PagingMode.Bits32);
-        var pages = new PageTables(m.Memory, PagingMode.Bits32, 0x20_0000);
+        using SnippetMachine m = mode == PagingMode.FourLevel ? Long() : Protected(paging: mode);
+        var pages = new PageTables(m.Memory, mode, 0x20_0000);
         for (ulong page = 0; page < IdentityEnd; page += 0x1000)
         {
             pages.Map(page, page);
         }
 
         pages.Map(Spare, 0x10_0000);
-        pages.MapLarge(0x40_0000, 0x40_0000, 22);
+        const ulong large = 0x70_0000;
+        pages.MapLarge(large >> largeShift << largeShift, large >> largeShift << largeShift, largeShift);
         m.State.Cr3 = pages.Root | (1 << 20);
         m.A20 = false;
         m.Memory.Write(0x600ul, 1u);
         m.Memory.Write(0x60_0600ul, 2u);
         m.Write(c =>
         {
-            c.mov(eax, __dword_ptr[Spare + 0x600]);
-            c.mov(edx, __dword_ptr[0x70_0600]);
+            c.mov(ebx, (int)Spare + 0x600);
+            c.mov(esi, (int)large + 0x600);
+            c.mov(eax, __dword_ptr[ebx]);
+            c.mov(edx, __dword_ptr[esi]);
             c.hlt();
         });
         m.RunToEnd();
