@@ -35,6 +35,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>The blocks that check themselves, also those that were dropped since <see cref="_reconsidered"/>.</summary>
     private readonly List<Block> _checking = [];
     private long _reconsidered;
+    private ulong _addressMask = Mmu.AddressMask.All;
     private readonly Translator _translator;
     private readonly Templates _templates = new();
     private readonly Relocator _relocator;
@@ -75,6 +76,22 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>The instructions of <see cref="ExitCode.Trap"/> exits.</summary>
     public TrapTable Traps => _translator.Traps;
+
+    /// <summary>What is left of a physical address (see <see cref="Mmu.AddressMask"/>).</summary>
+    public ulong AddressMask => Volatile.Read(ref _addressMask);
+
+    public void SetAddressMask(ulong mask)
+    {
+        if (Interlocked.Exchange(ref _addressMask, mask) == mask)
+        {
+            return;
+        }
+
+        foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+        {
+            vcpu.RequestTlbFlush();
+        }
+    }
 
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
@@ -214,6 +231,23 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         : Stands(source.Gpa, source.FirstPart) && Stands(source.SecondPage, source.SecondPart);
 
     private bool Stands(ulong gpa, byte* host) => _memory.Find(gpa) is { } slot ? slot.Host + (gpa - slot.Start) == host : host == null;
+
+    /// <summary>A translation that nobody else will find, from a copy of the bytes; null if the first instruction needs bytes beyond the source's.</summary>
+    public Block? TranslateOnce(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    {
+        lock (_gate)
+        {
+            if (_translator.Translate(source, mode) is not { } block)
+            {
+                return null;
+            }
+
+            _cache.Add(block);
+            _cache.Remove(block);
+            statistics.BlocksTranslated++;
+            return block;
+        }
+    }
 
     /// <param name="copied">It is a copy of the first translation of the same bytes.</param>
     private Block? Make(in CodeSource source, BlockMode mode, out bool copied)

@@ -538,14 +538,13 @@ internal sealed unsafe partial class SoftwareVcpu
             return null;
         }
 
-        if (page.Host == null)
-        {
-            _internalError = $"the guest jumped to {rip:x} (physical {page.Gpa:x}), where there is no memory";
-            return null;
-        }
-
         ulong offset = linear & GuestMemory.PageMask;
         var key = new BlockKey(page.Gpa + offset, rip, mode, Code64 ? 0 : S->Cs.Limit);
+        if (page.Host == null)
+        {
+            return TranslateFromBus(key, linear);
+        }
+
         ref Block? recent = ref _recentBlocks[key.GetHashCode() & (RecentBlocks - 1)];
         Block? block = recent is { Valid: true } known && known.Key.Equals(key) ? known : _code.Find(key);
         recent = block;
@@ -623,6 +622,11 @@ internal sealed unsafe partial class SoftwareVcpu
         TryFetch(linear, new Span<byte>(buffer, MaxInstructionLength), out int got, out _, out PageFaultInfo fault);
         if (got > firstPart && TryTranslate(linear + (ulong)firstPart, Access.Execute, FetchSpace, out CachedPage second, out _))
         {
+            if (second.Host == null)
+            {
+                return TranslateFromBus(key, linear);
+            }
+
             int generation = _code.Generation;
             CodePage page = _code.BeginTranslation(this, second.Gpa);
             try
@@ -662,16 +666,7 @@ internal sealed unsafe partial class SoftwareVcpu
             }
         }
 
-        if (got == MaxInstructionLength || fault.NotCanonical)
-        {
-            DeliverFault(Vector.GeneralProtection, 0);
-        }
-        else
-        {
-            S->Cr2 = fault.Address;
-            DeliverFault(Vector.PageFault, fault.ErrorCode);
-        }
-
+        DeliverFetchFault(got, fault);
         return null;
     }
 }

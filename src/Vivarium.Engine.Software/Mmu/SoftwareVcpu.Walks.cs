@@ -40,7 +40,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private void PrepareWalkFromRoot()
     {
         ulong root = S->Cr3 & PageWalker.TableMask;
-        _tlb.Native->Root = Paging is { Paging: true, FourLevel: true } && _watchpoints.Length == 0 && Memory.Find(root) is { } slot
+        _tlb.Native->Root = Paging is { Paging: true, FourLevel: true, Masks: false } && _watchpoints.Length == 0 && Memory.Find(root) is { } slot
             ? (ulong)slot.Host + (root - slot.Start)
             : 0;
     }
