@@ -41,6 +41,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     private readonly TranslationStore? _store;
     private readonly RelocationCheck? _check;
 
+    /// <summary>The blocks that were copied before the guest came to them, of those made last.</summary>
+    private readonly List<Block> _ahead = [];
+
     public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, EngineOptions options, Action<string> warn)
     {
         Options = options;
@@ -179,7 +182,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             }
             else if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
             {
-                LinkKnown(block, copied ? mode : _translator.LastMode);
+                CompleteLinks(block, source, copied ? mode : _translator.LastMode, statistics);
             }
 
             if (copied)
@@ -203,27 +206,25 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     private Block? Make(in CodeSource source, BlockMode mode, out bool copied)
     {
         copied = false;
-        if (_translator.Stops.Count != 0 || source.ChecksItself)
-        {
-            // Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.
-            return _translator.Translate(source, mode);
-        }
-
-        if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
-            && FindTemplate(source, mode) is { Exists: true } template)
+        if (MayCopy(source, mode) && FindTemplate(source, mode) is { Exists: true } template)
         {
             copied = true;
             return _relocator.Copy(template, source, mode);
         }
 
         Block? block = _translator.Translate(source, mode);
-        if (block is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+        if (block is not null && block.Record->Flags.HasFlag(RecordFlags.Movable) && MayCopy(source, mode))
         {
             _templates.Add(block);
         }
 
         return block;
     }
+
+    /// <summary>Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.</summary>
+    private bool MayCopy(in CodeSource source, BlockMode mode)
+        => _translator.Stops.Count == 0 && !source.ChecksItself && source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0
+            && Options.Has(Optimizations.Relocation);
 
     private Template FindTemplate(in CodeSource source, BlockMode mode)
         => _templates.Find(source, mode) is { Exists: true } made ? made : _store?.Find(source, mode) ?? default;
@@ -300,20 +301,62 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
-    /// <summary>Links the jumps of a new block whose targets are known already.</summary>
+    /// <summary>
+    /// Links the jumps of a new block whose targets are known already, or of which there is a template: what ran after it in
+    /// another place or on another day will run here soon, and costs less now than when the guest comes to it.
+    /// </summary>
     /// <param name="mode">In which it goes to them.</param>
-    private void LinkKnown(Block block, BlockMode mode)
+    private void CompleteLinks(Block block, in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    {
+        bool ahead = Options.Has(Optimizations.CopyAhead | Optimizations.Relocation) && MayCopy(source, mode);
+        _ahead.Clear();
+        LinkKnown(block, source, mode, ahead, statistics);
+        for (int i = 0; i < _ahead.Count; i++)
+        {
+            LinkKnown(_ahead[i], source, mode, ahead, statistics);
+        }
+    }
+
+    /// <param name="source">Of any block in its page.</param>
+    private void LinkKnown(Block block, in CodeSource source, BlockMode mode, bool ahead, VcpuStatistics statistics)
     {
         ReadOnlySpan<ushort> stubs = block.JumpStubs;
         for (int i = 0; i < stubs.Length; i += BlockRecord.StubNumbers)
         {
             ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | stubs[i + 2];
             ulong target = block.Key.Rip + (gpa - block.Key.Gpa);
-            if (_cache.Find(block.Key with { Gpa = gpa, Rip = mode.CodeBits() == 64 ? target : (uint)target, Mode = mode }) is { SecondPage: Block.NoPage } known)
+            BlockKey key = block.Key with { Gpa = gpa, Rip = mode.CodeBits() == 64 ? target : (uint)target, Mode = mode };
+            Block? known = _cache.Find(key) ?? (ahead ? CopyAhead(key, source, statistics) : null);
+            if (known is { SecondPage: Block.NoPage })
             {
                 _cache.Link(block.Code + stubs[i], known);
             }
         }
+    }
+
+    /// <summary>The block of a key, if it can be copied and not too many were already. Its page is watched.</summary>
+    private Block? CopyAhead(in BlockKey key, in CodeSource source, VcpuStatistics statistics)
+    {
+        const int most = 24;
+        long offset = (long)(key.Gpa - source.Gpa);
+        if (_ahead.Count == most || _translator.NeedsRoom || source.Length - offset <= 0 || ChangesOften(key.Gpa))
+        {
+            return null;
+        }
+
+        CodeSource target = source with { Rip = key.Rip, Linear = source.Linear + (ulong)offset, Gpa = key.Gpa, Bytes = source.Bytes + offset, Length = (int)(source.Length - offset) };
+        if (FindTemplate(target, key.Mode) is not { Exists: true } template)
+        {
+            return null;
+        }
+
+        Block block = _relocator.Copy(template, target, key.Mode);
+        _cache.Add(block);
+        _ahead.Add(block);
+        statistics.BlocksCopied++;
+        statistics.BlocksTranslated++;
+        statistics.GuestBytesTranslated += block.GuestLength;
+        return block;
     }
 
     /// <summary>Throws everything away if there may be no room for another block. The caller is parked in between.</summary>
