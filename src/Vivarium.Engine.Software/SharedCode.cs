@@ -56,7 +56,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
-        _relocator = new Relocator(_cache, _translator.Traps);
+        _relocator = new Relocator(_cache, _translator.Traps, _records) { KeepsTemplates = options.CheckRelocation };
         if (options.TranslationFolder is { } folder && options.Has(Optimizations.Relocation | Optimizations.Persisted))
         {
             Identity identity = Identity.Of(model, options.Optimizations, _translator.AlignJumps, emitter.Here - _cache.Region.Executable);
@@ -93,7 +93,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>From any thread, approximately.</summary>
     public CodeCacheUse Use => _cache.Use;
 
-    public Block? Find(in BlockKey key)
+    public Block Find(in BlockKey key)
     {
         lock (_gate)
         {
@@ -102,7 +102,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     }
 
     /// <summary>The block whose translation holds a host address, whether still valid or not.</summary>
-    public Block? FindByAddress(byte* hostPc)
+    public Block FindByAddress(byte* hostPc)
     {
         lock (_gate)
         {
@@ -153,23 +153,23 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     }
 
     /// <summary>
-    /// The block that another vCPU has made meanwhile, or a new one; null if the first instruction needs bytes beyond the
+    /// The block that another vCPU has made meanwhile, or a new one; none if the first instruction needs bytes beyond the
     /// source's. Its pages are between <see cref="BeginTranslation"/> and <see cref="EndTranslation"/>.
     /// </summary>
-    public Block? Translate(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    public Block Translate(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
     {
         lock (_gate)
         {
-            if (_cache.Find(new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit)) is { } present && present.SecondPage == source.SecondPage)
+            if (_cache.Find(new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit)) is { Exists: true } present && present.SecondPage == source.SecondPage)
             {
                 return present;
             }
 
             source.Refresh();
             long before = _translator.InstructionCount;
-            if (Make(source, mode, out bool copied) is not { } block)
+            if (Make(source, mode, out bool copied) is not { Exists: true } block)
             {
-                return null;
+                return default;
             }
 
             _cache.Add(block);
@@ -203,7 +203,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     }
 
     /// <param name="copied">It is a copy of the first translation of the same bytes.</param>
-    private Block? Make(in CodeSource source, BlockMode mode, out bool copied)
+    private Block Make(in CodeSource source, BlockMode mode, out bool copied)
     {
         copied = false;
         if (MayCopy(source, mode) && FindTemplate(source, mode) is { Exists: true } template)
@@ -212,8 +212,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             return _relocator.Copy(template, source, mode);
         }
 
-        Block? block = _translator.Translate(source, mode);
-        if (block is not null && block.Record->Flags.HasFlag(RecordFlags.Movable) && MayCopy(source, mode))
+        Block block = _translator.Translate(source, mode);
+        if (block.Exists && block.Record->Flags.HasFlag(RecordFlags.Movable) && MayCopy(source, mode))
         {
             _templates.Add(block);
         }
@@ -236,12 +236,12 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     public bool ChangesOften(ulong gpa) => Options.Has(Optimizations.SelfChecks) && _changes.Often(gpa);
 
     /// <summary>The block whose translation holds a host address has found its code changed: it is thrown away.</summary>
-    public Block? DropChanged(byte* hostPc)
+    public Block DropChanged(byte* hostPc)
     {
         lock (_gate)
         {
-            Block? block = _cache.FindByAddress(hostPc);
-            if (block is { Valid: true })
+            Block block = _cache.FindByAddress(hostPc);
+            if (block.Valid)
             {
                 _cache.Remove(block);
                 Drop([block]);
@@ -326,8 +326,13 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | stubs[i + 2];
             ulong target = block.Key.Rip + (gpa - block.Key.Gpa);
             BlockKey key = block.Key with { Gpa = gpa, Rip = mode.CodeBits() == 64 ? target : (uint)target, Mode = mode };
-            Block? known = _cache.Find(key) ?? (ahead ? CopyAhead(key, source, statistics) : null);
-            if (known is { SecondPage: Block.NoPage })
+            Block known = _cache.Find(key);
+            if (!known.Exists && ahead)
+            {
+                known = CopyAhead(key, source, statistics);
+            }
+
+            if (known is { Exists: true, SecondPage: Block.NoPage })
             {
                 _cache.Link(block.Code + stubs[i], known);
             }
@@ -335,19 +340,19 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     }
 
     /// <summary>The block of a key, if it can be copied and not too many were already. Its page is watched.</summary>
-    private Block? CopyAhead(in BlockKey key, in CodeSource source, VcpuStatistics statistics)
+    private Block CopyAhead(in BlockKey key, in CodeSource source, VcpuStatistics statistics)
     {
         const int most = 24;
         long offset = (long)(key.Gpa - source.Gpa);
         if (_ahead.Count == most || _translator.NeedsRoom || source.Length - offset <= 0 || ChangesOften(key.Gpa))
         {
-            return null;
+            return default;
         }
 
         CodeSource target = source with { Rip = key.Rip, Linear = source.Linear + (ulong)offset, Gpa = key.Gpa, Bytes = source.Bytes + offset, Length = (int)(source.Length - offset) };
         if (FindTemplate(target, key.Mode) is not { Exists: true } template)
         {
-            return null;
+            return default;
         }
 
         Block block = _relocator.Copy(template, target, key.Mode);

@@ -15,7 +15,7 @@ internal sealed unsafe class TranslationFile : IDisposable
     private const int EntryAlignment = 8;
 
     /// <summary>After reading so many bytes of entries, their pages go back: all will hardly be needed again.</summary>
-    private const long ReadBeforeRelease = 4 << 20;
+    private const long ReadBeforeRelease = 1 << 20;
 
     private readonly byte* _file;
     private readonly long _length;
@@ -207,7 +207,7 @@ internal sealed unsafe class TranslationFile : IDisposable
                 return default;
             }
 
-            Template template = _match.Serve(record, (byte*)record + record->Size, source, mode);
+            Template template = _match.Serve(record, (byte*)record + record->Size, source, mode, inFile: true);
             if (template.Exists)
             {
                 Use(offset, record);

@@ -104,7 +104,7 @@ public unsafe class RelocationTests
             code[0] = (i & 3) switch { 0 => 0x48, 1 => 0x0F, 2 => 0xE8, _ => code[0] };
             ulong rip = @base + (ulong)chance.Next(0x1000);
             BlockMode mode = (i & 1) == 0 ? TranslatorBench.Kernel : User | ((i & 8) != 0 ? BlockMode.Careful : 0);
-            if (bench.Translate(code, rip, mode) is { } block && block.Record->Flags.HasFlag(RecordFlags.Movable))
+            if (bench.Translate(code, rip, mode) is { Exists: true } block && block.Record->Flags.HasFlag(RecordFlags.Movable))
             {
                 movable++;
                 bench.Check.Check(block, bench.Source(code, rip), mode);
@@ -118,7 +118,7 @@ public unsafe class RelocationTests
     public void TheCheckFindsWhatIsNotNoted()
     {
         using var bench = new TranslatorBench();
-        Block block = bench.Translate(Cpuid, 0x40_0000)!;
+        Block block = bench.Translate(Cpuid, 0x40_0000);
         Relocation* relocations = BlockRecord.RelocationsOf(block.Record);
         Assert.NotEqual(0, block.Record->RelocationCount);
         for (int i = 0; i < block.Record->RelocationCount; i++)
