@@ -60,5 +60,14 @@ public enum Optimizations : ulong
     /// <summary>Where a new translation's jumps go is copied along with it, as far as there are templates.</summary>
     CopyAhead = 1ul << 17,
 
+    /// <summary>Translated code walks 4-level paging structures itself.</summary>
+    PageWalks = 1ul << 20,
+
+    /// <summary>IRET within ring 0 does not leave translated code.</summary>
+    InnerReturns = 1ul << 21,
+
+    /// <summary>Jumps of translated code look for the target's physical page in the second-level TLB and the paging structures themselves.</summary>
+    FetchWalks = 1ul << 22,
+
     All = ulong.MaxValue,
 }
