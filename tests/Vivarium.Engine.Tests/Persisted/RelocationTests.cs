@@ -51,6 +51,47 @@ public unsafe class RelocationTests
         Assert.Equal(0, m.Cpu.Statistics.BlocksCopied);
     }
 
+    [Theory]
+    [InlineData("all", 1, 3)]
+    [InlineData("no-copy-ahead", 2, 2)]
+    public void WhereAJumpGoesIsCopiedAlong(string options, long exits, long copies)
+    {
+        using SnippetMachine m = SnippetMachine.Long(options: EngineOptions.Parse(options));
+        m.Pages.Map(SnippetMachine.Spare, SnippetMachine.Data);
+        ulong end = m.Write(SnippetMachine.Code, a =>
+        {
+            Label other = a.CreateLabel();
+            a.test(ecx, ecx);
+            a.jnz(other);
+            a.mov(eax, 1);
+            a.hlt();
+            a.Label(ref other);
+            a.mov(eax, 2);
+            a.hlt();
+        });
+        m.Memory.Write(SnippetMachine.Data, Bytes(m, SnippetMachine.Code, (int)(end - SnippetMachine.Code)));
+        foreach (ulong way in (ReadOnlySpan<ulong>)[0, 1])
+        {
+            m.Rcx = way;
+            m.Restart(SnippetMachine.Code);
+            m.RunToEnd();
+        }
+
+        long before = m.Cpu.Statistics.Exits(ExitCause.Translation);
+        m.Rcx = 1;
+        m.Restart(SnippetMachine.Spare);
+        m.RunToEnd();
+        Assert.Equal(2ul, m.Rax);
+        Assert.Equal(exits, m.Cpu.Statistics.Exits(ExitCause.Translation) - before);
+        Assert.Equal(copies, m.Cpu.Statistics.BlocksCopied);
+
+        m.Rcx = 0;
+        m.Restart(SnippetMachine.Spare);
+        m.RunToEnd();
+        Assert.Equal(1ul, m.Rax);
+        Assert.Equal(3, m.Cpu.Statistics.BlocksCopied);
+    }
+
     [Fact]
     public void OtherBytesAreTranslated()
     {
