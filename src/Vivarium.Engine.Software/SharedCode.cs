@@ -253,7 +253,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>
     /// From time to time all blocks that check themselves are thrown away: where the code does not change any more, the next
-    /// ones need not.
+    /// ones need not. What was read of the file of translations is given back too.
     /// </summary>
     /// <param name="now">In milliseconds, from any beginning.</param>
     public void Reconsider(long now)
@@ -279,6 +279,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             }
 
             _checking.Clear();
+            _store?.Release();
         }
     }
 

@@ -155,6 +155,16 @@ internal sealed unsafe class TranslationFile : IDisposable
         return (uint)hash.GetCurrentHashAsUInt64();
     }
 
+    /// <summary>The process holds nothing of the file any more, until it is read again.</summary>
+    public void Release()
+    {
+        if (_read != 0)
+        {
+            _read = 0;
+            _ = LinuxHost.Madvise(_file, (nuint)_length, LinuxHost.MadvDontNeed);
+        }
+    }
+
     public void Dispose() => _ = LinuxHost.Munmap(_file, (nuint)_length);
 
     private static string? Check(byte* file, long length, Identity identity)
@@ -277,8 +287,7 @@ internal sealed unsafe class TranslationFile : IDisposable
         _read += SizeOf(record);
         if (_read >= ReadBeforeRelease)
         {
-            _read = 0;
-            _ = LinuxHost.Madvise(_file, (nuint)_length, LinuxHost.MadvDontNeed);
+            Release();
         }
     }
 }
