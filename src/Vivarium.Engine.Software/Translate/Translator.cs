@@ -104,6 +104,8 @@ internal sealed unsafe partial class Translator
     /// <summary>What the CPU model makes of each instruction form.</summary>
     public required CpuFeatures Features { get; init; }
 
+    public required CpuModel Model { get; init; }
+
     public required EngineOptions Options { get; init; }
 
     /// <summary>RIPs at which translations, but not careful ones, leave for the run loop: a debugger's breakpoints.</summary>
