@@ -191,4 +191,79 @@ public sealed class RealModeTests
         m.RunToEnd();
         Assert.Equal((6ul, 13ul, Stack), (m.Rax, m.Rbx, m.Rsp));
     }
+
+    /// <summary>Instructions that 64-bit mode lacks: SALC, LDS, LES, and ICEBP, which is a #DB without a cause in DR6.</summary>
+    [Fact]
+    public void InstructionsOfTheOldProcessors()
+    {
+        using SnippetMachine m = Real();
+        m.Memory.Write(0x600ul, 0x3000_0010u);
+        m.Memory.Write(0x604ul, 0x4000_0020u);
+        m.Memory.Write(0x3_0010ul, (ushort)0x1234);
+        m.State.Dr[6] = 0xFFFF_0FF0;
+        ulong at = m.WriteBytes(RealCode,
+            0xF9, 0xB8, 0x00, 0x55, 0xD6,       // stc; mov ax, 5500h; salc
+            0xC4, 0x3E, 0x04, 0x06,             // les di, [604h]
+            0xC5, 0x36, 0x00, 0x06,             // lds si, [600h]
+            0x8B, 0x1C,                         // mov bx, [si]
+            0x8C, 0xC1, 0x8C, 0xDA);            // mov cx, es; mov dx, ds
+        m.WriteBytes(at, 0xF1);
+        Stop stop = m.RunToFault(1);
+        Assert.Equal(at + 1, stop.Rip);
+        Assert.Equal(0u, m.State.Dr[6] & 0xE00F);
+        Assert.Equal((0x55FFul, 0x1234ul, 0x4000ul, 0x3000ul), (m.Rax, m.Rbx, m.Rcx, m.Rdx));
+        Assert.Equal((0x10ul, 0x20ul), (m.Rsi, m.Rdi));
+    }
+
+    [Fact]
+    public void SingleStepsGoThroughTheVectorTable()
+    {
+        using SnippetMachine m = Real();
+        m.Memory.Write(4ul, (0x2000u << 16) | 0x10);
+        m.WriteBytes(0x2_0010, 0x47, 0xCF); // inc di; iret
+        m.State.Rflags |= 1 << 8;
+        m.WriteBytes(RealCode, 0x40, 0x8E, 0xD0, 0x40, 0x6A, 0x00, 0x9D, 0x40, 0xF4); // inc ax; mov ss, ax; inc ax; push 0; popf; inc ax; hlt
+        m.State.Segments[2].Limit = 0xFFFF;
+        m.RunToEnd();
+        Assert.Equal(3u, m.Rax);
+
+        // After each instruction, but after MOV SS, and once more after POPF, which had begun with TF.
+        Assert.Equal(4u, m.Rdi);
+    }
+
+    [Fact]
+    public void BreakpointsInRealModeHoldLinearAddresses()
+    {
+        using SnippetMachine m = Real();
+        m.State.Dr[6] = 0xFFFF_0FF0;
+        m.State.Dr[0] = 0x3_0010;
+        m.State.Dr[3] = RealCode + 7;
+        m.State.Dr[7] = 0x0003_0482; // G0: reads and writes of a byte; G3: execution
+        m.State.Segments[3].Base = 0x3_0000;
+        m.State.Segments[3].Selector = 0x3000;
+        m.WriteBytes(RealCode, 0xA0, 0x0F, 0x00, 0xA1, 0x0F, 0x00, 0x90, 0x90, 0xF4); // mov al, [0Fh]; mov ax, [0Fh]; nop; nop; hlt
+        Stop stop = m.RunToFault(1);
+        Assert.Equal((RealCode + 6, 1ul), (stop.Rip, m.State.Dr[6] & 0xF));
+        m.State.Dr[6] = 0xFFFF_0FF0;
+        m.Restart(RealCode + 6);
+        m.State.Segments[1] = new SegmentRegister { Limit = 0xFFFF, Attributes = 0x9B };
+        stop = m.RunToFault(1);
+        Assert.Equal((RealCode + 7, 8ul), (stop.Rip, m.State.Dr[6] & 0xF));
+    }
+
+    /// <summary>The prefetch queue of old processors would have kept the old byte; from the Pentium on, the new one runs.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void TheNextInstructionIsTheOneJustWritten(bool again)
+    {
+        using SnippetMachine m = Real();
+        m.Rcx = again ? 300u : 1;
+        // start: mov cs:[next], al; next: hlt; xor al, 7 (43H, INC BX, becomes 44H, INC SP); loop start; hlt
+        m.WriteBytes(RealCode, 0x2E, 0xA2, 0x04, 0x7C, 0xF4, 0x34, 0x07, 0xE2, 0xF7, 0xF4);
+        m.Rax = 0x43; // inc bx
+        m.RunToEnd();
+        Assert.Equal(again ? 150u : 1, m.Rbx);
+        Assert.Equal(RealCode + 10, m.State.Rip);
+    }
 }

@@ -312,7 +312,7 @@ internal sealed unsafe class InstructionMaker
             < 98 => CaseWindow.WindowEnd - (ulong)random.Below(size + 1),
 
             // As an offset of 16-bit code too, outside of the window.
-            98 => 0x0000_8000_0000_8000 + (ulong)random.Below(4096),
+            98 => 0x0000_8000_0001_8000 + (ulong)random.Below(4096),
             _ => 0x8000_0000_0000_8000 | random.Next() >> 8,
         };
     }
@@ -335,6 +335,12 @@ internal sealed unsafe class InstructionMaker
         {
             // Which of two faulting pages is reported is the processor's choice.
             target = Math.Min(target, CaseWindow.WindowEnd - (ulong)size);
+        }
+
+        if (_bitness == 16 && mnemonic is (Mnemonic.Jmp or Mnemonic.Call))
+        {
+            // Any word is an address of the code, which may hold what a case before this one has left.
+            target = CaseWindow.DataBase + 0x800 + (ulong)random.Below(0x1F00);
         }
 
         const int simple = 10;
