@@ -69,6 +69,7 @@ internal static class Program
             MediumVerbs.BuildInsert(),
             MediumVerbs.BuildEject(),
             BalloonVerb.Build(),
+            ScreenshotVerb.Build(),
             TopVerb.Build(),
             DiskVerb.Build(),
             CompareVerb.Build(),

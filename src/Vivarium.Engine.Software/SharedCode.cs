@@ -62,6 +62,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
         _check = options.CheckRelocation ? new RelocationCheck(_cache, _translator, _relocator) : null;
         memory.CodeWritten += OnWritten;
+        memory.Remapped += OnRemapped;
+        memory.DirtyTaken += ForgetWrites;
     }
 
     public Thunks Thunks { get; }
@@ -153,10 +155,18 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// The block that another vCPU has made meanwhile, or a new one; null if the first instruction needs bytes beyond the
     /// source's. Its pages are between <see cref="BeginTranslation"/> and <see cref="EndTranslation"/>.
     /// </summary>
-    public Block? Translate(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    /// <param name="moved">There is none because other memory stands there by now: RIP is to be looked up again.</param>
+    public Block? Translate(in CodeSource source, BlockMode mode, VcpuStatistics statistics, out bool moved)
     {
         lock (_gate)
         {
+            // Who changes the map takes the lock after that: the change is seen here, or the block is seen there.
+            moved = !Stands(source);
+            if (moved)
+            {
+                return null;
+            }
+
             if (_cache.Find(new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit)) is { } present && present.SecondPage == source.SecondPage)
             {
                 return present;
@@ -198,6 +208,12 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             return block;
         }
     }
+
+    private bool Stands(in CodeSource source) => source.SecondPage == Block.NoPage
+        ? Stands(source.Gpa, source.Bytes)
+        : Stands(source.Gpa, source.FirstPart) && Stands(source.SecondPage, source.SecondPart);
+
+    private bool Stands(ulong gpa, byte* host) => _memory.Find(gpa) is { } slot ? slot.Host + (gpa - slot.Start) == host : host == null;
 
     /// <param name="copied">It is a copy of the first translation of the same bytes.</param>
     private Block? Make(in CodeSource source, BlockMode mode, out bool copied)
@@ -431,6 +447,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     public void Dispose()
     {
         _memory.CodeWritten -= OnWritten;
+        _memory.Remapped -= OnRemapped;
+        _memory.DirtyTaken -= ForgetWrites;
         _store?.Save(_templates);
         _store?.Dispose();
         _cache.Dispose();
@@ -497,6 +515,40 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     }
 
     private void OnWritten(ulong gpa, int length) => Invalidate(gpa, length);
+
+    /// <summary>
+    /// Other memory stands in a range now, or none. The vCPU that has caused it sees that with its next instruction, others
+    /// soon; until then they may use what was there, which nobody else sees.
+    /// </summary>
+    private void OnRemapped(ulong start, ulong length)
+    {
+        lock (_gate)
+        {
+            Drop(CollectionsMarshal.AsSpan(_cache.ForgetRange(start, length)));
+            foreach (Block block in _checking)
+            {
+                if (block.Valid && block.Key.Gpa - start < length)
+                {
+                    _cache.Remove(block);
+                    Drop([block]);
+                }
+            }
+        }
+
+        foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+        {
+            vcpu.RequestTlbFlush();
+        }
+    }
+
+    /// <summary>The dirty log begins anew.</summary>
+    private void ForgetWrites()
+    {
+        foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+        {
+            vcpu.ForgetWrites();
+        }
+    }
 
     /// <summary>
     /// Waits until no other vCPU can write to the page without telling. Returns true if it had to wait: the caller was

@@ -583,7 +583,7 @@ internal sealed unsafe partial class SoftwareVcpu
             SecondPage = Block.NoPage,
             ChecksItself = _code.ChangesOften(key.Gpa),
         };
-        if (source.ChecksItself && _code.Translate(source, key.Mode, Statistics) is { } checking)
+        if (source.ChecksItself && _code.Translate(source, key.Mode, Statistics, out _) is { } checking)
         {
             return checking;
         }
@@ -592,9 +592,14 @@ internal sealed unsafe partial class SoftwareVcpu
         CodePage page = _code.BeginTranslation(this, key.Gpa);
         try
         {
-            if (_code.Translate(source, key.Mode, Statistics) is { } block)
+            if (_code.Translate(source, key.Mode, Statistics, out bool moved) is { } block)
             {
                 return block;
+            }
+
+            if (moved)
+            {
+                return null;
             }
 
             if (limit < length)
@@ -641,9 +646,14 @@ internal sealed unsafe partial class SoftwareVcpu
                     FirstLength = firstPart,
                     SecondPage = second.Gpa,
                 };
-                if (_code.Translate(source, key.Mode, Statistics) is { } block)
+                if (_code.Translate(source, key.Mode, Statistics, out bool moved) is { } block)
                 {
                     return block;
+                }
+
+                if (moved)
+                {
+                    return null;
                 }
             }
             finally

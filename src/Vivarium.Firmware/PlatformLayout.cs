@@ -65,7 +65,7 @@ public sealed record PlatformLayout
     /// <summary>The IOAPIC input of the 8254, as on every PC: ISA IRQ 0 arrives at GSI 2.</summary>
     public const byte PitGsi = 2;
 
-    /// <summary>The IOAPIC inputs of PCI interrupt lines A to D; device d, pin p uses line (d + p) mod 4.</summary>
+    /// <summary>The IOAPIC inputs of PCI interrupt lines A to D; device d, pin p uses line (d + p - 1) mod 4.</summary>
     public const byte PciGsiBase = 16;
 
     /// <summary>First of the register windows of virtio devices that are not on PCI; above the APICs' own range.</summary>

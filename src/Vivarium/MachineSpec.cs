@@ -33,8 +33,11 @@ public sealed record MachineSpec
 
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 
-    /// <summary>Kernel file: bzImage, or ELF vmlinux with a PVH note.</summary>
-    public required string Kernel { get; init; }
+    /// <summary>Kernel file: bzImage, or ELF vmlinux with a PVH note; null to start <see cref="Firmware"/>.</summary>
+    public string? Kernel { get; init; }
+
+    /// <summary>Firmware to start at the reset vector instead of a kernel; null for a kernel.</summary>
+    public FirmwareSpec? Firmware { get; init; }
 
     /// <summary>Initial RAM disk, or null.</summary>
     public string? Initrd { get; init; }
@@ -161,6 +164,11 @@ public sealed record MachineSpec
         if (CommandLine.AsSpan().ContainsAnyInRange('\0', '\u001f'))
         {
             throw new InvalidInputException("the kernel command line contains control characters");
+        }
+
+        if (Kernel is null == Firmware is null)
+        {
+            throw new InvalidInputException("a machine starts either a kernel or firmware; name one of them");
         }
 
         if (Disks.Count > MostDisks)

@@ -34,7 +34,7 @@ public sealed class VirtualMachine : IAsyncDisposable
 
     private readonly MachineSpec _spec;
     private readonly PlatformLayout _layout;
-    private readonly BootPlan _plan;
+    private readonly BootSource _boot;
     private readonly CpuModel _model;
     private readonly MachineParts _parts;
     private readonly Warnings _warnings = new();
@@ -52,16 +52,16 @@ public sealed class VirtualMachine : IAsyncDisposable
     private int _measurements;
     private bool _disposed;
 
-    private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model)
+    private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootSource boot, CpuModel model)
     {
         _parts = MachineParts.Open(spec, _warnings.Say);
         layout = layout with { VirtioMmioCount = spec.Virtio.Transport == VirtioTransport.Mmio ? _parts.VirtioDevices : 0 };
         _spec = spec;
         _layout = layout;
-        _plan = plan;
+        _boot = boot;
         _model = model;
         _measurements = spec.MeasureTimes ? 1 : 0;
-        _watcher = new TextWatcher((_parts.VirtioConsole ?? Console).Transcript, () => null);
+        _watcher = new TextWatcher((_parts.VirtioConsole ?? Console).Transcript, () => _parts.Screen?.ReadText());
         try
         {
             _trace = spec.Trace is { } trace ? new MachineTrace(trace, _warnings.Say) : null;
@@ -94,6 +94,9 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <summary>The guest's virtio console ports (<see cref="MachineSpec.Ports"/>) by name.</summary>
     public IReadOnlyDictionary<string, MachineConsole> Ports => _parts.Ports;
 
+    /// <summary>What a monitor on the guest's video card shows; null if it has none (<see cref="Virtualization.Para"/>).</summary>
+    public MachineScreen? Screen => _parts.Screen;
+
     /// <summary>Receives what the guest writes to port 0xE9; null (the default) discards it. Set before <see cref="Start"/>.</summary>
     public Stream? DebugOutput
     {
@@ -125,22 +128,15 @@ public sealed class VirtualMachine : IAsyncDisposable
         ArgumentNullException.ThrowIfNull(spec);
         spec.Validate();
         PlatformLayout layout = LayOut(spec);
-        BootPlan? plan = null;
+        BootSource? boot = null;
         try
         {
-            plan = new BootPlan { Kernel = KernelImage.Load(spec.Kernel), CommandLine = spec.CommandLine };
-            if (spec.Initrd is not null)
-            {
-                plan = plan with { Initrd = Initrd.Load(spec.Initrd) };
-            }
-
-            plan.Check(layout);
-            return new VirtualMachine(spec, layout, plan, EngineFactory.CreateModel(spec.Cpu, spec.Cpus, showHypervisor: spec.Virtualization == Virtualization.Para));
+            boot = BootSource.Open(spec, layout);
+            return new VirtualMachine(spec, layout, boot, EngineFactory.CreateModel(spec.Cpu, spec.Cpus, showHypervisor: spec.Virtualization == Virtualization.Para));
         }
         catch (Exception e)
         {
-            plan?.Initrd?.Dispose();
-            plan?.Kernel.Dispose();
+            boot?.Dispose();
             if (e is BootException)
             {
                 throw new InvalidInputException(e.Message, e);
@@ -358,8 +354,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         _parts.Dispose();
         Console.Close();
         _debugOutput.Close(s_outputPatience);
-        _plan.Initrd?.Dispose();
-        _plan.Kernel.Dispose();
+        _boot.Dispose();
     }
 
     private void AddMeasurement(int change)
@@ -504,7 +499,7 @@ public sealed class VirtualMachine : IAsyncDisposable
 
     private PowerCycle StartCycle(bool debuggerWaits)
     {
-        var cycle = new PowerCycle(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte, debuggerWaits);
+        var cycle = new PowerCycle(_spec, _layout, _boot, _model, _parts, Console, WriteDebugByte, debuggerWaits);
         cycle.Measure(_measurements != 0);
         _trace?.Attach(cycle.Vcpus);
         if (_perfMap is not null)

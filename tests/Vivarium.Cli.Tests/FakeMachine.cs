@@ -55,6 +55,11 @@ internal sealed class FakeMachine : IControlledMachine
             Hinted = collect ? 3ul : 0,
         });
 
+    /// <summary>What it sends for a picture; null: it has no screen.</summary>
+    public byte[]? Picture { get; set; }
+
+    public byte[] TakePicture() => Picture ?? throw new InvalidInputException("there is no screen");
+
     /// <summary>Says "found" to whoever waits for it, and never says anything else.</summary>
     public async Task<FoundText?> OperateAsync(ControlOrder order, CancellationToken cancellation)
     {

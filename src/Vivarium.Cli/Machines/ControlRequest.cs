@@ -29,6 +29,9 @@ internal enum ControlVerb
     /// <summary>Its counters. From the first such request until the connection ends the machine measures where its time goes.</summary>
     Statistics,
 
+    /// <summary>A picture of its screen. After the answer come <see cref="ControlReply.Length"/> bytes of a PNG file.</summary>
+    Screenshot,
+
     /// <summary>Type <see cref="ControlOrder.Text"/>, each key held for <see cref="ControlOrder.Seconds"/>. Answered when it is typed.</summary>
     Type,
 
@@ -91,6 +94,7 @@ internal static class ControlRequest
         ("console", ControlVerb.Console),
         ("balloon", ControlVerb.Balloon),
         ("statistics", ControlVerb.Statistics),
+        ("screenshot", ControlVerb.Screenshot),
         ("type", ControlVerb.Type),
         ("key", ControlVerb.Key),
         ("mouse", ControlVerb.Mouse),
@@ -200,6 +204,9 @@ internal sealed record ControlReply
 
     /// <summary>To a balloon request.</summary>
     public BalloonStatistics? Balloon { get; init; }
+
+    /// <summary>To a screenshot request: how many bytes follow.</summary>
+    public int? Length { get; init; }
 
     /// <summary>To an expect request; null if the text has not come.</summary>
     public FoundText? Found { get; init; }

@@ -133,6 +133,12 @@ internal sealed class ControlServer : IAsyncDisposable
                 return;
             }
 
+            if (order.Verb == ControlVerb.Screenshot)
+            {
+                await ShowPictureAsync(client).ConfigureAwait(false);
+                continue;
+            }
+
             await AnswerAsync(client, await ObeyAsync(order, measurement).ConfigureAwait(false)).ConfigureAwait(false);
         }
     }
@@ -163,6 +169,23 @@ internal sealed class ControlServer : IAsyncDisposable
             default:
                 return new ControlReply { Ok = true, Machine = _machine.Record };
         }
+    }
+
+    private async Task ShowPictureAsync(Socket client)
+    {
+        byte[] picture;
+        try
+        {
+            picture = _machine.TakePicture();
+        }
+        catch (VivariumException e)
+        {
+            await AnswerAsync(client, Refusal(e.Message)).ConfigureAwait(false);
+            return;
+        }
+
+        await AnswerAsync(client, new ControlReply { Ok = true, Length = picture.Length }).ConfigureAwait(false);
+        await SendAsync(client, picture).ConfigureAwait(false);
     }
 
     private async Task StayAsync(Socket client, ControlOrder order, ReadOnlyMemory<byte> typedAhead)
@@ -303,13 +326,15 @@ internal sealed class ControlServer : IAsyncDisposable
 
     private static ControlReply Refusal(string sentence) => new() { Ok = false, Error = sentence };
 
-    private static async Task AnswerAsync(Socket client, ControlReply reply)
+    private static Task AnswerAsync(Socket client, ControlReply reply) =>
+        SendAsync(client, [.. JsonSerializer.SerializeToUtf8Bytes(reply, ControlJson.Default.ControlReply), (byte)'\n']);
+
+    private static async Task SendAsync(Socket client, byte[] bytes)
     {
         using var deadline = new CancellationTokenSource(s_patience);
-        byte[] line = [.. JsonSerializer.SerializeToUtf8Bytes(reply, ControlJson.Default.ControlReply), (byte)'\n'];
-        for (int sent = 0; sent < line.Length;)
+        for (int sent = 0; sent < bytes.Length;)
         {
-            sent += await client.SendAsync(line.AsMemory(sent), deadline.Token).ConfigureAwait(false);
+            sent += await client.SendAsync(bytes.AsMemory(sent), deadline.Token).ConfigureAwait(false);
         }
     }
 

@@ -24,6 +24,10 @@ internal interface IControlledMachine
     /// <exception cref="VivariumException">It cannot be; the message says why.</exception>
     Task<BalloonStatistics> AskBalloonAsync(ulong? target, bool collect);
 
+    /// <summary>A picture of its screen as a PNG file.</summary>
+    /// <exception cref="VivariumException">It has no screen.</exception>
+    byte[] TakePicture();
+
     /// <summary>Its counters now.</summary>
     MachineSample Sample();
 

@@ -33,6 +33,13 @@ internal sealed class RunningMachine(VirtualMachine machine, MachineConsole line
         return collect ? await machine.CollectFreePagesAsync(s_collectPatience).ConfigureAwait(false) : figures;
     }
 
+    public byte[] TakePicture()
+    {
+        var file = new MemoryStream();
+        (machine.Screen ?? throw new InvalidInputException("this machine has no screen; a machine with --virt full has one")).SavePng(file);
+        return file.ToArray();
+    }
+
     public MachineSample Sample() => MachineSample.Take(machine.Statistics);
 
     public IDisposable Measure() => machine.Measure();

@@ -23,7 +23,8 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
     {
         var spec = new MachineSpec
         {
-            Kernel = options.Kernel ?? "",
+            Kernel = options.Firmware is null ? options.Kernel ?? "" : null,
+            Firmware = options.Firmware?.Draft,
             Initrd = options.Initrd,
             CommandLine = options.Append ?? "",
             Memory = options.Memory ?? MachineSpec.DefaultMemory,

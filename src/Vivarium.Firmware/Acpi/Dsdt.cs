@@ -69,7 +69,7 @@ internal static class Dsdt
             {
                 ulong address = device << 16 | 0xFFFF;
                 ulong pinNumber = pin;
-                ulong interrupt = interruptOfLine((int)((device + pin) % PciPins));
+                ulong interrupt = interruptOfLine((int)((device + pin + PciPins - 1) % PciPins));
                 entries.Add(entry => entry.Package(address, pinNumber, 0, interrupt));
             }
         }

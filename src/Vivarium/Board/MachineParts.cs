@@ -22,6 +22,7 @@ internal sealed class MachineParts : IDisposable
         Virtualization = spec.Virtualization;
         Virtio = spec.Virtio;
         HasBalloon = spec.Balloon ?? spec.Virtualization == Virtualization.Para;
+        Screen = spec.Virtualization == Virtualization.Full ? new MachineScreen() : null;
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
         Keyboard = new MachineKeyboard(spec.HasKeyboardController);
         Pointer = new MachinePointer(spec.HasKeyboardController);
@@ -44,6 +45,9 @@ internal sealed class MachineParts : IDisposable
     public IReadOnlyList<MachineNetwork> Networks => _networks;
 
     public IReadOnlyList<MachineShare> Shares => _shares;
+
+    /// <summary>What a monitor shows; null if there is no video card.</summary>
+    public MachineScreen? Screen { get; }
 
     public MachineKeyboard Keyboard { get; }
 
@@ -156,7 +160,7 @@ internal sealed class MachineParts : IDisposable
     /// <exception cref="InvalidInputException">There are more virtio devices than places for them.</exception>
     private void CheckRoom()
     {
-        (int places, string way) = Virtio.Transport == VirtioTransport.Pci ? (PciBus.MostDevices, "pci") : (PlatformLayout.VirtioMmioMaximum, "mmio");
+        (int places, string way) = Virtio.Transport == VirtioTransport.Pci ? (PciBus.MostDevices - (Screen is null ? 0 : 1), "pci") : (PlatformLayout.VirtioMmioMaximum, "mmio");
         if (VirtioDevices > places)
         {
             throw new InvalidInputException($"a machine has room for {places} virtio devices with --virtio {way}, and {VirtioDevices} are asked for; leave out some disks, shares or networks");

@@ -1,6 +1,7 @@
 using Vivarium.Devices;
 using Vivarium.Disks;
 using Vivarium.Firmware;
+using Vivarium.Firmware.Boot;
 using Vivarium.Memory;
 using Vivarium.Networks;
 using Vivarium.Shares;
@@ -13,14 +14,25 @@ namespace Vivarium.Board;
 /// </summary>
 internal sealed class Pc : IDisposable
 {
+    /// <summary>What ROMs, flash and frame buffers may take; the host gives none of it before it is used.</summary>
+    private const ulong DeviceMemory = 128 << 20;
+
+    private const ulong LowRomLength = 128 << 10;
+
+    /// <summary>The subsystem identity of the host bridge by which SeaBIOS and OVMF know a board that has the devices they ask.</summary>
+    private static readonly (ushort Vendor, ushort Device) s_knownToFirmware = (0x1AF4, 0x1100);
+
     private readonly List<VirtioDevice> _virtio = [];
     private readonly List<IDisposable> _cards = [];
     private readonly PiixIde? _ide;
     private readonly InterruptLine _com1Line;
 
-    public Pc(PlatformLayout layout, MachineParts parts, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
+    /// <param name="boot">What the machine starts: firmware, or a kernel that a loader brings.</param>
+    public Pc(PlatformLayout layout, MachineParts parts, BootSource boot, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
     {
+        FirmwareImage? firmware = boot.Firmware;
         Memory = CreateMemory(layout);
+        MemoryRegion ram = PlaceRam(Memory, layout);
         Clock = new MachineClock();
         Interrupts = new InterruptRouter();
         LocalApics = [.. Enumerable.Range(0, layout.CpuCount).Select(id => new LocalApic((uint)id, Interrupts.Apics, Clock))];
@@ -51,8 +63,14 @@ internal sealed class Pc : IDisposable
             parts.Pointer.Attach(mouse);
         }
 
-        var pciHost = new PciHost(new ResetControl { ResetRequested = Reset });
+        var reset = new ResetControl { ResetRequested = Reset };
+        PciHost pciHost = firmware is null ? new PciHost(reset) : PlugInFirmware(firmware, layout, ram, reset);
         pciHost.Map(Ports);
+        if (firmware is not null)
+        {
+            new FirmwareLog(debugOutput).Map(Ports);
+        }
+
         if (parts.Virtualization == Virtualization.Para)
         {
             // A guest can find them.
@@ -66,8 +84,9 @@ internal sealed class Pc : IDisposable
         var com1 = new Uart16550(_com1Line, console.Backend);
         com1.Map(Ports, Uart16550.Com1, "COM1");
         console.Attach(com1);
-        var pci = new PciBus(pciHost, Mmio, Ports, Interrupts);
+        var pci = new PciBus(pciHost, Mmio, Ports, Interrupts) { Memory = Memory, FirmwareAssigns = firmware is not null };
         _ide = PlugInIde(parts, pci);
+        PlugInVideo(parts, pci, boot.VideoBios);
         PlugInCards(parts, pci);
         PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
         LocalApics[0].EnterVirtualWireMode();
@@ -132,6 +151,22 @@ internal sealed class Pc : IDisposable
         pci.Attach(PiixIsaBridge.Device, PiixIde.FunctionNumber, ide.Function);
         ide.Map(Ports);
         return ide;
+    }
+
+    /// <summary>The video card of a classic PC.</summary>
+    private void PlugInVideo(MachineParts parts, PciBus pci, OptionRom? bios)
+    {
+        if (parts.Screen is not { } screen)
+        {
+            return;
+        }
+
+        // Its window is where RAM would be.
+        Memory.Unmap(Vga.WindowAddress, Vga.WindowSize);
+        var video = new Vga(Memory, Clock, bios is null ? [] : bios.Bytes.Span);
+        video.Map(Ports, Mmio);
+        pci.Attach(video.Function);
+        screen.Attach(video);
     }
 
     /// <summary>The network cards that are not virtio's.</summary>
@@ -216,18 +251,44 @@ internal sealed class Pc : IDisposable
         }
     }
 
+    /// <summary>Puts the firmware's ROM where processors begin, and what it asks the board with into its place.</summary>
+    private PciHost PlugInFirmware(FirmwareImage firmware, PlatformLayout layout, MemoryRegion ram, ResetControl reset)
+    {
+        ulong length = (ulong)firmware.Bytes.Length;
+        MemoryRegion rom = Memory.Allocate(length);
+        firmware.Bytes.Span.CopyTo(rom.Bytes);
+        Memory.Map(PlatformLayout.HighRamStart - length, rom, 0, length, readOnly: true);
+
+        // The last 128 KiB answer below 1 MiB as well, where real mode can reach them.
+        ulong lowLength = Math.Min(length, LowRomLength);
+        MemoryRegion lowRom = Memory.Allocate(lowLength);
+        firmware.Bytes.Span[^(int)lowLength..].CopyTo(lowRom.Bytes);
+        var area = new LegacyArea(Memory, ram, lowRom);
+        area.Map(Mmio);
+        var bridge = new HostBridge(area, s_knownToFirmware);
+        bridge.Reset();
+        new FwCfg(Memory, layout.CpuCount, FwCfgFiles.Build(layout)).Map(Ports);
+        return new PciHost(reset, bridge);
+    }
+
+    /// <summary>RAM from 0 to the hole below 4 GiB, and the rest above.</summary>
+    private static MemoryRegion PlaceRam(GuestMemory memory, PlatformLayout layout)
+    {
+        MemoryRegion ram = memory.Allocate(layout.RamBelow4G + layout.RamAbove4G, isRam: true);
+        memory.Map(0, ram, 0, layout.RamBelow4G);
+        if (layout.RamAbove4G != 0)
+        {
+            memory.Map(PlatformLayout.HighRamStart, ram, layout.RamBelow4G, layout.RamAbove4G);
+        }
+
+        return ram;
+    }
+
     private static GuestMemory CreateMemory(PlatformLayout layout)
     {
         try
         {
-            var memory = new GuestMemory(layout.RamBelow4G + layout.RamAbove4G);
-            memory.AddSlot(0, layout.RamBelow4G);
-            if (layout.RamAbove4G != 0)
-            {
-                memory.AddSlot(PlatformLayout.HighRamStart, layout.RamAbove4G);
-            }
-
-            return memory;
+            return new GuestMemory(layout.RamBelow4G + layout.RamAbove4G + DeviceMemory);
         }
         catch (OutOfMemoryException e)
         {
