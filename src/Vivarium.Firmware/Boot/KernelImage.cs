@@ -29,6 +29,26 @@ public abstract class KernelImage : IDisposable
     /// <exception cref="BootException">It is not a kernel that this machine can boot; the message says why.</exception>
     public static KernelImage Load(Stream stream, string name) => Recognise(ImageFile.Read(name, stream));
 
+    /// <summary>Whether a file is a kernel that counts on firmware: <see cref="RealModeKernel"/> or <see cref="MultibootKernel"/>.</summary>
+    public static bool CallsFirmware(string path)
+    {
+        try
+        {
+            // A pipe can be read only once.
+            if (!System.IO.File.Exists(path) || new FileInfo(path).Length == 0)
+            {
+                return false;
+            }
+
+            using KernelImage image = Load(path);
+            return image is RealModeKernel or MultibootKernel;
+        }
+        catch (BootException)
+        {
+            return false;
+        }
+    }
+
     public void Dispose() => File.Dispose();
 
     /// <summary>Throws if the plan does not fit the machine.</summary>
