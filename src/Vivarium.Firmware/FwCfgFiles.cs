@@ -1,4 +1,6 @@
+using System.Text;
 using Vivarium.Firmware.Acpi;
+using Vivarium.Firmware.Boot;
 using Vivarium.Firmware.Smbios;
 
 namespace Vivarium.Firmware;
@@ -11,7 +13,8 @@ public static class FwCfgFiles
 {
     /// <param name="layout">The machine, with the ports that the firmware has given its power management.</param>
     /// <param name="serialConsole">SeaBIOS shows its text, and that of programs that use its video services, on the first serial port.</param>
-    public static IReadOnlyDictionary<string, ReadOnlyMemory<byte>> Build(PlatformLayout layout, bool serialConsole)
+    /// <param name="kernel">A kernel that the firmware is to start; null if it finds by itself what to start.</param>
+    public static IReadOnlyDictionary<string, ReadOnlyMemory<byte>> Build(PlatformLayout layout, bool serialConsole, FirmwareHandover? kernel = null)
     {
         MovableAcpiTables acpi = MovableAcpiTables.Build(layout);
         var files = new Dictionary<string, ReadOnlyMemory<byte>>
@@ -26,6 +29,12 @@ public static class FwCfgFiles
         if (serialConsole && layout.SerialPorts.Count != 0)
         {
             files["etc/sercon-port"] = BitConverter.GetBytes(layout.SerialPorts[0].Port);
+        }
+
+        if (kernel is not null)
+        {
+            files[FirmwareHandover.RomFile] = kernel.Rom;
+            files["bootorder"] = Encoding.ASCII.GetBytes($"{FirmwareHandover.BootOrder}\n\0");
         }
 
         return files;

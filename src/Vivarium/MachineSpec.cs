@@ -2,6 +2,7 @@ using System.Globalization;
 using Vivarium.Devices;
 using Vivarium.Engine;
 using Vivarium.Engine.Software;
+using Vivarium.Firmware.Boot;
 
 namespace Vivarium;
 
@@ -33,10 +34,18 @@ public sealed record MachineSpec
 
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 
-    /// <summary>Kernel file: bzImage, or ELF vmlinux with a PVH note; null to start <see cref="Firmware"/>.</summary>
+    /// <summary>
+    /// Kernel file: bzImage, ELF vmlinux with a PVH note, or multiboot kernel; null to start <see cref="Firmware"/> alone.
+    /// </summary>
     public string? Kernel { get; init; }
 
-    /// <summary>Firmware to start at the reset vector instead of a kernel; null for a kernel.</summary>
+    /// <summary>Further files for a multiboot kernel.</summary>
+    public IReadOnlyList<ModuleSpec> Modules { get; init; } = [];
+
+    /// <summary>
+    /// Firmware to start at the reset vector, which a kernel that calls it (<see cref="CallsFirmware"/>) is handed to; null for a
+    /// kernel that starts without.
+    /// </summary>
     public FirmwareSpec? Firmware { get; init; }
 
     /// <summary>From what firmware boots, in this order; with what is not named it does as it likes.</summary>
@@ -118,6 +127,12 @@ public sealed record MachineSpec
     /// <summary>Wall-clock limit for the whole run, or null.</summary>
     public TimeSpan? Timeout { get; init; }
 
+    /// <summary>
+    /// Whether a kernel counts on a PC's firmware beneath it: one with a 16-bit entry point that is no Linux (iPXE, Memtest86+), or one
+    /// for multiboot. False for what cannot be read or is no kernel.
+    /// </summary>
+    public static bool CallsFirmware(string kernel) => KernelImage.CallsFirmware(kernel);
+
     /// <summary>How a disk of this machine is connected.</summary>
     internal DiskBus BusOf(DiskSpec disk) => disk.Bus ?? (Virtualization == Virtualization.Full ? DiskBus.Ide : DiskBus.Virtio);
 
@@ -169,9 +184,14 @@ public sealed record MachineSpec
             throw new InvalidInputException("the kernel command line contains control characters");
         }
 
-        if (Kernel is null == Firmware is null)
+        if (Kernel is null && Firmware is null)
         {
-            throw new InvalidInputException("a machine starts either a kernel or firmware; name one of them");
+            throw new InvalidInputException("a machine starts a kernel or firmware; name one of them");
+        }
+
+        if (Kernel is null && Modules.Count != 0)
+        {
+            throw new InvalidInputException("modules go with a kernel, and this machine starts its firmware alone");
         }
 
         if (Disks.Count > MostDisks)

@@ -11,6 +11,8 @@ internal static class ExpectVerb
     /// <summary>What the answer may take beyond the time that the guest has.</summary>
     private static readonly TimeSpan s_grace = TimeSpan.FromSeconds(10);
 
+    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(50);
+
     public static Command Build()
     {
         var name = new Argument<string>("name") { Description = "A machine that viv ps lists" };
@@ -28,7 +30,7 @@ internal static class ExpectVerb
             TextSource source = ParseSource(parsed.GetValue(where));
             TimeSpan patience = RunOptions.ParseTimeout(parsed.GetValue(timeout)!);
             MachineEntry machine = MachineRegistry.Open().Find(parsed.GetValue(name)!);
-            using ControlClient client = ControlClient.Connect(machine);
+            using ControlClient client = ConnectOnceStarted(machine, patience);
             var order = new ControlOrder(ControlVerb.Expect) { Text = wanted, Regex = isRegex, New = parsed.GetValue(onlyNew), On = source == TextSource.Any ? null : parsed.GetValue(where), Seconds = patience.TotalSeconds };
             if (client.Ask(order, patience + s_grace).Found is { } found)
             {
@@ -40,6 +42,24 @@ internal static class ExpectVerb
             return ExitStatus.Timeout;
         });
         return expect;
+    }
+
+    /// <summary>A machine that is still starting has said nothing yet.</summary>
+    private static ControlClient ConnectOnceStarted(MachineEntry machine, TimeSpan patience)
+    {
+        long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        while (true)
+        {
+            try
+            {
+                return ControlClient.Connect(machine);
+            }
+            catch (VivariumException) when (machine.Record is null or { Stage: MachineStage.Starting } && Environment.TickCount64 < end)
+            {
+                Thread.Sleep(s_look);
+                machine = MachineRegistry.Open().Find(machine.Name);
+            }
+        }
     }
 
     /// <exception cref="InvalidInputException">There is no such place.</exception>

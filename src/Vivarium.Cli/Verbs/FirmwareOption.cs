@@ -10,13 +10,17 @@ internal sealed record FirmwareOption(string Text)
     private const string BiosFile = "bios-256k.bin";
     private const string VideoBiosFile = "vgabios-stdvga.bin";
 
-    /// <summary>What a machine starts that is not told: a classic PC without a kernel starts its BIOS.</summary>
-    public static FirmwareOption? Parse(string? text, bool hasKernel, Virtualization virtualization) => text switch
+    /// <summary>What a machine starts that is not told: a classic PC starts its BIOS, unless it has a kernel that does without.</summary>
+    /// <param name="text">The option's value; null if it was not given.</param>
+    /// <param name="kernel">The kernel's file; null if none was named.</param>
+    /// <param name="hasGuest">A guest was named, which brings its own kernel.</param>
+    public static FirmwareOption? Parse(string? text, string? kernel, bool hasGuest, Virtualization virtualization) => text switch
     {
         "" => throw new InvalidInputException("--firmware wants bios, or a file"),
-        not null when hasKernel => throw new InvalidInputException("a machine starts either a kernel or firmware; leave out --firmware or the kernel"),
+        not null when hasGuest => throw new InvalidInputException("a named guest brings a kernel that starts without firmware; leave out --firmware or the name"),
         not null => new FirmwareOption(text),
-        null => hasKernel || virtualization == Virtualization.Para ? null : new FirmwareOption(Bios),
+        _ when virtualization == Virtualization.Para || hasGuest => null,
+        _ => kernel is null || MachineSpec.CallsFirmware(kernel) ? new FirmwareOption(Bios) : null,
     };
 
     /// <summary>As far as it can be told before the files are there.</summary>

@@ -23,7 +23,8 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
     {
         var spec = new MachineSpec
         {
-            Kernel = options.Firmware is null ? options.Kernel ?? "" : null,
+            Kernel = options.Kernel ?? (options.Firmware is null ? "" : null),
+            Modules = options.Modules,
             Firmware = options.Firmware?.Draft,
             Initrd = options.Initrd,
             CommandLine = options.Append ?? "",

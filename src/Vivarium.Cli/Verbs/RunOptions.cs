@@ -13,6 +13,8 @@ internal sealed record RunOptions
 
     public string? Guest { get; init; }
     public string? Kernel { get; init; }
+
+    public IReadOnlyList<ModuleSpec> Modules { get; init; } = [];
     public string? Initrd { get; init; }
 
     /// <summary>Null: a kernel starts.</summary>
@@ -107,6 +109,15 @@ internal sealed record RunOptions
             ? (int)count
             : throw new InvalidInputException($"a machine has 1 to {MachineSpec.MostCpus} processors, and not {text}; write for example --cpus 2")
         : throw new InvalidInputException($"'{text}' is not a number of processors; write for example --cpus 2");
+
+    /// <summary>A file, and behind the first blank what the kernel is told of it.</summary>
+    public static ModuleSpec ParseModule(string text)
+    {
+        string[] parts = text.Split(' ', 2, StringSplitOptions.TrimEntries);
+        return parts[0].Length == 0
+            ? throw new InvalidInputException($"'{text}' names no file; write --module FILE, or --module 'FILE ARGUMENTS'")
+            : new ModuleSpec { Path = parts[0], Arguments = parts.Length == 1 ? "" : parts[1] };
+    }
 
     public static Virtualization ParseVirtualization(string text) => text switch
     {

@@ -30,7 +30,7 @@ internal sealed class RunSession
             Name = folder.Name,
             Pid = Environment.ProcessId,
             Stage = MachineStage.Starting,
-            Guest = options.Guest ?? (options.Firmware is { } firmware ? firmware.Text : Path.GetFullPath(options.Kernel!)),
+            Guest = options.Guest ?? (options.Kernel is { } kernel ? Path.GetFullPath(kernel) : options.Firmware!.Text),
             Started = DateTimeOffset.UtcNow,
             Memory = spec.Memory,
             Cpus = 1,
@@ -75,9 +75,9 @@ internal sealed class RunSession
             throw new InvalidInputException($"'{options.Guest}' brings its own kernel; leave out either the name or --kernel");
         }
 
-        if (options is { Kernel: null, Firmware: not null } && (options.Initrd ?? options.Append) is not null)
+        if (options is { Kernel: null, Firmware: not null } && ((options.Initrd ?? options.Append) is not null || options.Modules.Count != 0))
         {
-            throw new InvalidInputException($"{(options.Initrd is null ? "--append" : "--initrd")} goes with --kernel, and this machine starts its firmware");
+            throw new InvalidInputException($"{(options.Initrd is not null ? "--initrd" : options.Append is not null ? "--append" : "--module")} goes with --kernel, and this machine starts its firmware");
         }
 
         CheckDisplay(options);

@@ -14,9 +14,10 @@ internal static class RunVerb
             Description = "A guest that viv knows by name: " + string.Join(", ", GuestCatalog.Names),
             Arity = ArgumentArity.ZeroOrOne,
         };
-        var kernel = Text("--kernel", "FILE", "Linux kernel to boot: bzImage, or ELF vmlinux with a PVH note");
+        var kernel = Text("--kernel", "FILE", "Kernel to boot: bzImage, ELF vmlinux with a PVH note, multiboot; with --virt full also what calls the BIOS (iPXE, Memtest86+)");
         var initrd = Text("--initrd", "FILE", "Initial RAM disk for the kernel");
         var append = Text("--append", "TEXT", "Kernel command line (after a named guest's own)");
+        var module = Repeated("--module", "'FILE[ ARGS]'", "With a multiboot kernel: a file that it gets, and what it is told of it; may be repeated");
         var firmware = Text("--firmware", "bios|FILE", "Start firmware instead of a kernel, which finds what to boot by itself: bios (SeaBIOS; what --virt full does without a kernel), or a file");
         var debugcon = Text("--debugcon", "FILE|-", "Where firmware's messages go (ports 0x402 and 0xE9): a file, or - for this terminal");
         var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G (512M; debian has 1G)");
@@ -63,12 +64,14 @@ internal static class RunVerb
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, firmware, debugcon, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, display, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
+            guest, kernel, initrd, append, module, firmware, debugcon, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, display, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
             disk, cdrom, floppy, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
         };
+        FirmwareOption? Firmware(ParseResult parsed) => FirmwareOption.Parse(
+            parsed.GetValue(firmware), parsed.GetValue(kernel), parsed.GetValue(guest) is not null, RunOptions.ParseVirtualization(parsed.GetValue(virt)!));
         DisplayOption HowShown(ParseResult parsed) => DisplayOption.Choose(
             DisplayOption.Parse(parsed.GetValue(display)),
-            startsFirmware: (parsed.GetValue(kernel) ?? parsed.GetValue(guest)) is null,
+            startsFirmware: Firmware(parsed) is not null,
             isClassic: RunOptions.ParseVirtualization(parsed.GetValue(virt)!) == Virtualization.Full,
             serialSaid: parsed.GetValue(serial) is not null,
             parsed.GetValue(background),
@@ -79,7 +82,8 @@ internal static class RunVerb
             Kernel = parsed.GetValue(kernel),
             Initrd = parsed.GetValue(initrd),
             Append = parsed.GetValue(append),
-            Firmware = FirmwareOption.Parse(parsed.GetValue(firmware), (parsed.GetValue(kernel) ?? parsed.GetValue(guest)) is not null, RunOptions.ParseVirtualization(parsed.GetValue(virt)!)),
+            Firmware = Firmware(parsed),
+            Modules = [.. (parsed.GetValue(module) ?? []).Select(RunOptions.ParseModule)],
             DebugConsole = parsed.GetValue(debugcon),
             Memory = parsed.GetValue(memory) is { } size ? RunOptions.ParseMemory(size) : null,
             Cpu = RunOptions.ParseCpu(parsed.GetValue(cpu)!),

@@ -91,6 +91,9 @@ public sealed class FwCfg : IPortDevice
         _items[DirectoryItem] = directory;
     }
 
+    /// <summary>Adds an item that is no file. Before the machine starts.</summary>
+    public void Add(ushort item, ReadOnlyMemory<byte> contents) => _items.Add(item, contents);
+
     private static KeyValuePair<string, ReadOnlyMemory<byte>>[] InOrder(IReadOnlyDictionary<string, ReadOnlyMemory<byte>> files) =>
         [.. files.OrderBy(file => file.Key, StringComparer.Ordinal)];
 

@@ -3,34 +3,16 @@ using Vivarium.Firmware.Boot;
 
 namespace Vivarium.Board;
 
-/// <summary>What a machine starts: a kernel that a loader places, or firmware. One of the two is not null.</summary>
+/// <summary>What a machine starts: a kernel that a loader places, or firmware, or firmware that is handed a kernel.</summary>
 internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware, OptionRom? VideoBios = null) : IDisposable
 {
     /// <summary>Opens the files and checks them.</summary>
     /// <exception cref="BootException">Something is wrong with them; the message says what.</exception>
     public static BootSource Open(MachineSpec spec, PlatformLayout layout)
     {
-        if (spec.Firmware is { } firmware)
-        {
-            return new BootSource(null, FirmwareImage.Load(firmware.Path), firmware.VideoBios is { } rom ? OptionRom.Load(rom) : null);
-        }
-
-        var plan = new BootPlan { Kernel = KernelImage.Load(spec.Kernel!), CommandLine = spec.CommandLine };
-        try
-        {
-            if (spec.Initrd is not null)
-            {
-                plan = plan with { Initrd = Initrd.Load(spec.Initrd) };
-            }
-
-            plan.Check(layout);
-            return new BootSource(plan, null);
-        }
-        catch
-        {
-            Close(plan);
-            throw;
-        }
+        FirmwareImage? firmware = spec.Firmware is null ? null : FirmwareImage.Load(spec.Firmware.Path);
+        OptionRom? videoBios = spec.Firmware?.VideoBios is { } rom ? OptionRom.Load(rom) : null;
+        return new BootSource(spec.Kernel is null ? null : Plan(spec, layout), firmware, videoBios);
     }
 
     public void Dispose()
@@ -41,8 +23,38 @@ internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware, Opt
         }
     }
 
+    private static BootPlan Plan(MachineSpec spec, PlatformLayout layout)
+    {
+        var plan = new BootPlan { Kernel = KernelImage.Load(spec.Kernel!), CommandLine = spec.CommandLine, StartsFromFirmware = spec.Firmware is not null };
+        try
+        {
+            if (spec.Initrd is not null)
+            {
+                plan = plan with { Initrd = Initrd.Load(spec.Initrd) };
+            }
+
+            foreach (ModuleSpec module in spec.Modules)
+            {
+                plan = plan with { Modules = [.. plan.Modules, BootModule.Load(module.Path, module.Arguments)] };
+            }
+
+            plan.Check(layout);
+            return plan;
+        }
+        catch
+        {
+            Close(plan);
+            throw;
+        }
+    }
+
     private static void Close(BootPlan plan)
     {
+        foreach (BootModule module in plan.Modules)
+        {
+            module.Dispose();
+        }
+
         plan.Initrd?.Dispose();
         plan.Kernel.Dispose();
     }

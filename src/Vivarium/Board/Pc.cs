@@ -92,7 +92,7 @@ internal sealed class Pc : IDisposable
         PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
         if (firmware is not null)
         {
-            TellFirmware(layout, parts, rtc);
+            TellFirmware(layout, parts, rtc, boot.Kernel?.HandOver(layout));
         }
 
         LocalApics[0].EnterVirtualWireMode();
@@ -286,10 +286,16 @@ internal sealed class Pc : IDisposable
     }
 
     /// <summary>Answers what firmware asks of the board.</summary>
-    private void TellFirmware(PlatformLayout layout, MachineParts parts, Rtc rtc)
+    private void TellFirmware(PlatformLayout layout, MachineParts parts, Rtc rtc, FirmwareHandover? kernel)
     {
-        new FwCfg(Memory, layout.CpuCount, () => FwCfgFiles.Build(
-            layout with { PowerManagementBase = _powerFunction?.Base ?? AcpiPm.DefaultBase }, serialConsole: true)).Map(Ports);
+        var configuration = new FwCfg(Memory, layout.CpuCount, () => FwCfgFiles.Build(
+            layout with { PowerManagementBase = _powerFunction?.Base ?? AcpiPm.DefaultBase }, serialConsole: true, kernel));
+        if (kernel is not null)
+        {
+            configuration.Add(FirmwareHandover.PayloadItem, kernel.Payload);
+        }
+
+        configuration.Map(Ports);
         BiosSettings.Store(rtc, layout.CpuCount, parts.BootOrder);
     }
 

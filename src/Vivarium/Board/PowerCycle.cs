@@ -44,7 +44,7 @@ internal sealed class PowerCycle : IDisposable
 
             // Nothing is said of the time-stamp counters: the engine begins all of them in step.
             IVcpu first = _vcpus[0];
-            first.SetState(boot.Kernel is null ? ResetState.PowerUp(signature) : BootState.Create(boot.Kernel.Place(_pc.Memory, layout), signature));
+            first.SetState(boot.Firmware is not null ? ResetState.PowerUp(signature) : BootState.Create(boot.Kernel!.Place(_pc.Memory, layout), signature));
             foreach (IVcpu other in _vcpus.Skip(1))
             {
                 other.SetState(ResetState.PowerUp(signature));
