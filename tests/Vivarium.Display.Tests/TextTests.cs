@@ -61,6 +61,49 @@ public sealed class TextTests
     }
 
     [Fact]
+    public void A_terminal_is_told_only_what_has_changed()
+    {
+        using var card = new TextCard();
+        var painter = new TextPainter();
+        card.Write(1, 3, "Hi", 0x1E);
+        string first = painter.Paint(card.Look(), 80, 25);
+        Assert.Contains("\x1B[?1049h", first);
+        Assert.Contains("\x1B[0;93;44mHi", first);
+
+        Assert.Equal("", painter.Paint(card.Look(), 80, 25));
+        card.Write(1, 4, "o", 0x1E);
+        Assert.Equal("\x1B[?25l\x1B[2;5H\x1B[0;93;44mo\x1B[?25l", painter.Paint(card.Look(), 80, 25).Replace("\x1B[1;1H\x1B[?25h", "\x1B[?25l", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void A_small_terminal_shows_the_part_with_the_cursor()
+    {
+        using var card = new TextCard();
+        for (int row = 0; row < 25; row++)
+        {
+            card.Write(row, 0, $"row {row:D2}", 7);
+        }
+
+        card.MoveCursor(24, 5);
+        string shown = new TextPainter().Paint(card.Look(), 40, 10);
+        Assert.Contains("\x1B[10;1H\x1B[0;37;40mrow 24", shown);
+        Assert.DoesNotContain("row 14", shown);
+        Assert.Contains("row 15", shown);
+        Assert.EndsWith("\x1B[10;6H\x1B[?25h", shown);
+    }
+
+    [Fact]
+    public void A_graphics_mode_is_told_in_words()
+    {
+        var painter = new TextPainter();
+        Assert.Contains("shows nothing", painter.Paint(new TextFrame(), 80, 25));
+        Assert.Equal("", painter.Paint(new TextFrame(), 80, 25));
+        using var card = new TextCard();
+        card.SetGraphics();
+        Assert.Contains("graphics mode (640 x 480)", painter.Paint(card.Look(), 80, 25));
+    }
+
+    [Fact]
     public void A_picture_becomes_a_png()
     {
         var frame = new Frame();
