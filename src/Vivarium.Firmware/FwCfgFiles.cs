@@ -1,3 +1,6 @@
+using Vivarium.Firmware.Acpi;
+using Vivarium.Firmware.Smbios;
+
 namespace Vivarium.Firmware;
 
 /// <summary>
@@ -6,11 +9,27 @@ namespace Vivarium.Firmware;
 /// </summary>
 public static class FwCfgFiles
 {
-    public static IReadOnlyDictionary<string, ReadOnlyMemory<byte>> Build(PlatformLayout layout) =>
-        new Dictionary<string, ReadOnlyMemory<byte>>
+    /// <param name="layout">The machine, with the ports that the firmware has given its power management.</param>
+    /// <param name="serialConsole">SeaBIOS shows its text, and that of programs that use its video services, on the first serial port.</param>
+    public static IReadOnlyDictionary<string, ReadOnlyMemory<byte>> Build(PlatformLayout layout, bool serialConsole)
+    {
+        MovableAcpiTables acpi = MovableAcpiTables.Build(layout);
+        var files = new Dictionary<string, ReadOnlyMemory<byte>>
         {
             ["etc/e820"] = MemoryMap(layout),
+            [MovableAcpiTables.RootPointerFile] = acpi.RootPointer,
+            [MovableAcpiTables.TablesFile] = acpi.Tables,
+            [MovableAcpiTables.ScriptFile] = acpi.Script,
+            ["etc/smbios/smbios-anchor"] = SmbiosTables.Anchor(layout.Identity),
+            ["etc/smbios/smbios-tables"] = SmbiosTables.Table(layout.Identity),
         };
+        if (serialConsole && layout.SerialPorts.Count != 0)
+        {
+            files["etc/sercon-port"] = BitConverter.GetBytes(layout.SerialPorts[0].Port);
+        }
+
+        return files;
+    }
 
     /// <summary>Where RAM is: start and length in 64 bits, type in 32. What firmware reserves of it is its own business.</summary>
     private static byte[] MemoryMap(PlatformLayout layout)

@@ -39,6 +39,9 @@ public sealed record MachineSpec
     /// <summary>Firmware to start at the reset vector instead of a kernel; null for a kernel.</summary>
     public FirmwareSpec? Firmware { get; init; }
 
+    /// <summary>From what firmware boots, in this order; with what is not named it does as it likes.</summary>
+    public IReadOnlyList<BootDevice> BootOrder { get; init; } = [BootDevice.Disk, BootDevice.Cd, BootDevice.Floppy];
+
     /// <summary>Initial RAM disk, or null.</summary>
     public string? Initrd { get; init; }
 

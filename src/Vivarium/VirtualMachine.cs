@@ -493,6 +493,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             SleepTypeS5 = AcpiPm.SleepTypeS5,
             HasHpet = classic,
             HasKeyboardController = spec.HasKeyboardController,
+            HasMouse = spec.HasKeyboardController,
         };
     }
 

@@ -22,7 +22,7 @@ public sealed class FwCfgTests : IDisposable
             ["etc/second"] = "0123456789"u8.ToArray(),
             ["etc/first"] = new byte[] { 0xAA },
         };
-        new FwCfg(_memory, 3, files).Map(_ports);
+        new FwCfg(_memory, 3, () => files).Map(_ports);
     }
 
     public void Dispose() => _memory.Dispose();

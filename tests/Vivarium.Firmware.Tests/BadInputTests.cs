@@ -37,19 +37,19 @@ public sealed class BadInputTests
     {
         using var folder = new TemporaryFolder();
         string path = folder.Write("empty", []);
-        Refused(() => KernelImage.Load(path), $"{path} is empty; give a bzImage or an ELF vmlinux with a PVH note");
+        Refused(() => KernelImage.Load(path), $"{path} is empty; give a bzImage, an ELF vmlinux with a PVH note, or a multiboot kernel");
         Refused(() => Initrd.Load(path), $"{path} is empty; give an initrd with content or none at all");
     }
 
     [Fact]
     public void A_file_of_another_kind() => Refused(
         new byte[10_000],
-        "kernel is not a Linux kernel: no 'HdrS' signature; give a bzImage or an ELF vmlinux with a PVH note");
+        "kernel is not a Linux kernel: no 'HdrS' signature; give a bzImage, an ELF vmlinux with a PVH note, or a multiboot kernel");
 
     [Fact]
     public void A_few_bytes() => Refused(
         [1, 2, 3],
-        "kernel is not a Linux kernel: it has only 3 bytes; give a bzImage or an ELF vmlinux with a PVH note");
+        "kernel is not a Linux kernel: it has only 3 bytes; give a bzImage, an ELF vmlinux with a PVH note, or a multiboot kernel");
 
     [Theory]
     [InlineData("1F8B0800", "it is compressed with gzip, unpack it first")]
@@ -60,7 +60,7 @@ public sealed class BadInputTests
     {
         byte[] file = new byte[1000];
         Convert.FromHexString(start).CopyTo(file, 0);
-        Refused(file, $"kernel is not a Linux kernel: {reason}; give a bzImage or an ELF vmlinux with a PVH note");
+        Refused(file, $"kernel is not a Linux kernel: {reason}; give a bzImage, an ELF vmlinux with a PVH note, or a multiboot kernel");
     }
 
     [Theory]
@@ -71,7 +71,7 @@ public sealed class BadInputTests
         byte[] file = new byte[1000];
         Kernels.Text(magic).CopyTo(file, 0x38);
         Refused(file,
-            $"kernel is not a Linux kernel: it is an image for {machine}, this machine is x86; give a bzImage or an ELF vmlinux with a PVH note");
+            $"kernel is not a Linux kernel: it is an image for {machine}, this machine is x86; give a bzImage, an ELF vmlinux with a PVH note, or a multiboot kernel");
     }
 
     [Theory]
@@ -100,7 +100,7 @@ public sealed class BadInputTests
     [Fact]
     public void A_vmlinux_without_PVH_note() => Refused(
         Kernels.Vmlinux(noteType: 17),
-        "kernel is an ELF file without a PVH note (XEN_ELFNOTE_PHYS32_ENTRY); give a bzImage, or a vmlinux built with CONFIG_PVH");
+        "kernel is an ELF file without a PVH note (XEN_ELFNOTE_PHYS32_ENTRY) or a multiboot header; give a bzImage, a vmlinux built with CONFIG_PVH, or a multiboot kernel");
 
     [Fact]
     public void A_vmlinux_for_impossible_memory() => Refused(

@@ -127,9 +127,9 @@ internal sealed class ControlServer : IAsyncDisposable
                 continue;
             }
 
-            if (order.Verb is ControlVerb.Wait or ControlVerb.Console)
+            if (order.Verb is ControlVerb.Wait or ControlVerb.Console or >= ControlVerb.Type)
             {
-                await StayAsync(client, order.Verb, buffer.AsMemory(0, length)).ConfigureAwait(false);
+                await StayAsync(client, order, buffer.AsMemory(0, length)).ConfigureAwait(false);
                 return;
             }
 
@@ -188,7 +188,7 @@ internal sealed class ControlServer : IAsyncDisposable
         await SendAsync(client, picture).ConfigureAwait(false);
     }
 
-    private async Task StayAsync(Socket client, ControlVerb verb, ReadOnlyMemory<byte> typedAhead)
+    private async Task StayAsync(Socket client, ControlOrder order, ReadOnlyMemory<byte> typedAhead)
     {
         try
         {
@@ -196,9 +196,13 @@ internal sealed class ControlServer : IAsyncDisposable
             {
                 await AnswerAsync(client, Refusal("too many consoles are open; close one")).ConfigureAwait(false);
             }
-            else if (verb == ControlVerb.Wait)
+            else if (order.Verb == ControlVerb.Wait)
             {
                 await WaitAsync(client).ConfigureAwait(false);
+            }
+            else if (order.Verb != ControlVerb.Console)
+            {
+                await OperateAsync(client, order).ConfigureAwait(false);
             }
             else
             {
@@ -220,6 +224,26 @@ internal sealed class ControlServer : IAsyncDisposable
         Task hangUp = WatchForHangUpAsync(client, left);
         EndRecord ended = await _machine.Ended.WaitAsync(left.Token).ConfigureAwait(false);
         await AnswerAsync(client, new ControlReply { Ok = true, Ended = ended }).ConfigureAwait(false);
+        await left.CancelAsync().ConfigureAwait(false);
+        await hangUp.ConfigureAwait(false);
+    }
+
+    /// <summary>What may take its time; who hangs up wants it no longer.</summary>
+    private async Task OperateAsync(Socket client, ControlOrder order)
+    {
+        using var left = CancellationTokenSource.CreateLinkedTokenSource(_closing.Token);
+        Task hangUp = WatchForHangUpAsync(client, left);
+        ControlReply reply;
+        try
+        {
+            reply = new ControlReply { Ok = true, Found = await _machine.OperateAsync(order, left.Token).ConfigureAwait(false) };
+        }
+        catch (VivariumException e)
+        {
+            reply = Refusal(e.Message);
+        }
+
+        await AnswerAsync(client, reply).ConfigureAwait(false);
         await left.CancelAsync().ConfigureAwait(false);
         await hangUp.ConfigureAwait(false);
     }

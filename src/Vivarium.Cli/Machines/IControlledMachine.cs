@@ -1,4 +1,5 @@
 using Vivarium.Cli.Statistics;
+using Vivarium.Expect;
 
 namespace Vivarium.Cli.Machines;
 
@@ -32,6 +33,11 @@ internal interface IControlledMachine
 
     /// <summary>Has it measure where its time goes until the answer is disposed of.</summary>
     IDisposable Measure();
+
+    /// <summary>Types, presses keys, moves the mouse, changes media, waits for a text.</summary>
+    /// <returns>What was waited for and found.</returns>
+    /// <exception cref="VivariumException">It cannot be; the message says why.</exception>
+    Task<FoundText?> OperateAsync(ControlOrder order, CancellationToken cancellation);
 
     /// <summary>Types at the console; false if there is no room now.</summary>
     bool TryType(ReadOnlySpan<byte> keys);

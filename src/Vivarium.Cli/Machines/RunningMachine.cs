@@ -1,4 +1,5 @@
 using Vivarium.Cli.Statistics;
+using Vivarium.Expect;
 
 namespace Vivarium.Cli.Machines;
 
@@ -42,6 +43,8 @@ internal sealed class RunningMachine(VirtualMachine machine, MachineConsole line
     public MachineSample Sample() => MachineSample.Take(machine.Statistics);
 
     public IDisposable Measure() => machine.Measure();
+
+    public Task<FoundText?> OperateAsync(ControlOrder order, CancellationToken cancellation) => Operation.RunAsync(machine, order, cancellation);
 
     public bool TryType(ReadOnlySpan<byte> keys) => line.TrySend(keys);
 

@@ -62,6 +62,7 @@ public sealed class PciFunction : IPciFunction
     private readonly byte[] _config = new byte[ConfigSize];
     private readonly byte[] _writable = new byte[ConfigSize];
     private readonly List<(int Offset, PciCapability Capability)> _capabilities = [];
+    private readonly List<(int Offset, int Length, Action<PciFunction> Changed)> _registers = [];
     private readonly List<PciBar> _bars = [];
     private PciBus? _bus;
     private InterruptLine? _line;
@@ -170,12 +171,15 @@ public sealed class PciFunction : IPciFunction
 
     /// <summary>Adds registers of the device's own, which keep what is written to their <paramref name="writable"/> bits.</summary>
     /// <param name="offset">From 0x40 on, where no capability is.</param>
-    public void AddRegisters(int offset, ReadOnlySpan<byte> values, ReadOnlySpan<byte> writable)
+    /// <param name="changed">Called after a guest has written to them, without any lock.</param>
+    public void AddRegisters(int offset, ReadOnlySpan<byte> values, ReadOnlySpan<byte> writable, Action<PciFunction>? changed = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(offset, FirstCapability);
         ArgumentOutOfRangeException.ThrowIfNotEqual(values.Length, writable.Length);
         values.CopyTo(_config.AsSpan(offset));
         writable.CopyTo(_writable.AsSpan(offset));
+        if (changed is not null)
+            _registers.Add((offset, values.Length, changed));
     }
 
     /// <summary>Adds to the capability list and returns where in the configuration space it stands.</summary>
@@ -268,6 +272,12 @@ public sealed class PciFunction : IPciFunction
                 capability.Written(_config.AsSpan(first, capability.Length), offset - first, size);
         }
 
+        foreach (var (first, length, changed) in _registers)
+        {
+            if (offset < first + length && first < offset + size)
+                changed(this);
+        }
+
         if (wasMaster == isMaster)
             return;
         MsiX?.DeliverPending();
@@ -306,6 +316,8 @@ public sealed class PciFunction : IPciFunction
 
         lock (_lock)
             DriveInterrupt();
+        foreach (var (_, _, changed) in _registers)
+            changed(this);
     }
 
     /// <summary>The MSI or MSI-X capability has been switched on or off.</summary>

@@ -55,24 +55,30 @@ public sealed class FwCfg : IPortDevice
     private readonly Lock _lock = new();
     private readonly GuestMemory _memory;
     private readonly Dictionary<ushort, ReadOnlyMemory<byte>> _items = [];
+    private readonly Func<IReadOnlyDictionary<string, ReadOnlyMemory<byte>>> _files;
     private ushort _selected;
     private uint _offset;
     private uint _dmaHigh;
 
     /// <param name="processors">How many the machine has.</param>
-    /// <param name="files">Name, of at most 55 ASCII characters, and contents.</param>
-    public FwCfg(GuestMemory memory, int processors, IReadOnlyDictionary<string, ReadOnlyMemory<byte>> files)
+    /// <param name="files">
+    /// Names, of at most 55 ASCII characters, and contents. They are asked for each time that a file is selected, because they tell
+    /// what firmware has done meanwhile; names and lengths stay the same.
+    /// </param>
+    public FwCfg(GuestMemory memory, int processors, Func<IReadOnlyDictionary<string, ReadOnlyMemory<byte>>> files)
     {
         _memory = memory;
+        _files = files;
         _items[SignatureItem] = "QEMU"u8.ToArray();
         _items[IdItem] = BitConverter.GetBytes(IdTraditional | IdDma);
         _items[ProcessorsItem] = BitConverter.GetBytes((ushort)processors);
         _items[MostProcessorsItem] = BitConverter.GetBytes((ushort)processors);
         _items[BootMenuItem] = BitConverter.GetBytes((ushort)0);
-        var directory = new byte[sizeof(uint) + files.Count * DirectoryEntryLength];
-        BinaryPrimitives.WriteInt32BigEndian(directory, files.Count);
+        var known = InOrder(files());
+        var directory = new byte[sizeof(uint) + known.Length * DirectoryEntryLength];
+        BinaryPrimitives.WriteInt32BigEndian(directory, known.Length);
         var item = FirstFile;
-        foreach (var (name, contents) in files.OrderBy(file => file.Key, StringComparer.Ordinal))
+        foreach (var (name, contents) in known)
         {
             ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(name.Length, FileNameLength);
             var entry = directory.AsSpan(sizeof(uint) + (item - FirstFile) * DirectoryEntryLength, DirectoryEntryLength);
@@ -84,6 +90,9 @@ public sealed class FwCfg : IPortDevice
 
         _items[DirectoryItem] = directory;
     }
+
+    private static KeyValuePair<string, ReadOnlyMemory<byte>>[] InOrder(IReadOnlyDictionary<string, ReadOnlyMemory<byte>> files) =>
+        [.. files.OrderBy(file => file.Key, StringComparer.Ordinal)];
 
     public void Map(PortBus ports) => ports.Map(Port, Ports, this, "firmware configuration");
 
@@ -144,6 +153,8 @@ public sealed class FwCfg : IPortDevice
     {
         _selected = (ushort)(item & ItemMask);
         _offset = 0;
+        if (_selected >= FirstFile && _items.ContainsKey(_selected))
+            _items[_selected] = InOrder(_files())[_selected - FirstFile].Value;
     }
 
     /// <summary>Of an item that is not there, and behind the end of any, there are zeros.</summary>

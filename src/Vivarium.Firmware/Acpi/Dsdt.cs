@@ -134,10 +134,9 @@ internal static class Dsdt
     /// <summary>Ports that belong to the board itself and must not be given to PCI devices.</summary>
     private static void Motherboard(AmlBuilder board, PlatformLayout layout)
     {
-        const byte powerManagementPorts = PlatformLayout.PmTimerBlock + PlatformLayout.PmTimerLength - PlatformLayout.Pm1aEventBlock;
         board.HardwareId("PNP0C02");
         board.Name("_CRS", new ResourceTemplate()
-            .Io(PlatformLayout.Pm1aEventBlock, powerManagementPorts)
+            .Io(layout.Pm1aEventBlock, PlatformLayout.PowerManagementPorts)
             .Io(layout.Gpe0Block, PlatformLayout.Gpe0Length));
     }
 }

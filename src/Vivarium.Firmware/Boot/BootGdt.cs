@@ -16,6 +16,20 @@ public static class BootGdt
     private const ulong Code32Descriptor = 0x00CF_9B00_0000_FFFF;
     private const ulong DataDescriptor = 0x00CF_9300_0000_FFFF;
 
+    /// <summary>The same for flat protected mode, as a piece of memory.</summary>
+    internal static BootPiece ProtectedPiece
+    {
+        get
+        {
+            var gdt = new LittleEndianWriter();
+            gdt.U64(0);
+            gdt.U64(0);
+            gdt.U64(Code32Descriptor);
+            gdt.U64(DataDescriptor);
+            return new BootPiece(LowMemory.Gdt, gdt.ToArray());
+        }
+    }
+
     internal static void Write(GuestMemory memory, EntryMode mode)
     {
         const ulong at = LowMemory.Gdt;

@@ -12,6 +12,12 @@ public sealed record BootPlan
 
     public string CommandLine { get; init; } = "";
 
+    /// <summary>Further files, for a multiboot kernel.</summary>
+    public IReadOnlyList<BootModule> Modules { get; init; } = [];
+
+    /// <summary>The machine starts firmware, which is then handed the kernel (<see cref="HandOver"/>).</summary>
+    public bool StartsFromFirmware { get; init; }
+
     /// <summary>Entropy for the guest's random number generator; empty for none. Protocols without a place for it ignore it.</summary>
     public ReadOnlyMemory<byte> RngSeed { get; init; } = HostEntropy.Read(32);
 
@@ -20,8 +26,22 @@ public sealed record BootPlan
     public void Check(PlatformLayout layout)
     {
         CheckMemory(layout);
+        if (Modules.Count != 0 && Kernel is not MultibootKernel)
+        {
+            throw new BootException($"modules are for multiboot kernels, and {Kernel.Name} starts by {Kernel.Protocol}; leave them out, or give an initrd");
+        }
+
+        if (StartsFromFirmware && Kernel is not (MultibootKernel or RealModeKernel))
+        {
+            throw new BootException($"{Kernel.Name} starts by {Kernel.Protocol} and needs no firmware; leave out --firmware, or boot it from a disk");
+        }
+
         Kernel.Check(this, layout);
     }
+
+    /// <summary>What firmware gets to start the kernel with; <see cref="Check"/> has passed.</summary>
+    /// <exception cref="BootException">Something does not fit or a file cannot be read.</exception>
+    public FirmwareHandover HandOver(PlatformLayout layout) => Kernel.HandOver(this, layout);
 
     /// <summary>
     /// Writes the firmware tables, the kernel and all that it needs into guest memory and says how to enter it.

@@ -21,13 +21,17 @@ internal sealed class Elf
     private const int ProgramHeader32Size = 32;
     private const int ProgramHeader64Size = 56;
 
-    private Elf(bool is64Bit, IReadOnlyList<ElfSegment> segments)
+    private Elf(bool is64Bit, ulong entry, IReadOnlyList<ElfSegment> segments)
     {
         Is64Bit = is64Bit;
+        Entry = entry;
         Segments = segments;
     }
 
     public bool Is64Bit { get; }
+
+    /// <summary>e_entry: an address in the terms of the linker, which need not be a physical one.</summary>
+    public ulong Entry { get; }
 
     public IReadOnlyList<ElfSegment> Segments { get; }
 
@@ -96,13 +100,15 @@ internal sealed class Elf
             }
         }
 
-        return new Elf(is64Bit, segments);
+        ulong entry = is64Bit ? BinaryPrimitives.ReadUInt64LittleEndian(header[24..]) : BinaryPrimitives.ReadUInt32LittleEndian(header[24..]);
+        return new Elf(is64Bit, entry, segments);
     }
 
     private static ElfSegment Segment(ReadOnlySpan<byte> entry, bool is64Bit) => is64Bit
         ? new ElfSegment(
             Type: BinaryPrimitives.ReadUInt32LittleEndian(entry),
             FileOffset: BinaryPrimitives.ReadUInt64LittleEndian(entry[8..]),
+            VirtualAddress: BinaryPrimitives.ReadUInt64LittleEndian(entry[16..]),
             PhysicalAddress: BinaryPrimitives.ReadUInt64LittleEndian(entry[24..]),
             FileSize: BinaryPrimitives.ReadUInt64LittleEndian(entry[32..]),
             MemorySize: BinaryPrimitives.ReadUInt64LittleEndian(entry[40..]),
@@ -110,6 +116,7 @@ internal sealed class Elf
         : new ElfSegment(
             Type: BinaryPrimitives.ReadUInt32LittleEndian(entry),
             FileOffset: BinaryPrimitives.ReadUInt32LittleEndian(entry[4..]),
+            VirtualAddress: BinaryPrimitives.ReadUInt32LittleEndian(entry[8..]),
             PhysicalAddress: BinaryPrimitives.ReadUInt32LittleEndian(entry[12..]),
             FileSize: BinaryPrimitives.ReadUInt32LittleEndian(entry[16..]),
             MemorySize: BinaryPrimitives.ReadUInt32LittleEndian(entry[20..]),

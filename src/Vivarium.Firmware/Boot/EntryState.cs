@@ -62,6 +62,21 @@ public sealed record EntryState
         Cs = SegmentState.Code64,
     };
 
+    /// <summary>Real mode at the beginning of a segment; only <see cref="FirmwareHandover"/> enters so.</summary>
+    internal static EntryState Real16(ushort codeSegment, ushort dataSegment, ushort stack) => new()
+    {
+        Mode = EntryMode.Real16,
+        Rip = 0,
+        Rsp = stack,
+        Cr0 = Cr0ExtensionType,
+        Cs = SegmentState.RealMode(codeSegment, isCode: true),
+        Ds = SegmentState.RealMode(dataSegment, isCode: false),
+        Es = SegmentState.RealMode(dataSegment, isCode: false),
+        Ss = SegmentState.RealMode(dataSegment, isCode: false),
+        Fs = SegmentState.RealMode(dataSegment, isCode: false),
+        Gs = SegmentState.RealMode(dataSegment, isCode: false),
+    };
+
     /// <summary>Flat protected mode, paging off, at <paramref name="eip"/>.</summary>
     internal static EntryState Protected32(uint eip) => new()
     {

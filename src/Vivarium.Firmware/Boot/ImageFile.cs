@@ -134,6 +134,18 @@ internal sealed class ImageFile : IDisposable
         return true;
     }
 
+    /// <summary>A part of the file, which the caller knows to be there, in memory.</summary>
+    public byte[] ReadPart(ulong offset, ulong length)
+    {
+        if (length > MaximumStream)
+        {
+            throw new BootException($"{Name} has {ByteSize.Text(length)} to load, and {ByteSize.Text(MaximumStream)} is the most; give a smaller file");
+        }
+
+        byte[] bytes = new byte[length];
+        return TryRead(offset, bytes) ? bytes : throw new BootException($"{Name} became shorter while it was read; try again with a complete file");
+    }
+
     /// <summary>Copies part of the file to guest memory, which the caller knows to be there.</summary>
     public void CopyTo(GuestMemory memory, ulong gpa, ulong offset, ulong length)
     {

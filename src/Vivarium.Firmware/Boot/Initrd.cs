@@ -33,6 +33,8 @@ public sealed class Initrd : IDisposable
 
     public void Dispose() => _file.Dispose();
 
+    internal byte[] Read() => _file.ReadPart(0, Length);
+
     internal void Place(GuestMemory memory, ulong gpa) => _file.CopyTo(memory, gpa, 0, Length);
 
     /// <summary>Chooses the highest page-aligned place in [<paramref name="floor"/>, <paramref name="limit"/>).</summary>

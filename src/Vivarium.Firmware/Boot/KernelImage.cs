@@ -6,7 +6,7 @@ namespace Vivarium.Firmware.Boot;
 /// <summary>A kernel file whose boot protocol is known and whose header was found sound.</summary>
 public abstract class KernelImage : IDisposable
 {
-    private const string WayOut = "give a bzImage or an ELF vmlinux with a PVH note";
+    private const string WayOut = "give a bzImage, an ELF vmlinux with a PVH note, or a multiboot kernel";
 
     private protected KernelImage(ImageFile file) => File = file;
 
@@ -37,6 +37,9 @@ public abstract class KernelImage : IDisposable
     /// <summary>Writes kernel, initrd, command line and parameters; <see cref="Check"/> has passed.</summary>
     internal abstract EntryState Place(BootPlan plan, GuestMemory memory, PlatformLayout layout, ulong rsdp);
 
+    /// <summary>What firmware gets to start the kernel with.</summary>
+    internal virtual FirmwareHandover HandOver(BootPlan plan, PlatformLayout layout) => throw new InvalidOperationException("firmware does not start this kernel");
+
     /// <summary>The command line as the kernel reads it, terminated.</summary>
     private protected byte[] EncodeCommandLine(string text)
     {
@@ -61,8 +64,10 @@ public abstract class KernelImage : IDisposable
         {
             return file.Length == 0
                 ? throw new BootException($"{file.Name} is empty; {WayOut}")
+                : BzImage.HasSignature(file) ? RealModeKernel.IsLikely(file) ? RealModeKernel.Parse(file) : BzImage.Parse(file)
+                : Elf.IsElf(file) && PvhKernel.HasNote(file) ? PvhKernel.Parse(file)
+                : MultibootHeader.Find(file) is { } header ? MultibootKernel.Parse(file, header)
                 : Elf.IsElf(file) ? PvhKernel.Parse(file)
-                : BzImage.HasSignature(file) ? BzImage.Parse(file)
                 : throw new BootException($"{file.Name} is not a Linux kernel: {WhatElse(file)}; {WayOut}");
         }
         catch

@@ -31,13 +31,15 @@ public sealed class PvhKernel : KernelImage
     /// <summary>First address past the kernel in memory.</summary>
     public ulong End { get; }
 
+    internal static bool HasNote(ImageFile file) => PvhNote.Find(file, Elf.Parse(file)) is not null;
+
     internal static PvhKernel Parse(ImageFile file)
     {
         Elf elf = Elf.Parse(file);
         if (PvhNote.Find(file, elf) is not { } entry)
         {
             throw new BootException(
-                $"{file.Name} is an ELF file without a PVH note (XEN_ELFNOTE_PHYS32_ENTRY); give a bzImage, or a vmlinux built with CONFIG_PVH");
+                $"{file.Name} is an ELF file without a PVH note (XEN_ELFNOTE_PHYS32_ENTRY) or a multiboot header; give a bzImage, a vmlinux built with CONFIG_PVH, or a multiboot kernel");
         }
 
         ulong end = 0;

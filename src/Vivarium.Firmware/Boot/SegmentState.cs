@@ -19,6 +19,9 @@ public readonly record struct SegmentState(ushort Selector, ulong Base, uint Lim
     /// <summary>A present, busy task state segment; a processor needs one, these entries never use it.</summary>
     public static SegmentState Task { get; } = new(0, 0, 0xFFFF, 0x8B);
 
+    /// <summary>As real mode loads a segment register.</summary>
+    public static SegmentState RealMode(ushort segment, bool isCode) => new(segment, (uint)segment << 4, 0xFFFF, isCode ? 0x9Bu : 0x93u);
+
     /// <summary>Nothing loaded.</summary>
     public static SegmentState Unusable { get; } = new(0, 0, 0, 1u << 16);
 }

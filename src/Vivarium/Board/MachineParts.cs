@@ -21,6 +21,7 @@ internal sealed class MachineParts : IDisposable
     {
         Virtualization = spec.Virtualization;
         Virtio = spec.Virtio;
+        BootOrder = spec.BootOrder;
         HasBalloon = spec.Balloon ?? spec.Virtualization == Virtualization.Para;
         Screen = spec.Virtualization == Virtualization.Full ? new MachineScreen() : null;
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
@@ -33,6 +34,8 @@ internal sealed class MachineParts : IDisposable
     public Virtualization Virtualization { get; }
 
     public VirtioSpec Virtio { get; }
+
+    public IReadOnlyList<BootDevice> BootOrder { get; }
 
     public IReadOnlyList<MachineDisk> Disks => _disks;
 

@@ -25,6 +25,7 @@ internal sealed class Pc : IDisposable
     private readonly List<VirtioDevice> _virtio = [];
     private readonly List<IDisposable> _cards = [];
     private readonly PiixIde? _ide;
+    private Piix4Pm? _powerFunction;
     private readonly InterruptLine _com1Line;
 
     /// <param name="boot">What the machine starts: firmware, or a kernel that a loader brings.</param>
@@ -45,14 +46,14 @@ internal sealed class Pc : IDisposable
         Interrupts.Pic.Map(Ports);
         Interrupts.IoApic.Map(Mmio);
         new Pit8254(Clock, irq0).Map(Ports);
-        new Rtc(Clock, irq8, layout.RamBelow4G, layout.RamAbove4G).Map(Ports);
+        var rtc = new Rtc(Clock, irq8, layout.RamBelow4G, layout.RamAbove4G);
+        rtc.Map(Ports);
         if (layout.HasHpet)
         {
             new Hpet(Clock, Interrupts, irq0, irq8).Map(Mmio);
         }
 
         PowerManagement = new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) };
-        PowerManagement.Map(Ports);
         if (layout.HasKeyboardController)
         {
             var keyboard = new Ps2Keyboard(Clock);
@@ -64,7 +65,7 @@ internal sealed class Pc : IDisposable
         }
 
         var reset = new ResetControl { ResetRequested = Reset };
-        PciHost pciHost = firmware is null ? new PciHost(reset) : PlugInFirmware(firmware, layout, ram, reset);
+        PciHost pciHost = firmware is null ? new PciHost(reset) : PlaceFirmware(firmware, ram, reset);
         pciHost.Map(Ports);
         if (firmware is not null)
         {
@@ -85,10 +86,15 @@ internal sealed class Pc : IDisposable
         com1.Map(Ports, Uart16550.Com1, "COM1");
         console.Attach(com1);
         var pci = new PciBus(pciHost, Mmio, Ports, Interrupts) { Memory = Memory, FirmwareAssigns = firmware is not null };
-        _ide = PlugInIde(parts, pci);
+        _ide = PlugInIde(parts, pci, firmware);
         PlugInVideo(parts, pci, boot.VideoBios);
         PlugInCards(parts, pci);
         PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
+        if (firmware is not null)
+        {
+            TellFirmware(layout, parts, rtc);
+        }
+
         LocalApics[0].EnterVirtualWireMode();
     }
 
@@ -138,18 +144,27 @@ internal sealed class Pc : IDisposable
     public void Dispose() => Memory.Dispose();
 
     /// <summary>The IDE controller: a classic PC has it in any case, others if there is a disk for it.</summary>
-    private PiixIde? PlugInIde(MachineParts parts, PciBus pci)
+    private PiixIde? PlugInIde(MachineParts parts, PciBus pci, FirmwareImage? firmware)
     {
         AtaDevice?[] places = IdePlaces.Fill(Memory, parts);
-        if (places.All(place => place is null) && parts.Virtualization == Virtualization.Para)
+        if (places.All(place => place is null) && parts.Virtualization == Virtualization.Para && firmware is null)
         {
+            PowerManagement.Map(Ports);
             return null;
         }
 
         var ide = new PiixIde(Memory, Interrupts, places);
-        pci.Attach(PiixIsaBridge.Device, 0, PiixIsaBridge.Create());
+        pci.Attach(PiixIsaBridge.Device, 0, PiixIsaBridge.Create(Interrupts, routed: firmware is null));
         pci.Attach(PiixIsaBridge.Device, PiixIde.FunctionNumber, ide.Function);
         ide.Map(Ports);
+        PowerManagement.MapEvents(Ports);
+        _powerFunction = new Piix4Pm(Ports, PowerManagement);
+        pci.Attach(PiixIsaBridge.Device, Piix4Pm.FunctionNumber, _powerFunction.Function);
+        if (firmware is null)
+        {
+            _powerFunction.Configure(AcpiPm.DefaultBase);
+        }
+
         return ide;
     }
 
@@ -251,8 +266,8 @@ internal sealed class Pc : IDisposable
         }
     }
 
-    /// <summary>Puts the firmware's ROM where processors begin, and what it asks the board with into its place.</summary>
-    private PciHost PlugInFirmware(FirmwareImage firmware, PlatformLayout layout, MemoryRegion ram, ResetControl reset)
+    /// <summary>Puts the firmware's ROM where processors begin.</summary>
+    private PciHost PlaceFirmware(FirmwareImage firmware, MemoryRegion ram, ResetControl reset)
     {
         ulong length = (ulong)firmware.Bytes.Length;
         MemoryRegion rom = Memory.Allocate(length);
@@ -267,8 +282,15 @@ internal sealed class Pc : IDisposable
         area.Map(Mmio);
         var bridge = new HostBridge(area, s_knownToFirmware);
         bridge.Reset();
-        new FwCfg(Memory, layout.CpuCount, FwCfgFiles.Build(layout)).Map(Ports);
         return new PciHost(reset, bridge);
+    }
+
+    /// <summary>Answers what firmware asks of the board.</summary>
+    private void TellFirmware(PlatformLayout layout, MachineParts parts, Rtc rtc)
+    {
+        new FwCfg(Memory, layout.CpuCount, () => FwCfgFiles.Build(
+            layout with { PowerManagementBase = _powerFunction?.Base ?? AcpiPm.DefaultBase }, serialConsole: true)).Map(Ports);
+        BiosSettings.Store(rtc, layout.CpuCount, parts.BootOrder);
     }
 
     /// <summary>RAM from 0 to the hole below 4 GiB, and the rest above.</summary>
