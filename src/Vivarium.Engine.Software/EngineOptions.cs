@@ -24,6 +24,7 @@ public sealed record EngineOptions
         ("paired-returns", Optimizations.PairedReturns, "calls and returns run as the host's own, which predicts returns"),
         ("jumps-by-page", Optimizations.JumpsByPage, "jumps find translations by the physical page of their target, so that they outlive changes of the address space"),
         ("early-linking", Optimizations.EarlyLinking, "a new translation's jumps go straight to those that are there already"),
+        ("copy-ahead", Optimizations.CopyAhead, "where a new translation's jumps go is copied along with it, if it was translated before"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
         ("bounced-reads", Optimizations.BouncedReads, "reads across pages and of devices do not leave translated code"),
         ("second-level-tlb", Optimizations.SecondLevelTlb, "translated code searches the second-level TLB itself"),

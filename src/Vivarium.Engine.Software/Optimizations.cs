@@ -57,6 +57,9 @@ public enum Optimizations : ulong
     /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
     SelfChecks = 1ul << 16,
 
+    /// <summary>Where a new translation's jumps go is copied along with it, as far as there are templates.</summary>
+    CopyAhead = 1ul << 17,
+
     /// <summary>Translated code walks 4-level paging structures itself.</summary>
     PageWalks = 1ul << 20,
 
