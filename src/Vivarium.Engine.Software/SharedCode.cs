@@ -202,7 +202,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             _cache.Add(block);
             if (_check is not null)
             {
-                if (block.Record->Flags.HasFlag(RecordFlags.Movable))
+                if (block.Record->Flags.HasFlag(RecordFlags.Movable) && MayCopy(source, mode))
                 {
                     _check.Check(block, source, mode);
                 }
