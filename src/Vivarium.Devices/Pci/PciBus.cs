@@ -61,6 +61,7 @@ public sealed class PciBus
     public void Attach(int device, int number, PciFunction function)
     {
         function.MsiX?.Connect(_interrupts.Apics);
+        function.Msi?.Connect(_interrupts.Apics);
         foreach (var bar in function.BaseAddresses)
             function.SetBar(bar, bar.Memory is not null ? AllocateMemory(bar.Size) : AllocatePorts((uint)bar.Size));
         lock (_mapping)

@@ -95,6 +95,9 @@ public sealed class PciFunction : IPciFunction
     /// <summary>The function's MSI-X capability, if it has one.</summary>
     public MsiX? MsiX { get; private set; }
 
+    /// <summary>The function's MSI capability, if it has one.</summary>
+    public Msi? Msi { get; private set; }
+
     /// <summary>The guest lets the function write to memory, which messages do as well.</summary>
     public bool IsBusMaster => (Volatile.Read(ref _config[CommandRegister]) & BusMasterEnable) != 0;
 
@@ -174,7 +177,14 @@ public sealed class PciFunction : IPciFunction
         AddCapability(MsiX);
     }
 
-    /// <summary>Asserts or releases INTA#; it reaches the wire unless it is disabled or replaced by MSI-X.</summary>
+    /// <summary>Adds one message-signalled interrupt.</summary>
+    public void AddMsi()
+    {
+        Msi = new Msi(this);
+        AddCapability(Msi);
+    }
+
+    /// <summary>Asserts or releases INTA#; it reaches the wire unless it is disabled or replaced by messages.</summary>
     public void SetInterrupt(bool level)
     {
         lock (_lock)
@@ -258,13 +268,15 @@ public sealed class PciFunction : IPciFunction
         {
             if (capability is MsiX messages)
                 messages.TakeControl(_config.AsSpan(first, capability.Length));
+            else if (capability is Msi message)
+                message.TakeRegisters(_config.AsSpan(first, capability.Length));
         }
 
         lock (_lock)
             DriveInterrupt();
     }
 
-    /// <summary>The MSI-X capability has been switched on or off.</summary>
+    /// <summary>Messages have been switched on or off.</summary>
     internal void InterruptModeChanged()
     {
         lock (_lock)
@@ -311,7 +323,7 @@ public sealed class PciFunction : IPciFunction
             _config[StatusRegister] |= (byte)InterruptStatus;
         else
             _config[StatusRegister] &= unchecked((byte)~InterruptStatus);
-        _line?.Set(_interrupt && (Command & InterruptDisable) == 0 && MsiX is not { Enabled: true });
+        _line?.Set(_interrupt && (Command & InterruptDisable) == 0 && MsiX is not { Enabled: true } && Msi is not { Enabled: true });
     }
 
     private void CheckBar(int index, ulong size, ulong smallest, int registers)

@@ -15,6 +15,8 @@ internal sealed class Pc : IDisposable
 {
     private readonly List<VirtioDevice> _virtio = [];
     private readonly PiixIde? _ide;
+    private readonly AhciController? _ahci;
+    private readonly List<NvmeController> _nvme = [];
     private readonly InterruptLine _com1Line;
 
     public Pc(PlatformLayout layout, MachineParts parts, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
@@ -63,6 +65,8 @@ internal sealed class Pc : IDisposable
         console.Attach(com1);
         var pci = new PciBus(pciHost, Mmio, Ports, Interrupts);
         _ide = PlugInIde(parts, pci);
+        _ahci = PlugInAhci(parts, pci);
+        PlugInNvme(parts, pci);
         PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
         LocalApics[0].EnterVirtualWireMode();
     }
@@ -100,6 +104,8 @@ internal sealed class Pc : IDisposable
         }
 
         _ide?.Dispose();
+        _ahci?.Dispose();
+        _nvme.ForEach(controller => controller.Dispose());
         _com1Line.Connected = false;
     }
 
@@ -119,6 +125,30 @@ internal sealed class Pc : IDisposable
         pci.Attach(PiixIsaBridge.Device, PiixIde.FunctionNumber, ide.Function);
         ide.Map(Ports);
         return ide;
+    }
+
+    /// <summary>The Serial ATA controller, if there is a disk or a CD drive for it.</summary>
+    private AhciController? PlugInAhci(MachineParts parts, PciBus pci)
+    {
+        AtaDevice[] devices = SataPorts.Fill(Memory, parts);
+        if (devices.Length == 0)
+        {
+            return null;
+        }
+
+        var ahci = new AhciController(Memory, devices);
+        _ = pci.Attach(ahci.Function);
+        return ahci;
+    }
+
+    private void PlugInNvme(MachineParts parts, PciBus pci)
+    {
+        foreach (MachineDisk disk in parts.Disks.Where(disk => disk.Bus == DiskBus.Nvme))
+        {
+            var controller = new NvmeController(Memory, disk.Backend, disk.Spec.Serial ?? $"NVME{_nvme.Count + 1:D8}") { Failed = problem => parts.Warn($"disk '{disk.Spec.Path}': {problem}") };
+            _ = pci.Attach(controller.Function);
+            _nvme.Add(controller);
+        }
     }
 
     private void PlugIn(MachineParts parts, VirtioSlots slots)
