@@ -17,6 +17,7 @@ internal sealed class Pc : IDisposable
     private readonly PiixIde? _ide;
     private readonly AhciController? _ahci;
     private readonly List<NvmeController> _nvme = [];
+    private readonly FloppyController? _floppy;
     private readonly InterruptLine _com1Line;
 
     public Pc(PlatformLayout layout, MachineParts parts, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
@@ -34,7 +35,8 @@ internal sealed class Pc : IDisposable
         Interrupts.Pic.Map(Ports);
         Interrupts.IoApic.Map(Mmio);
         new Pit8254(Clock, irq0).Map(Ports);
-        new Rtc(Clock, irq8, layout.RamBelow4G, layout.RamAbove4G).Map(Ports);
+        var rtc = new Rtc(Clock, irq8, layout.RamBelow4G, layout.RamAbove4G);
+        rtc.Map(Ports);
         if (layout.HasHpet)
         {
             new Hpet(Clock, Interrupts, irq0, irq8).Map(Mmio);
@@ -67,6 +69,7 @@ internal sealed class Pc : IDisposable
         _ide = PlugInIde(parts, pci);
         _ahci = PlugInAhci(parts, pci);
         PlugInNvme(parts, pci);
+        _floppy = PlugInFloppy(parts, rtc);
         PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
         LocalApics[0].EnterVirtualWireMode();
     }
@@ -105,6 +108,7 @@ internal sealed class Pc : IDisposable
 
         _ide?.Dispose();
         _ahci?.Dispose();
+        _floppy?.Dispose();
         _nvme.ForEach(controller => controller.Dispose());
         _com1Line.Connected = false;
     }
@@ -139,6 +143,28 @@ internal sealed class Pc : IDisposable
         var ahci = new AhciController(Memory, devices);
         _ = pci.Attach(ahci.Function);
         return ahci;
+    }
+
+    /// <summary>DMA and floppy controllers: a classic PC has them in any case, others if there is a floppy drive.</summary>
+    private FloppyController? PlugInFloppy(MachineParts parts, Rtc rtc)
+    {
+        if (parts.FloppyDrives.Count == 0 && parts.Virtualization == Virtualization.Para)
+        {
+            return null;
+        }
+
+        var dma = new DmaController(Memory);
+        dma.Map(Ports);
+        var controller = new FloppyController(dma, Interrupts, [.. parts.FloppyDrives.Select(drive => drive.Medium)]) { Failed = problem => parts.Warn($"floppy: {problem}") };
+        controller.Map(Ports);
+        rtc.StoreCmos(FloppyController.CmosDrives, controller.CmosDriveTypes);
+        rtc.AddEquipment(controller.CmosEquipmentBits);
+        for (int i = 0; i < parts.FloppyDrives.Count; i++)
+        {
+            parts.FloppyDrives[i].Device = controller.Drives[i];
+        }
+
+        return controller;
     }
 
     private void PlugInNvme(MachineParts parts, PciBus pci)
