@@ -58,6 +58,7 @@ internal sealed partial class AhciPort
     private void Fetch(AtaDevice device)
     {
         _slot = NextSlot();
+        _next = (_slot + 1) % Slots;
         Span<byte> header = stackalloc byte[HeaderLength];
         Span<byte> command = stackalloc byte[Fis.CommandLength];
         header.Clear();
@@ -239,10 +240,16 @@ internal sealed partial class AhciPort
 
     private void MoveByDma(AtaDevice device)
     {
-        if (!_regions.Take(device.DmaLeft) || _regions.Taken == 0 || _regions.Taken % device.DmaUnit != 0)
+        if (!_regions.Take(device.DmaLeft))
         {
-            // Not RAM; or the device moves more than there is room for, and would wait for ever.
-            Stop(_regions.Taken == 0 ? Overflow | InterfaceFatal : HostBusFatal);
+            Stop(HostBusFatal);
+            return;
+        }
+
+        if (_regions.Taken == 0 || _regions.Taken % device.DmaUnit != 0)
+        {
+            // The device moves more than there is room for, and would wait for ever.
+            Stop(Overflow | InterfaceFatal);
             return;
         }
 

@@ -87,6 +87,9 @@ internal sealed partial class AhciPort
 
     /// <summary>The slot of the command under way, or the last one.</summary>
     private int _slot;
+
+    /// <summary>Where the search for the next command begins.</summary>
+    private int _next;
     private bool _isActive;
 
     /// <summary>An error has stopped the list until software restarts it.</summary>
@@ -272,6 +275,7 @@ internal sealed partial class AhciPort
             _error = state.Error;
             _signature = state.Signature;
             _slot = state.Slot;
+            _next = (state.Slot + 1) % Slots;
             _isActive = false;
             _isStopped = state.IsStopped;
             _awaitsSignature = state.AwaitsSignature;
@@ -313,7 +317,7 @@ internal sealed partial class AhciPort
         if ((was & Start) != 0 && (value & Start) == 0)
             StopList();
         else if ((was & Start) == 0)
-            _slot = 0;
+            (_slot, _next) = (0, 0);
         if ((was & FisReceive) == 0 && (value & FisReceive) != 0 && _device is { IsInReset: false } && !_awaitsSignature && !_isActive)
             PostRegisters(interrupt: false);
     }
@@ -355,7 +359,7 @@ internal sealed partial class AhciPort
 
     private void SetPowerUp()
     {
-        _slot = 0;
+        (_slot, _next) = (0, 0);
         _awaitsSignature = false;
         _error = 1;
         _status = _device is null ? NobodyThere : (byte)_device.Status;
@@ -375,5 +379,5 @@ internal sealed partial class AhciPort
     private void UpdateInterrupt(bool isNew) => _controller.PortChanged(_index, (_interrupts & _interruptEnable) != 0, isNew);
 
     /// <summary>The next slot with a command, after the last one.</summary>
-    private int NextSlot() => (BitOperations.TrailingZeroCount(BitOperations.RotateRight(_issued, _slot + 1)) + _slot + 1) % Slots;
+    private int NextSlot() => (BitOperations.TrailingZeroCount(BitOperations.RotateRight(_issued, _next)) + _next) % Slots;
 }

@@ -34,6 +34,10 @@ public sealed class DmaController : IPortDevice
     private const byte MaskBit = 1 << 2;
     private const int Channels = 4;
 
+    /// <summary>The second controller's channel that the first one is connected to, and its mode.</summary>
+    private const int Cascade = 4;
+    private const byte CascadeMode = 0xC0;
+
     /// <summary>Which port from 81h on is the page register of which channel; the others keep what is written.</summary>
     private static ReadOnlySpan<sbyte> PageOf => [2, 3, 1, -1, -1, -1, 0, -1, 6, 7, 5, -1, -1, -1, -1];
 
@@ -48,6 +52,10 @@ public sealed class DmaController : IPortDevice
     public DmaController(GuestMemory memory)
     {
         _memory = memory;
+
+        // As firmware leaves it, for kernels that are started without any.
+        _channels[Cascade].Mode = CascadeMode;
+        _channels[Cascade].IsMasked = false;
     }
 
     public void Map(PortBus ports)
@@ -156,10 +164,9 @@ public sealed class DmaController : IPortDevice
     /// <summary>A channel of the first controller also needs the cascade to be open.</summary>
     private bool IsEnabled(int channel)
     {
-        const int cascade = 4;
         var controller = channel / Channels;
         return (_command[controller] & Disable) == 0 && !_channels[channel].IsMasked
-            && (controller == 1 || ((_command[1] & Disable) == 0 && !_channels[cascade].IsMasked));
+            && (controller == 1 || ((_command[1] & Disable) == 0 && !_channels[Cascade].IsMasked));
     }
 
     private bool Advance(int channel, int length)

@@ -267,6 +267,7 @@ public sealed partial class NvmeController : IMmioDevice, IDisposable
         ResetFeatures();
         DriveLine();
         _isStopping = true;
+        _status = Ready;
         FinishStop();
     }
 
