@@ -29,7 +29,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         NativeMemory.Clear(S->Xsave, CpuModel.MaxXsaveSize);
         S->XsaveMask = model.XsaveMask;
         S->HostMxcsr = DefaultMxcsr;
-        S->ReturnCsSelector = S->ReturnSsSelector = NativeState.NoSelector;
+        InterruptReturn.Forget(S);
         *(uint*)(S->Xsave + MxcsrOffset) = DefaultMxcsr;
         S->ExtendedInMemory = 1;
         S->FoundBlocks = (NativeFoundBlock*)NativeMemory.AllocZeroed(NativeFoundBlock.Count, (nuint)sizeof(NativeFoundBlock));
@@ -40,12 +40,19 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         FaultHandler.Install();
         _code = code;
         _findsByPage = code.Options.Has(Optimizations.JumpsByPage);
+        _listsFilled = code.Options.Has(Optimizations.FlushLists);
         _rendezvous = rendezvous;
         _chaos = code.Options.ChaosSeed is { } seed ? new Chaos(seed, index) : null;
         S->ExitThunk = code.Thunks.Exit;
         S->GranuleBias = code.GranuleBias;
         S->SecondLevel = _tlb.Native;
         CodeWatch = code;
+        for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
+        {
+            // What stands there at first is nothing.
+            FilledJumpsOf(space)->Count = NativeFilled.Capacity;
+        }
+
         FlushTlb(keepGlobal: false);
         rendezvous.Add(this);
     }

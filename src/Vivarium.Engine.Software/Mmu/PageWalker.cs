@@ -32,7 +32,8 @@ internal static unsafe class PageWalker
     private const ulong Xd = 1ul << 63;
 
     private const ulong PhysicalMask = (1ul << PhysicalAddressBits) - 1;
-    private const ulong TableMask = PhysicalMask & ~0xFFFul;
+    /// <summary>An entry's address bits.</summary>
+    public const ulong TableMask = PhysicalMask & ~0xFFFul;
 
     /// <summary>Address bits that this processor lacks: reserved in every 64-bit entry.</summary>
     private const ulong AboveMaxPhyAddr = 0x000F_FFFF_FFFF_FFFFul & ~PhysicalMask;
@@ -54,7 +55,7 @@ internal static unsafe class PageWalker
         if (!paging.Paging)
         {
             errorCode = 0;
-            page = new PageTranslation((uint)linear, Size4K, PageRights.Writable | PageRights.User | PageRights.Dirty);
+            page = new PageTranslation(paging.Mask((uint)linear), Size4K, PageRights.Writable | PageRights.User | PageRights.Dirty);
             return true;
         }
 
@@ -77,7 +78,7 @@ internal static unsafe class PageWalker
         page = default;
         errorCode = PageFaultCode.For(paging, access, space);
 
-        TableEntry pde = TableEntry.Read32(memory, (paging.Cr3 & 0xFFFF_F000) + ((linear >> 22) * 4));
+        TableEntry pde = TableEntry.Read32(memory, paging.Mask((paging.Cr3 & 0xFFFF_F000) + ((linear >> 22) * 4)));
         if ((pde.Value & P) == 0)
         {
             return Outcome.Fault;
@@ -102,7 +103,7 @@ internal static unsafe class PageWalker
         }
         else
         {
-            leaf = TableEntry.Read32(memory, (pde.Value & 0xFFFF_F000) + (((linear >> 12) & 0x3FF) * 4));
+            leaf = TableEntry.Read32(memory, paging.Mask((pde.Value & 0xFFFF_F000) + (((linear >> 12) & 0x3FF) * 4)));
             if ((leaf.Value & P) == 0)
             {
                 return Outcome.Fault;
@@ -122,7 +123,7 @@ internal static unsafe class PageWalker
 
         if (access == Access.Inspect)
         {
-            page = new PageTranslation(frame | (linear & (size - 1)), size, allowed);
+            page = new PageTranslation(paging.Mask(frame | (linear & (size - 1))), size, allowed);
             return Outcome.Done;
         }
 
@@ -131,7 +132,7 @@ internal static unsafe class PageWalker
             return Outcome.Retry;
         }
 
-        page = new PageTranslation(frame | (linear & (size - 1)), size, access == Access.Write ? allowed | PageRights.Dirty : allowed);
+        page = new PageTranslation(paging.Mask(frame | (linear & (size - 1))), size, access == Access.Write ? allowed | PageRights.Dirty : allowed);
         return Outcome.Done;
     }
 
@@ -142,7 +143,7 @@ internal static unsafe class PageWalker
         page = default;
         errorCode = PageFaultCode.For(paging, access, space);
 
-        ulong reserved = AboveMaxPhyAddr | (paging.NoExecuteEnabled ? 0 : Xd);
+        ulong reserved = ReservedBits(paging);
         ulong table;
         int level;
         if (paging.FourLevel)
@@ -153,7 +154,7 @@ internal static unsafe class PageWalker
         else
         {
             // A PDPTE has no rights and no accessed flag.
-            ulong pdpte = TableEntry.Read64(memory, (paging.Cr3 & 0xFFFF_FFE0) + (((linear >> 30) & 3) * 8)).Value;
+            ulong pdpte = TableEntry.Read64(memory, paging.Mask((paging.Cr3 & 0xFFFF_FFE0) + (((linear >> 30) & 3) * 8))).Value;
             if ((pdpte & P) == 0)
             {
                 return Outcome.Fault;
@@ -178,7 +179,7 @@ internal static unsafe class PageWalker
         while (true)
         {
             int shift = 12 + ((level - 1) * 9);
-            TableEntry entry = TableEntry.Read64(memory, table + (((linear >> shift) & 0x1FF) * 8));
+            TableEntry entry = TableEntry.Read64(memory, paging.Mask(table + (((linear >> shift) & 0x1FF) * 8)));
             if ((entry.Value & P) == 0)
             {
                 return Outcome.Fault;
@@ -221,9 +222,12 @@ internal static unsafe class PageWalker
         }
 
         ulong frame = used[count - 1].Value & TableMask & ~(size - 1);
-        page = new PageTranslation(frame | (linear & (size - 1)), size, access == Access.Write ? allowed | PageRights.Dirty : allowed);
+        page = new PageTranslation(paging.Mask(frame | (linear & (size - 1))), size, access == Access.Write ? allowed | PageRights.Dirty : allowed);
         return Outcome.Done;
     }
+
+    /// <summary>What is reserved in every 64-bit entry of 4-level paging.</summary>
+    public static ulong ReservedBits(in PagingContext paging) => AboveMaxPhyAddr | (paging.NoExecuteEnabled ? 0 : Xd);
 
     /// <summary>What is reserved because of the entry's place: PS in a PML4E; the bits between PAT and the frame of a large page.</summary>
     private static ulong LevelReserved(int level, bool leaf, ulong size)

@@ -7,15 +7,8 @@ namespace Vivarium.Engine.Software;
 // Invalidation of TLBs (SDM vol. 3A, 4.10.4). Dropping more than asked for is always allowed, dropping less never.
 internal sealed unsafe partial class SoftwareVcpu
 {
-    private readonly ExecutedPages _executedByUser = new();
-    private readonly ExecutedPages _executedBySupervisor = new();
-
-    /// <summary>For the first-level TLBs, by address space: the pages in them that are not global.</summary>
-    private readonly LocalPages[] _local = [new(), new(), new()];
-
-    /// <summary>For each address space: translated code itself may enter into the jump cache what it finds by page.</summary>
-    private readonly bool[] _pagesFilled = new bool[Spaces];
     private readonly bool _findsByPage;
+    private readonly bool _listsFilled;
 
     /// <summary>Supervisor code may have been looked up in pages that are not global.</summary>
     private bool _ranLocal;
@@ -42,6 +35,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         _tlb.Current = CurrentPcid;
+        PrepareWalks();
         FlushFirstLevel(keepGlobal);
     }
 
@@ -57,6 +51,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         _tlb.Current = CurrentPcid;
+        PrepareWalkFromRoot();
         FlushFirstLevel(keepGlobal: true);
     }
 
@@ -66,23 +61,32 @@ internal sealed unsafe partial class SoftwareVcpu
         Statistics.TlbPageFlushes++;
         bool large = _tlb.MayHoldLargePage(linear) || _tlb.MayHoldGiantPage(linear);
         DropPage(linear);
-        if (large || _executedByUser.MayContain(linear))
+        if (large)
+        {
+            if (FirstLevelTlb.AnySeen(&S->UserPages, linear))
+            {
+                FlushUserCode();
+            }
+
+            if (FirstLevelTlb.AnySeen(&S->SupervisorPages, linear))
+            {
+                FlushSupervisorCode();
+            }
+
+            return;
+        }
+
+        if (FirstLevelTlb.MayBeSeen(&S->UserPages, linear))
         {
             FlushJumps(AddressSpace.User);
             FirstLevelTlb.FlushPage(&S->UserPages, linear);
         }
 
-        if (large || _executedBySupervisor.MayContain(linear))
+        if (FirstLevelTlb.MayBeSeen(&S->SupervisorPages, linear))
         {
             FlushJumps(AddressSpace.Supervisor);
             FlushJumps(AddressSpace.SupervisorAc);
             FirstLevelTlb.FlushPage(&S->SupervisorPages, linear);
-        }
-
-        if (large)
-        {
-            FlushUserCode();
-            FlushSupervisorCode();
         }
     }
 
@@ -174,7 +178,6 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             BlockKey key = block.Key;
             PagesOf(space)->Entry[NativeExecutedPages.IndexOf(key.Rip)] = NativeExecutedPages.EntryFor(key.Rip, key.Gpa);
-            _pagesFilled[(int)space] = true;
             S->FoundBlocks[NativeFoundBlock.IndexOf(key.Rip)] = new NativeFoundBlock
             {
                 Rip = key.Rip,
@@ -197,15 +200,13 @@ internal sealed unsafe partial class SoftwareVcpu
         ulong* entry = JumpsOf(space)->Entry + (NativeJumpCache.IndexOf(rip, space) * 2);
         entry[0] = 0 - rip;
         entry[1] = (ulong)code;
-        _jumpsFilled[(int)space] = true;
+        FilledJumpsOf(space)->Add((ulong)NativeJumpCache.IndexOf(rip, space) << 4);
     }
 
     private void FlushUserCode()
     {
         FlushJumps(AddressSpace.User);
         FirstLevelTlb.Flush(&S->UserPages);
-        _pagesFilled[(int)AddressSpace.User] = false;
-        _executedByUser.Clear();
     }
 
     private void FlushSupervisorCode()
@@ -213,19 +214,23 @@ internal sealed unsafe partial class SoftwareVcpu
         FlushJumps(AddressSpace.Supervisor);
         FlushJumps(AddressSpace.SupervisorAc);
         FirstLevelTlb.Flush(&S->SupervisorPages);
-        _pagesFilled[(int)AddressSpace.Supervisor] = _pagesFilled[(int)AddressSpace.SupervisorAc] = false;
-        _executedBySupervisor.Clear();
         _ranLocal = false;
     }
 
     /// <summary>Empties one jump cache, unless nothing can have been entered since it was last emptied.</summary>
     private void FlushJumps(AddressSpace space)
     {
-        if (_jumpsFilled[(int)space] || _pagesFilled[(int)space])
+        NativeFilled* filled = FilledJumpsOf(space);
+        if (filled->TooMany || (filled->Count != 0 && !_listsFilled))
         {
             FirstLevelTlb.Flush(JumpsOf(space), space);
-            _jumpsFilled[(int)space] = false;
         }
+        else if (filled->Count != 0)
+        {
+            FirstLevelTlb.Flush(JumpsOf(space), space, filled);
+        }
+
+        filled->Count = 0;
     }
 
     private void FlushFirstLevel(bool keepGlobal)
@@ -233,20 +238,20 @@ internal sealed unsafe partial class SoftwareVcpu
         Statistics.TlbFlushes++;
         for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
         {
-            LocalPages local = _local[(int)space];
-            if (!keepGlobal || local.TooMany || TookLocal(space))
+            NativeFilled* local = LocalPagesOf(space);
+            if (!keepGlobal || local->TooMany || (local->Count != 0 && !_listsFilled))
             {
                 FirstLevelTlb.Flush(TlbOf(space));
             }
             else
             {
-                foreach (ulong page in local.Pages)
+                for (ulong i = 0; i < local->Count; i++)
                 {
-                    FirstLevelTlb.FlushPage(TlbOf(space), page);
+                    FirstLevelTlb.FlushPage(TlbOf(space), local->Items[i]);
                 }
             }
 
-            local.Clear();
+            local->Count = 0;
         }
 
         FlushUserCode();
@@ -256,13 +261,9 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
-    /// <summary>Translated code has found pages that are not global in the second level since it was last asked.</summary>
-    private bool TookLocal(AddressSpace space)
-    {
-        bool took = S->TookLocal[(int)space] != 0;
-        S->TookLocal[(int)space] = 0;
-        return took;
-    }
+    private NativeFilled* LocalPagesOf(AddressSpace space) => &S->UserLocal + (int)space;
+
+    private NativeFilled* FilledJumpsOf(AddressSpace space) => &S->UserJumpsFilled + (int)space;
 
     private void DropPage(ulong linear)
     {

@@ -36,7 +36,6 @@ internal static unsafe class StateOffset
     public static readonly int JumpCode = Of(s => &s->JumpCode);
     public static readonly int ResolvedDelta = Of(s => &s->ResolvedDelta);
     public static readonly int SecondLevel = Of(s => &s->SecondLevel);
-    public static readonly int TookLocal = Of(s => s->TookLocal);
     public static readonly int ExitCode = Of(s => &s->ExitCode);
     public static readonly int ExitHostPc = Of(s => &s->ExitHostPc);
     public static readonly int ExitInfo = Of(s => &s->ExitInfo);
@@ -48,6 +47,7 @@ internal static unsafe class StateOffset
     public static readonly int HostMxcsr = Of(s => &s->HostMxcsr);
     public static readonly int Cr0 = Of(s => &s->Cr0);
     public static readonly int Cr2 = Of(s => &s->Cr2);
+    public static readonly int Xcr0 = Of(s => &s->Xcr0);
     public static readonly int Cr3 = Of(s => &s->Cr3);
     public static readonly int Cr4 = Of(s => &s->Cr4);
     public static readonly int Efer = Of(s => &s->Efer);
@@ -56,12 +56,16 @@ internal static unsafe class StateOffset
     public static readonly int KernelMode = Of(s => &s->KernelMode);
     public static readonly int UserMode = Of(s => &s->UserMode);
     public static readonly int ReturnMode = Of(s => &s->ReturnMode);
-    public static readonly int ReturnCsSelector = Of(s => &s->ReturnCsSelector);
-    public static readonly int ReturnSsSelector = Of(s => &s->ReturnSsSelector);
-    public static readonly int ReturnCs = Of(s => &s->ReturnCs);
-    public static readonly int ReturnSs = Of(s => &s->ReturnSs);
-    public static readonly int ReturnCsDescriptor = Of(s => &s->ReturnCsDescriptor);
-    public static readonly int ReturnSsDescriptor = Of(s => &s->ReturnSsDescriptor);
+    public static readonly int OuterReturn = Of(s => &s->OuterReturn);
+    public static readonly int InnerReturn = Of(s => &s->InnerReturn);
+
+    // In a NativeReturn.
+    public static readonly int ReturnCsSelector = OfReturn(r => &r->CsSelector);
+    public static readonly int ReturnSsSelector = OfReturn(r => &r->SsSelector);
+    public static readonly int ReturnCs = OfReturn(r => &r->Cs);
+    public static readonly int ReturnSs = OfReturn(r => &r->Ss);
+    public static readonly int ReturnCsDescriptor = OfReturn(r => &r->CsDescriptor);
+    public static readonly int ReturnSsDescriptor = OfReturn(r => &r->SsDescriptor);
     public static readonly int SyscallCs = Of(s => &s->SyscallCs);
     public static readonly int SyscallSs = Of(s => &s->SyscallSs);
     public static readonly int SysretCs = Of(s => &s->SysretCs);
@@ -72,6 +76,8 @@ internal static unsafe class StateOffset
     public static readonly int Es = Of(s => &s->Es);
     public static readonly int UserTlb = Of(s => &s->UserTlb);
     public static readonly int UserPages = Of(s => &s->UserPages);
+    public static readonly int UserLocal = Of(s => &s->UserLocal);
+    public static readonly int UserJumpsFilled = Of(s => &s->UserJumpsFilled);
     public static readonly int UserJumps = Of(s => &s->UserJumps);
 
     /// <summary>Offsets within a <see cref="NativeSegment"/>.</summary>
@@ -85,6 +91,8 @@ internal static unsafe class StateOffset
 
     private delegate void* SegmentField(NativeSegment* segment);
 
+    private delegate void* ReturnField(NativeReturn* target);
+
     public static int Gpr(int index) => (index * 8) - Bias;
 
     /// <summary>Segment register by encoding, ES = 0.</summary>
@@ -94,9 +102,15 @@ internal static unsafe class StateOffset
 
     public static int ExecutedPages(AddressSpace space) => UserPages + (space == AddressSpace.User ? 0 : sizeof(NativeExecutedPages));
 
+    public static int LocalPages(AddressSpace space) => UserLocal + ((int)space * sizeof(NativeFilled));
+
+    public static int FilledJumps(AddressSpace space) => UserJumpsFilled + ((int)space * sizeof(NativeFilled));
+
     public static int Jumps(AddressSpace space) => UserJumps + ((int)space * sizeof(NativeJumpCache));
 
     private static int Of(Field field) => (int)((byte*)field(Sample) - (byte*)Sample) - Bias;
+
+    private static int OfReturn(ReturnField field) => (int)((byte*)field(&Sample->OuterReturn) - (byte*)&Sample->OuterReturn);
 
     private static int OfSegment(SegmentField field) => (int)((byte*)field(&Sample->Es) - (byte*)&Sample->Es);
 }
