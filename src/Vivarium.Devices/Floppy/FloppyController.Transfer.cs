@@ -509,11 +509,19 @@ public sealed partial class FloppyController
 
     private unsafe void Transfer(int first, int sectors, bool writes)
     {
-        var address = (byte*)Unsafe.AsPointer(ref _cylinder[first * SectorSize]);
-        ReadOnlySpan<IoSegment> segment = [new IoSegment(address, (nuint)(sectors * SectorSize))];
+        var data = _cylinder.AsSpan(first * SectorSize, sectors * SectorSize);
         var offset = _workOffset + (ulong)first * SectorSize;
-        if (_workMedium is not { } medium || offset + (ulong)sectors * SectorSize > medium.Length)
+        if (_workMedium is not { } medium)
             throw new IOException("the disk was taken out while it was used");
+
+        // What an image lacks at its end reads as zeros.
+        var length = (int)Math.Min((ulong)data.Length, medium.Length - Math.Min(offset, medium.Length));
+        if (writes && length < data.Length)
+            throw new IOException("the image ends before the disk does, and what is behind its end cannot be written");
+        data[length..].Clear();
+        if (length == 0)
+            return;
+        ReadOnlySpan<IoSegment> segment = [new IoSegment((byte*)Unsafe.AsPointer(ref data[0]), (nuint)length)];
         if (writes)
             medium.Write(offset, segment);
         else

@@ -250,7 +250,20 @@ public sealed class FloppyTests : IDisposable
         Assert.Equal(_small.Bytes.AsSpan(((7 * 2 + 0) * 9 + 8) * Sector, Sector).ToArray(), _machine.Get(_buffer, Sector));
     }
 
+    [Fact]
+    public void An_image_may_lack_its_end()
+    {
+        _floppy.Drives[0].Insert(new MemoryDisk(2000 * Sector));
+        Seek(0, 60);
+        SetDma(Sector, write: true);
+        Assert.Equal(0, Ask(7, 0x46, 0, 60, 0, 1, 2, 18, 0x1B, 0xFF)[0]);
+        Assert.Equal(new byte[Sector], _machine.Get(_buffer, Sector));
+        SetDma(Sector, write: false);
+        Assert.Equal([0x40, 0x20, 0], Ask(7, 0x45, 0, 60, 0, 1, 2, 18, 0x1B, 0xFF)[..3]);
+    }
+
     [Theory]
+    [InlineData(1296384, 80, 2, 18)]
     [InlineData(163840, 40, 1, 8)]
     [InlineData(368640, 40, 2, 9)]
     [InlineData(737280, 80, 2, 9)]
