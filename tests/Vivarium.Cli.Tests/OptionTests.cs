@@ -18,6 +18,28 @@ public sealed class OptionTests
         Assert.Equal(new DiskSpec { Path = "/x", Format = ImageFormat.Raw, Overlay = true }, DiskOption.Parse("/x,overlay,format=raw"));
         Assert.Equal(new DiskSpec { Path = "b", Bus = DiskBus.Ide }, DiskOption.Parse("b,bus=ide"));
         Assert.Equal(new DiskSpec { Path = "c", Bus = DiskBus.Virtio }, DiskOption.Parse("c,bus=virtio"));
+        Assert.Equal(new DiskSpec { Path = "d", Bus = DiskBus.Ahci }, DiskOption.Parse("d,bus=ahci"));
+        Assert.Equal(new DiskSpec { Path = "e", Bus = DiskBus.Nvme }, DiskOption.Parse("e,bus=nvme"));
+    }
+
+    [Fact]
+    public void Drives_have_a_medium_or_none()
+    {
+        Assert.Equal(new CdromSpec { Path = "a.iso" }, MediumOption.ParseCdrom("a.iso"));
+        Assert.Equal(new CdromSpec { Path = "a,b", Bus = DiskBus.Ahci }, MediumOption.ParseCdrom("a,,b,bus=ahci"));
+        Assert.Equal(new CdromSpec(), MediumOption.ParseCdrom("none"));
+        Assert.Equal(new FloppySpec { Path = "a", ReadOnly = true }, MediumOption.ParseFloppy("a,readonly"));
+        Assert.Equal(new FloppySpec { Path = "a", Overlay = true }, MediumOption.ParseFloppy("a,overlay"));
+        Assert.Equal(new FloppySpec(), MediumOption.ParseFloppy("none"));
+    }
+
+    [Fact]
+    public void Drives_that_are_none_are_explained()
+    {
+        Explains("names no file", () => MediumOption.ParseCdrom(""));
+        Explains("unknown property 'bus=nvme'", () => MediumOption.ParseCdrom("a,bus=nvme"));
+        Explains("names no file", () => MediumOption.ParseFloppy(",readonly"));
+        Explains("unknown property 'x'", () => MediumOption.ParseFloppy("a,x"));
     }
 
     [Theory]
@@ -37,7 +59,7 @@ public sealed class OptionTests
     [InlineData("a,serial=", "unknown property 'serial='")]
     [InlineData("a,format=vmdk", "'vmdk' is no disk format")]
     [InlineData("a,format", "is no disk format")]
-    [InlineData("a,bus=foo", "'foo' is no way to connect a disk that viv knows; known are virtio, ide")]
+    [InlineData("a,bus=foo", "'foo' is no way to connect a disk that viv knows; known are virtio, ide, ahci, nvme")]
     [InlineData("a,bus", "is no way to connect a disk")]
     [InlineData("a,overlay,overlay", "says overlay twice")]
     [InlineData("a,format=raw,format=raw", "says format twice")]

@@ -97,7 +97,13 @@ public sealed class MachineSpecTests
     {
         DiskSpec[] Disks(int count, DiskBus? bus) => [.. Enumerable.Range(0, count).Select(number => new DiskSpec { Path = $"{number}", Bus = bus })];
         (s_good with { Disks = [.. Disks(4, DiskBus.Ide), .. Disks(5, null)] }).Validate();
-        Assert.Equal("a machine has at most 4 IDE disks, and 5 are asked for; give the others bus=virtio", Refused(s_good with { Disks = Disks(5, DiskBus.Ide) }));
+        Assert.Equal("a machine has at most 4 IDE disks and CD drives, and 5 are asked for; give the others bus=ahci or, disks, bus=virtio", Refused(s_good with { Disks = Disks(5, DiskBus.Ide) }));
+
+        CdromSpec[] cds = [new CdromSpec(), new CdromSpec()];
+        (s_good with { Disks = Disks(2, DiskBus.Ide), Cdroms = cds }).Validate();
+        _ = Refused(s_good with { Disks = Disks(3, DiskBus.Ide), Cdroms = cds });
+        Assert.Contains("at most 6 AHCI", Refused(s_good with { Disks = Disks(7, DiskBus.Ahci) }), StringComparison.Ordinal);
+        Assert.Contains("at most 2 floppy drives", Refused(s_good with { Floppies = [new FloppySpec(), new FloppySpec(), new FloppySpec()] }), StringComparison.Ordinal);
 
         // A classic PC's disks are IDE disks unless something else is said.
         (s_good with { Virtualization = Virtualization.Full, Disks = [.. Disks(4, null), .. Disks(5, DiskBus.Virtio)] }).Validate();

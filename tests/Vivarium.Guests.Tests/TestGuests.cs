@@ -10,6 +10,7 @@ internal static class TestGuests
     private static readonly Lazy<BootSet> s_cloud61 = Fetch("linux", "linux-image-cloud-amd64");
     private static readonly Lazy<BootSet> s_cloud612 = Fetch("linux-6.12", "linux-image-6.12-cloud-amd64");
     private static readonly DebianGuest s_debian = new("debian", "", ["linux-image-cloud-amd64", "linux-image-6.12-cloud-amd64"]);
+    private static readonly DebianGuest s_debianFull = new("debian-full", "", ["linux-image-amd64"]);
     private static readonly Lazy<BootSet> s_i386 = Fetch("linux-686-pae", "linux-image-686-pae", "i386");
 
     /// <summary>Linux 6.1, amd64, cloud flavour.</summary>
@@ -27,6 +28,15 @@ internal static class TestGuests
         lock (s_debian)
         {
             return s_debian.Obtain(s_cache, kernelVersion);
+        }
+    }
+
+    /// <summary>Debian on a disk with the kernel for PCs, which has drivers for everything.</summary>
+    public static BootSet DebianFull()
+    {
+        lock (s_debianFull)
+        {
+            return s_debianFull.Obtain(s_cache);
         }
     }
 

@@ -32,12 +32,21 @@ public sealed record FloppyGeometry(byte Cylinders, byte Heads, byte Sectors, Fl
         new(80, 2, 36, FloppyDriveType.Megabytes2880),
     ];
 
+    private static readonly FloppyGeometry s_usual = s_known[6];
+
     /// <summary>Size in bytes.</summary>
     public ulong Length => (ulong)Cylinders * Heads * Sectors * SectorSize;
 
     /// <summary>The sizes of <see cref="Of"/> in words.</summary>
     public static string Sizes => string.Join(", ", s_known.Select(geometry => $"{geometry.Length / 1024}K"));
 
-    /// <summary>The kind of disk that has so many bytes; null if none has.</summary>
-    public static FloppyGeometry? Of(ulong length) => Array.Find(s_known, geometry => geometry.Length == length);
+    /// <summary>
+    /// The kind of disk that an image of so many bytes is of; null if of none. Images of boot disks often end where what is
+    /// on them ends: one of whole sectors that has more than half a 1440K disk, and no disk's size, is taken for such a one.
+    /// </summary>
+    public static FloppyGeometry? Of(ulong length)
+    {
+        var exact = Array.Find(s_known, geometry => geometry.Length == length);
+        return exact is null && length % SectorSize == 0 && length > s_usual.Length / 2 && length < s_usual.Length ? s_usual : exact;
+    }
 }

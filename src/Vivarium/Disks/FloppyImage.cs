@@ -25,7 +25,7 @@ internal static class FloppyImage
         if (FloppyGeometry.Of((ulong)length) is null)
         {
             image.Dispose();
-            throw new InvalidInputException($"'{path}' has {length} bytes, and no floppy disk has; they have {FloppyGeometry.Sizes}");
+            throw new InvalidInputException($"'{path}' has {length} bytes, and no floppy disk has; they have {FloppyGeometry.Sizes}, or, if the end is missing, whole sectors up to 1440K");
         }
 
         return image;
