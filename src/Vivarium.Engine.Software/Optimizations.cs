@@ -57,5 +57,8 @@ public enum Optimizations : ulong
     /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
     SelfChecks = 1ul << 16,
 
+    /// <summary>Loops that run long are translated again, as one block whose second round knows what the first one left.</summary>
+    Loops = 1ul << 24,
+
     All = ulong.MaxValue,
 }

@@ -199,6 +199,31 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
+    /// <summary>
+    /// Translates a loop that runs long again, as one block, which takes the place of its head's present one. Nothing happens
+    /// where that cannot be. Its page is between <see cref="BeginTranslation"/> and <see cref="EndTranslation"/>.
+    /// </summary>
+    public void TranslateLoop(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    {
+        lock (_gate)
+        {
+            var key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit);
+            if (_cache.Find(key) is not { SecondPage: Block.NoPage, ChecksItself: false, Loops: false } present || _translator.Translate(source, mode) is not { } block)
+            {
+                return;
+            }
+
+            _cache.Add(block);
+            Drop([present]);
+            if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
+            {
+                LinkKnown(block, mode);
+            }
+
+            statistics.BlocksTranslated++;
+        }
+    }
+
     /// <param name="copied">It is a copy of the first translation of the same bytes.</param>
     private Block? Make(in CodeSource source, BlockMode mode, out bool copied)
     {
@@ -207,6 +232,12 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         {
             // Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.
             return _translator.Translate(source, mode);
+        }
+
+        if (Options.LoopsAtOnce && (mode & (BlockMode.Code64 | BlockMode.Careful)) == BlockMode.Code64 && source.SecondPage == Block.NoPage
+            && _translator.Translate(source with { IsLoop = true }, mode) is { } loop)
+        {
+            return loop;
         }
 
         if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
@@ -465,6 +496,10 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
             {
                 vcpu.DropJumps(block);
+                if (block.Loops)
+                {
+                    vcpu.LeaveLoops();
+                }
             }
         }
     }

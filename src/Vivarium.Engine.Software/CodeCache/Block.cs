@@ -39,6 +39,15 @@ internal sealed unsafe class Block
     /// <summary>In a <see cref="Map"/>'s guest offset: until the next entry the arithmetic flags are in <see cref="NativeState.SavedFlags"/>, not in RFLAGS.</summary>
     public const int FlagsSaved = 0x8000;
 
+    /// <summary>Likewise: they are in neither, and made by what <see cref="Recipes"/> says.</summary>
+    public const int FlagsByRecipe = 0x4000;
+
+    /// <summary>It jumps back into itself, where nobody can unlink it; see <see cref="SharedCode"/>.</summary>
+    public bool Loops { get; init; }
+
+    /// <summary>From which offset of the code on the flags are made how, where the map says so; ascending.</summary>
+    public (ushort Offset, FlagRecipe Recipe)[] Recipes { get; init; } = [];
+
     /// <summary>Where each instruction's host code starts, and its offset in the guest code: pairs, ascending by host code (cold parts come last).</summary>
     public ReadOnlySpan<ushort> Map => new(BlockRecord.MapOf(Record), Record->MapCount);
 
@@ -71,11 +80,26 @@ internal sealed unsafe class Block
     /// <summary>RIP of the instruction whose translation holds a host address.</summary>
     public ulong RipAt(byte* hostPc)
     {
-        return Key.Rip + (ulong)(MapAt(hostPc) & ~FlagsSaved);
+        return Key.Rip + (ulong)(MapAt(hostPc) & ~(FlagsSaved | FlagsByRecipe));
     }
 
     /// <summary>True if a host fault there finds the arithmetic flags in <see cref="NativeState.SavedFlags"/>.</summary>
     public bool FlagsAreSavedAt(byte* hostPc) => (MapAt(hostPc) & FlagsSaved) != 0;
+
+    /// <summary>How the flags are made that a host fault there finds nowhere.</summary>
+    public FlagRecipe RecipeAt(byte* hostPc)
+    {
+        FlagRecipe recipe = default;
+        if ((MapAt(hostPc) & FlagsByRecipe) != 0)
+        {
+            for (int i = 0; i < Recipes.Length && Recipes[i].Offset <= hostPc - Code; i++)
+            {
+                recipe = Recipes[i].Recipe;
+            }
+        }
+
+        return recipe;
+    }
 
     /// <summary>The displacement of the jump whose stub holds a host address. Stubs come in the order of their addresses.</summary>
     public byte* JumpOf(byte* hostPc)

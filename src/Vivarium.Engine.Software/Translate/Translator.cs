@@ -34,6 +34,9 @@ internal readonly unsafe struct CodeSource
     /// <summary>The translation is to check itself (<see cref="Block.ChecksItself"/>); there is no second page then.</summary>
     public bool ChecksItself { get; init; }
 
+    /// <summary>The code is known to be a loop that runs long.</summary>
+    public bool IsLoop { get; init; }
+
     /// <summary>With a second page: where the two parts of <see cref="Bytes"/> stand in the host, the second null if it is not memory.</summary>
     public byte* FirstPart { get; init; }
     public byte* SecondPart { get; init; }
@@ -71,6 +74,7 @@ internal sealed unsafe partial class Translator
     private readonly List<ushort> _map = [];
     private readonly List<ColdPart> _cold = [];
     private readonly List<ushort> _stubs = [];
+    private readonly List<(ushort Offset, FlagRecipe Recipe)> _recipes = [];
     private readonly BlockRecords _records;
 
     private CodeSource _source;
@@ -130,14 +134,18 @@ internal sealed unsafe partial class Translator
         _cold.Clear();
         _stubs.Clear();
         _mismatches.Clear();
+        _recipes.Clear();
         _extendedChecked = false;
         _ended = false;
         _flags = FlagsAt.Host;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
-        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && Options.Has(Optimizations.Relocation));
+        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && !source.IsLoop && Options.Has(Optimizations.Relocation));
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
-        if (!Decode(limit))
+        _secondRound = false;
+        _loopPages.Clear();
+        _recipe = default;
+        if (source.IsLoop ? !DecodeLoop() : !Decode(limit))
         {
             return null;
         }
@@ -167,7 +175,14 @@ internal sealed unsafe partial class Translator
             }
             else
             {
-                EmitInstruction(next);
+                if (source.IsLoop)
+                {
+                    EmitInLoop(next);
+                }
+                else
+                {
+                    EmitInstruction(next);
+                }
             }
 
             _rip = _nextRip;
@@ -188,6 +203,8 @@ internal sealed unsafe partial class Translator
             Code = _blockCode,
             SecondPage = source.SecondPage,
             ChecksItself = source.ChecksItself,
+            Loops = source.IsLoop,
+            Recipes = source.IsLoop ? [.. _recipes] : [],
             Record = Record(length),
         };
     }
@@ -699,7 +716,7 @@ internal sealed unsafe partial class Translator
         {
             _e.CmpStateImm8(StateOffset.ExtendedInMemory, 0);
             byte* load = _e.JumpForward(JnzCondition);
-            _cold.Add(new ColdPart(ColdKind.LoadExtended, _rip, load, _e.Here, flags: _flags));
+            _cold.Add(new ColdPart(ColdKind.LoadExtended, _rip, load, _e.Here, flags: _flags, recipe: _recipe));
             return true;
         }
 
@@ -752,6 +769,17 @@ internal sealed unsafe partial class Translator
     private void Mark(ulong rip)
     {
         _map.Add((ushort)(_e.Here - _blockCode));
-        _map.Add((ushort)((int)(rip - _source.Rip) | (FlagsInHost ? 0 : Block.FlagsSaved)));
+        int flags = 0;
+        if ((_flags & (FlagsAt.Host | FlagsAt.Saved)) == FlagsAt.Saved)
+        {
+            flags = Block.FlagsSaved;
+        }
+        else if (!FlagsInHost)
+        {
+            flags = Block.FlagsByRecipe;
+            _recipes.Add(((ushort)(_e.Here - _blockCode), _recipe));
+        }
+
+        _map.Add((ushort)((int)(rip - _source.Rip) | flags));
     }
 }
