@@ -34,6 +34,9 @@ public sealed record EngineOptions
         ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),
         ("privilege-switches", Optimizations.PrivilegeSwitches, "SYSCALL, SYSRET and IRET do not leave translated code"),
         ("system-registers", Optimizations.SystemRegisters, "control registers and segment bases are read without leaving translated code"),
+        ("page-walks", Optimizations.PageWalks, "translated code walks 4-level paging structures itself"),
+        ("fetch-walks", Optimizations.FetchWalks, "jumps to pages whose code was not asked for lately look into the second-level TLB and the paging structures themselves"),
+        ("inner-returns", Optimizations.InnerReturns, "IRET within ring 0 does not leave translated code"),
         ("quick-delivery", Optimizations.QuickDelivery, "faults and interrupts are delivered by what the TLB knows of the tables"),
     ];
 

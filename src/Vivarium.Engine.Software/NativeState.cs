@@ -29,6 +29,21 @@ internal struct NativeSegment
     private readonly uint _pad1;
 }
 
+/// <summary>The segments that an IRET to 64-bit code has loaded, and the descriptors in the GDT that they were made from.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct NativeReturn
+{
+    /// <summary>No selector has more than 16 bits.</summary>
+    public const uint NoSelector = 0x1_0000;
+
+    /// <summary><see cref="NoSelector"/> if nothing is known.</summary>
+    public uint CsSelector, SsSelector;
+    public NativeSegment Cs, Ss;
+    public ulong CsDescriptor, SsDescriptor;
+
+    public void Forget() => CsSelector = SsSelector = NoSelector;
+}
+
 /// <summary>
 /// One direct-mapped software TLB: parallel arrays, so that translated code reaches each with one index register.
 /// A tag is the linear page address; an access hits when (address XOR tag) is at most 4096 - size, which also catches
@@ -75,12 +90,16 @@ internal unsafe struct NativeJumpCache
 
 /// <summary>
 /// Which pages code is executed in, direct-mapped: an entry tells the physical page of a linear one, and that code may be
-/// fetched there. Emptied with the TLB.
+/// fetched there. Emptied with the TLB. Beside it, hash bits of the pages that code may have been looked up in since the jump
+/// caches were last emptied, so that INVLPG of a page without code leaves them alone.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeExecutedPages
 {
     public const int Entries = 512;
+
+    /// <summary>The hash bits of one half of the address space, in words: kernels' pages must not be taken for programs'.</summary>
+    public const int SeenWords = 64;
 
     /// <summary>Bits of a physical page number; what is left of 64 takes bits 47:12 of the linear address.</summary>
     public const int PhysicalBits = CpuModel.PhysicalAddressBits - 12;
@@ -88,7 +107,19 @@ internal unsafe struct NativeExecutedPages
     /// <summary>Linear page number above physical page number.</summary>
     public fixed ulong Entry[Entries];
 
+    public fixed ulong Seen[2 * SeenWords];
+
+    /// <summary>Not zero: there are entries, by which translated code fills the jump caches of the address space.</summary>
+    public ulong Filled;
+
+    public const int SeenOffset = Entries * sizeof(ulong);
+    public const int FilledOffset = SeenOffset + (2 * SeenWords * sizeof(ulong));
+
     public static int IndexOf(ulong linear) => (int)(linear >> 12) & (Entries - 1);
+
+    /// <summary>A page's bit in <see cref="Seen"/>.</summary>
+    public static int SeenBit(ulong linear)
+        => ((int)((linear >> 12) ^ (linear >> 24)) & ((SeenWords * 64) - 1)) + ((int)(linear >> 63) * SeenWords * 64);
 
     public static ulong EntryFor(ulong linear, ulong gpa) => LinearPart(linear) | (gpa >> 12);
 
@@ -270,12 +301,8 @@ internal unsafe struct NativeState
     /// <summary>As <see cref="UserMode"/>, for IRET: 0 also while it would have to make a data segment null.</summary>
     public BlockMode ReturnMode;
 
-    /// <summary>The selectors of <see cref="ReturnCs"/> and <see cref="ReturnSs"/>; <see cref="NoSelector"/> if they are not known.</summary>
-    public uint ReturnCsSelector, ReturnSsSelector;
-
-    /// <summary>What the last IRET to 64-bit code of ring 3 loaded, and the descriptors in the GDT that it was made from.</summary>
-    public NativeSegment ReturnCs, ReturnSs;
-    public ulong ReturnCsDescriptor, ReturnSsDescriptor;
+    /// <summary>What the last IRET from 64-bit code of ring 0 to ring 3 and to ring 0 loaded.</summary>
+    public NativeReturn OuterReturn, InnerReturn;
 
     /// <summary>The code segment of ring 0 that interrupts and faults were last delivered to, and its descriptor; selector 0: none.</summary>
     public NativeSegment HandlerCs;
@@ -290,9 +317,6 @@ internal unsafe struct NativeState
 
     /// <summary>Not zero: an NMI is being handled; further ones wait for IRET (SDM vol. 3A, 6.7.1).</summary>
     public ulong NmiBlocked;
-
-    /// <summary>No selector has more than 16 bits.</summary>
-    public const uint NoSelector = 0x1_0000;
 
     /// <summary>Bounce buffer for accesses that cannot go to RAM directly (page-crossing, MMIO); the guest address's alignment is kept.</summary>
     public fixed byte Bounce[1024];

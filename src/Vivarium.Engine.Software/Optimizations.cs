@@ -57,6 +57,15 @@ public enum Optimizations : ulong
     /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
     SelfChecks = 1ul << 16,
 
+    /// <summary>Translated code walks 4-level paging structures itself.</summary>
+    PageWalks = 1ul << 20,
+
+    /// <summary>IRET within ring 0 does not leave translated code.</summary>
+    InnerReturns = 1ul << 21,
+
+    /// <summary>Jumps of translated code look for the target's physical page in the second-level TLB and the paging structures themselves.</summary>
+    FetchWalks = 1ul << 22,
+
     /// <summary>Loops that run long are translated again, as one block whose second round knows what the first one left.</summary>
     Loops = 1ul << 24,
 

@@ -59,7 +59,7 @@ internal sealed unsafe partial class SoftwareVcpu
             return cpu.BounceRead(state, linear, info);
         }
 
-        if (result.Kind == ResolveKind.PageFault && info.Rules == AccessRules.None)
+        if (result.Kind == ResolveKind.PageFault && (info.Rules & ~AccessRules.BeforeWrite) == 0)
         {
             cpu.RaisePageFault(linear, result.ErrorCode);
             state->ExitCode = (ulong)ExitCode.Fault;

@@ -29,7 +29,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         NativeMemory.Clear(S->Xsave, CpuModel.MaxXsaveSize);
         S->XsaveMask = model.XsaveMask;
         S->HostMxcsr = DefaultMxcsr;
-        S->ReturnCsSelector = S->ReturnSsSelector = NativeState.NoSelector;
+        InterruptReturn.Forget(S);
         *(uint*)(S->Xsave + MxcsrOffset) = DefaultMxcsr;
         S->ExtendedInMemory = 1;
         S->FoundBlocks = (NativeFoundBlock*)NativeMemory.AllocZeroed(NativeFoundBlock.Count, (nuint)sizeof(NativeFoundBlock));

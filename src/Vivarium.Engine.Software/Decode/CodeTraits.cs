@@ -103,9 +103,14 @@ internal sealed class CodeTraitsTable
     private static FlagUse FlagUseOf(in Instruction instruction)
     {
         const IcedFlags all = IcedFlags.OF | IcedFlags.SF | IcedFlags.ZF | IcedFlags.AF | IcedFlags.CF | IcedFlags.PF;
+        if (instruction.Mnemonic is Mnemonic.Rol or Mnemonic.Ror or Mnemonic.Rcl or Mnemonic.Rcr)
+        {
+            return FlagUse.Changes;
+        }
+
+        // By CL a count of 0 changes nothing; and what Iced says of a constant count holds for that count only.
         if (IsShift(instruction.Mnemonic))
         {
-            // By CL a count of 0 changes nothing; and what Iced says of a constant count holds for that count only.
             return instruction.GetOpKind(instruction.OpCount - 1) == OpKind.Immediate8 ? FlagUse.ReplacesIfCounted : FlagUse.Changes;
         }
 

@@ -126,7 +126,28 @@ internal static unsafe class FirstLevelTlb
     {
         new Span<ulong>(pages->Entry, NativeExecutedPages.Entries).Fill(NoPage);
         pages->Entry[NativeExecutedPages.Entries - 1] = 0;
+        new Span<ulong>(pages->Seen, 2 * NativeExecutedPages.SeenWords).Clear();
+        pages->Filled = 0;
     }
+
+    /// <summary>Code of a page may enter a jump cache.</summary>
+    public static void NoteSeen(NativeExecutedPages* pages, ulong linear)
+    {
+        int bit = NativeExecutedPages.SeenBit(linear);
+        pages->Seen[bit >> 6] |= 1ul << bit;
+    }
+
+    /// <summary>Code of the page may be in a jump cache.</summary>
+    public static bool MayBeSeen(NativeExecutedPages* pages, ulong linear)
+    {
+        int bit = NativeExecutedPages.SeenBit(linear);
+        return (pages->Seen[bit >> 6] >> bit & 1) != 0;
+    }
+
+    /// <summary>Code of the address's half of the address space may be in a jump cache.</summary>
+    public static bool AnySeen(NativeExecutedPages* pages, ulong linear)
+        => new ReadOnlySpan<ulong>(pages->Seen + ((int)(linear >> 63) * NativeExecutedPages.SeenWords), NativeExecutedPages.SeenWords)
+            .ContainsAnyExcept(0ul);
 
     public static void FlushPage(NativeExecutedPages* pages, ulong linear)
     {

@@ -32,7 +32,8 @@ internal static unsafe class PageWalker
     private const ulong Xd = 1ul << 63;
 
     private const ulong PhysicalMask = (1ul << PhysicalAddressBits) - 1;
-    private const ulong TableMask = PhysicalMask & ~0xFFFul;
+    /// <summary>An entry's address bits.</summary>
+    public const ulong TableMask = PhysicalMask & ~0xFFFul;
 
     /// <summary>Address bits that this processor lacks: reserved in every 64-bit entry.</summary>
     private const ulong AboveMaxPhyAddr = 0x000F_FFFF_FFFF_FFFFul & ~PhysicalMask;
@@ -142,7 +143,7 @@ internal static unsafe class PageWalker
         page = default;
         errorCode = PageFaultCode.For(paging, access, space);
 
-        ulong reserved = AboveMaxPhyAddr | (paging.NoExecuteEnabled ? 0 : Xd);
+        ulong reserved = ReservedBits(paging);
         ulong table;
         int level;
         if (paging.FourLevel)
@@ -224,6 +225,9 @@ internal static unsafe class PageWalker
         page = new PageTranslation(frame | (linear & (size - 1)), size, access == Access.Write ? allowed | PageRights.Dirty : allowed);
         return Outcome.Done;
     }
+
+    /// <summary>What is reserved in every 64-bit entry of 4-level paging.</summary>
+    public static ulong ReservedBits(in PagingContext paging) => AboveMaxPhyAddr | (paging.NoExecuteEnabled ? 0 : Xd);
 
     /// <summary>What is reserved because of the entry's place: PS in a PML4E; the bits between PAT and the frame of a large page.</summary>
     private static ulong LevelReserved(int level, bool leaf, ulong size)

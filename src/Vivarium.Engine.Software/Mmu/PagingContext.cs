@@ -24,4 +24,8 @@ internal readonly struct PagingContext(ulong cr0, ulong cr3, ulong cr4, ulong ef
 
     /// <summary>EFER.NXE, which counts only with 64-bit entries.</summary>
     public bool NoExecuteEnabled => (efer & EferBits.Nxe) != 0 && Pae;
+
+    /// <summary>The same rights allow the same accesses.</summary>
+    public bool HasRightsOf(in PagingContext other)
+        => WriteProtect == other.WriteProtect && Smap == other.Smap && Smep == other.Smep;
 }

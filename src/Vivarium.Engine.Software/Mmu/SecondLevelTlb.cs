@@ -13,7 +13,6 @@ internal sealed unsafe class SecondLevelTlb : IDisposable
 {
     private const int Entries = NativePages.Entries;
     private const int PcidCount = 4096;
-    private const int LargeWords = 16;
 
     private readonly NativePages* _pages;
     private readonly NativePage* _entries;
@@ -23,15 +22,9 @@ internal sealed unsafe class SecondLevelTlb : IDisposable
     private ulong _lastStamp = 1;
     private int _current;
 
-    // Where pieces of large pages may be cached, as hash bits of the 4 MiB and 1 GiB region, apart for the two halves of
-    // the address space: kernels map all memory by large pages, and programs' pages must not be taken for those. Bits go
-    // only with everything else.
-    private readonly ulong[] _largeRegions = new ulong[2 * LargeWords];
-    private readonly ulong[] _giantRegions = new ulong[2];
-
     public SecondLevelTlb()
     {
-        const nuint size = (Entries + 1) * NativePage.Size;
+        nuint size = (nuint)(sizeof(NativePages) + (Entries * sizeof(NativePage)));
         _pages = (NativePages*)NativeMemory.AlignedAlloc(size, NativePage.Size);
         NativeMemory.Clear(_pages, size);
         _entries = (NativePage*)(_pages + 1);
@@ -77,11 +70,11 @@ internal sealed unsafe class SecondLevelTlb : IDisposable
         _entries[number % Entries] = new NativePage { PageNumber = number, Stamp = stamp, Page = page, Direct = direct };
         if (pageSize == PageWalker.Size1G)
         {
-            _giantRegions[Half(linear)] |= 1ul << (int)((linear >> 30) & 63);
+            _pages->GiantRegions[Half(linear)] |= 1ul << (int)((linear >> 30) & 63);
         }
         else if (pageSize != PageWalker.Size4K)
         {
-            _largeRegions[LargeWord(linear)] |= 1ul << (int)((linear >> 22) & 63);
+            _pages->LargeRegions[LargeWord(linear)] |= 1ul << (int)((linear >> 22) & 63);
         }
     }
 
@@ -89,8 +82,8 @@ internal sealed unsafe class SecondLevelTlb : IDisposable
     {
         _pages->Global = ++_lastStamp;
         FlushNonGlobal();
-        Array.Clear(_largeRegions);
-        Array.Clear(_giantRegions);
+        new Span<ulong>(_pages->LargeRegions, 2 * NativePages.LargeWords).Clear();
+        new Span<ulong>(_pages->GiantRegions, 2).Clear();
     }
 
     /// <summary>All PCIDs, but not global pages.</summary>
@@ -133,14 +126,14 @@ internal sealed unsafe class SecondLevelTlb : IDisposable
 
     /// <summary>A 2 or 4 MiB page may be cached in pieces there.</summary>
     public bool MayHoldLargePage(ulong linear)
-        => (_largeRegions[LargeWord(linear)] >> (int)((linear >> 22) & 63) & 1) != 0;
+        => (_pages->LargeRegions[LargeWord(linear)] >> (int)((linear >> 22) & 63) & 1) != 0;
 
     /// <summary>A 1 GiB page may be cached in pieces there.</summary>
-    public bool MayHoldGiantPage(ulong linear) => (_giantRegions[Half(linear)] >> (int)((linear >> 30) & 63) & 1) != 0;
+    public bool MayHoldGiantPage(ulong linear) => (_pages->GiantRegions[Half(linear)] >> (int)((linear >> 30) & 63) & 1) != 0;
 
     private static int Half(ulong linear) => (int)(linear >> 63);
 
-    private static int LargeWord(ulong linear) => (Half(linear) * LargeWords) + (int)((linear >> 28) & (LargeWords - 1));
+    private static int LargeWord(ulong linear) => (Half(linear) * NativePages.LargeWords) + (int)((linear >> 28) & (NativePages.LargeWords - 1));
 
     private ulong StampOf(int pcid)
     {

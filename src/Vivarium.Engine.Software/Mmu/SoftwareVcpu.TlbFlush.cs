@@ -7,14 +7,9 @@ namespace Vivarium.Engine.Software;
 // Invalidation of TLBs (SDM vol. 3A, 4.10.4). Dropping more than asked for is always allowed, dropping less never.
 internal sealed unsafe partial class SoftwareVcpu
 {
-    private readonly ExecutedPages _executedByUser = new();
-    private readonly ExecutedPages _executedBySupervisor = new();
-
     /// <summary>For the first-level TLBs, by address space: the pages in them that are not global.</summary>
     private readonly LocalPages[] _local = [new(), new(), new()];
 
-    /// <summary>For each address space: translated code itself may enter into the jump cache what it finds by page.</summary>
-    private readonly bool[] _pagesFilled = new bool[Spaces];
     private readonly bool _findsByPage;
 
     /// <summary>Supervisor code may have been looked up in pages that are not global.</summary>
@@ -42,6 +37,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         _tlb.Current = CurrentPcid;
+        PrepareWalks();
         FlushFirstLevel(keepGlobal);
     }
 
@@ -57,6 +53,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         _tlb.Current = CurrentPcid;
+        PrepareWalkFromRoot();
         FlushFirstLevel(keepGlobal: true);
     }
 
@@ -66,23 +63,32 @@ internal sealed unsafe partial class SoftwareVcpu
         Statistics.TlbPageFlushes++;
         bool large = _tlb.MayHoldLargePage(linear) || _tlb.MayHoldGiantPage(linear);
         DropPage(linear);
-        if (large || _executedByUser.MayContain(linear))
+        if (large)
+        {
+            if (FirstLevelTlb.AnySeen(&S->UserPages, linear))
+            {
+                FlushUserCode();
+            }
+
+            if (FirstLevelTlb.AnySeen(&S->SupervisorPages, linear))
+            {
+                FlushSupervisorCode();
+            }
+
+            return;
+        }
+
+        if (FirstLevelTlb.MayBeSeen(&S->UserPages, linear))
         {
             FlushJumps(AddressSpace.User);
             FirstLevelTlb.FlushPage(&S->UserPages, linear);
         }
 
-        if (large || _executedBySupervisor.MayContain(linear))
+        if (FirstLevelTlb.MayBeSeen(&S->SupervisorPages, linear))
         {
             FlushJumps(AddressSpace.Supervisor);
             FlushJumps(AddressSpace.SupervisorAc);
             FirstLevelTlb.FlushPage(&S->SupervisorPages, linear);
-        }
-
-        if (large)
-        {
-            FlushUserCode();
-            FlushSupervisorCode();
         }
     }
 
@@ -175,7 +181,7 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             BlockKey key = block.Key;
             PagesOf(space)->Entry[NativeExecutedPages.IndexOf(key.Rip)] = NativeExecutedPages.EntryFor(key.Rip, key.Gpa);
-            _pagesFilled[(int)space] = true;
+            PagesOf(space)->Filled = 1;
             S->FoundBlocks[NativeFoundBlock.IndexOf(key.Rip)] = new NativeFoundBlock
             {
                 Rip = key.Rip,
@@ -205,8 +211,6 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         FlushJumps(AddressSpace.User);
         FirstLevelTlb.Flush(&S->UserPages);
-        _pagesFilled[(int)AddressSpace.User] = false;
-        _executedByUser.Clear();
     }
 
     private void FlushSupervisorCode()
@@ -214,15 +218,13 @@ internal sealed unsafe partial class SoftwareVcpu
         FlushJumps(AddressSpace.Supervisor);
         FlushJumps(AddressSpace.SupervisorAc);
         FirstLevelTlb.Flush(&S->SupervisorPages);
-        _pagesFilled[(int)AddressSpace.Supervisor] = _pagesFilled[(int)AddressSpace.SupervisorAc] = false;
-        _executedBySupervisor.Clear();
         _ranLocal = false;
     }
 
     /// <summary>Empties one jump cache, unless nothing can have been entered since it was last emptied.</summary>
     private void FlushJumps(AddressSpace space)
     {
-        if (_jumpsFilled[(int)space] || _pagesFilled[(int)space])
+        if (_jumpsFilled[(int)space] || PagesOf(space)->Filled != 0)
         {
             FirstLevelTlb.Flush(JumpsOf(space), space);
             _jumpsFilled[(int)space] = false;

@@ -304,14 +304,8 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         if (access == Access.Execute)
         {
-            if (space == AddressSpace.User)
-            {
-                _executedByUser.Add(linear);
-                return;
-            }
-
-            _executedBySupervisor.Add(linear);
-            _ranLocal |= (rights & PageRights.Global) == 0;
+            FirstLevelTlb.NoteSeen(PagesOf(space), linear);
+            _ranLocal |= space != AddressSpace.User && (rights & PageRights.Global) == 0;
         }
     }
 

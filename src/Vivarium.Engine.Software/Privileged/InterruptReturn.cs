@@ -129,29 +129,36 @@ internal static unsafe class InterruptReturn
     }
 
     /// <summary>The descriptors that translated code remembers are in another table now, or there are fewer.</summary>
-    public static void Forget(NativeState* s) => s->ReturnCsSelector = s->ReturnSsSelector = NativeState.NoSelector;
+    public static void Forget(NativeState* s)
+    {
+        s->OuterReturn.Forget();
+        s->InnerReturn.Forget();
+    }
 
-    /// <summary>Keeps what was loaded from the GDT to return to 64-bit code of ring 3, so that translated code can do it the next time.</summary>
+    /// <summary>Keeps what was loaded from the GDT to return to 64-bit code, so that translated code can do it the next time.</summary>
     private static void Remember(SoftwareVcpu cpu, in NativeSegment code, in NativeSegment stack)
     {
         NativeState* s = cpu.S;
-        if (!cpu.Code64 || (code.Attributes & SegmentRegister.Long) == 0 || (code.Selector & stack.Selector & 3) != 3
+        int newCpl = code.Selector & 3;
+        if (!cpu.Code64 || cpu.Cpl != 0 || (code.Attributes & SegmentRegister.Long) == 0 || newCpl is 1 or 2
             || ((code.Selector | stack.Selector) & TableIndicator) != 0)
         {
             return;
         }
 
-        // The accessed flags are set by now.
-        s->ReturnCsDescriptor = cpu.ReadDescriptor(code.Selector).Value;
-        s->ReturnSsDescriptor = cpu.ReadDescriptor(stack.Selector).Value;
-        s->ReturnCs = code;
-        s->ReturnSs = stack;
-        s->ReturnCsSelector = code.Selector;
-        s->ReturnSsSelector = stack.Selector;
-
-        // Translated code looks at the descriptors by the TLB.
+        // The accessed flags are set by now. Translated code looks at the descriptors by the TLB.
+        NativeReturn* target = newCpl == 3 ? &s->OuterReturn : &s->InnerReturn;
+        target->CsDescriptor = cpu.ReadDescriptor(code.Selector).Value;
+        target->Cs = code;
+        target->CsSelector = code.Selector;
         _ = cpu.FindSystem(s->GdtrBase + (code.Selector & 0xFFF8u), 8);
-        _ = cpu.FindSystem(s->GdtrBase + (stack.Selector & 0xFFF8u), 8);
+        target->Ss = stack;
+        target->SsSelector = stack.Selector;
+        if (!SoftwareVcpu.IsNull(stack.Selector))
+        {
+            target->SsDescriptor = cpu.ReadDescriptor(stack.Selector).Value;
+            _ = cpu.FindSystem(s->GdtrBase + (stack.Selector & 0xFFF8u), 8);
+        }
     }
 
     /// <summary>From ring 0 with VM set in the flags image: nine doublewords.</summary>

@@ -14,6 +14,9 @@ internal enum AccessRules : byte
 
     /// <summary>A pending x87 exception is #MF, before any page fault.</summary>
     Waiting = 4,
+
+    /// <summary>A read, before a write of the same instruction: a device must not be read before it is known that the write can be done here.</summary>
+    BeforeWrite = 8,
 }
 
 /// <summary>Describes a memory access to the helpers: the word that translated code passes in T2.</summary>

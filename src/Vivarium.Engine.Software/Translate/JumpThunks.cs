@@ -1,3 +1,5 @@
+using Vivarium.Engine.Software.Mmu;
+using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -19,6 +21,7 @@ internal sealed unsafe class JumpThunks
     private readonly Emitter _e;
     private readonly byte* _unknown;
     private readonly bool _findsByPage;
+    private readonly PageWalkThunk? _walk;
     private readonly nint[] _return;
     private readonly nint[] _jump;
     private readonly nint[] _call;
@@ -27,12 +30,14 @@ internal sealed unsafe class JumpThunks
     /// <param name="emitter">Where to emit.</param>
     /// <param name="unknown">Exits with <see cref="ExitCode.Jump"/>.</param>
     /// <param name="findsByPage">Look for the target by its physical page.</param>
+    /// <param name="walk">Tells the physical page where none is known yet; null: that is for the run loop.</param>
     /// <param name="spaces">How many <see cref="AddressSpace"/>s there are.</param>
-    public JumpThunks(Emitter emitter, byte* unknown, bool findsByPage, int spaces)
+    public JumpThunks(Emitter emitter, byte* unknown, bool findsByPage, PageWalkThunk? walk, int spaces)
     {
         _e = emitter;
         _unknown = unknown;
         _findsByPage = findsByPage;
+        _walk = walk;
         _return = new nint[spaces];
         _jump = new nint[spaces];
         _call = new nint[spaces];
@@ -116,6 +121,7 @@ internal sealed unsafe class JumpThunks
         _e.StoreState(StateOffset.JumpRax, Rax);
 
         // T2 = the physical page number, if the page is known.
+        byte* again = _e.Here;
         _e.MovRr(T2, T1);
         _e.Rr(0xC1, ShiftRight, T2);
         _e.Byte(12);
@@ -175,9 +181,96 @@ internal sealed unsafe class JumpThunks
         _e.Jmp(go);
 
         _e.Land(otherPage);
+        if (_walk is not null)
+        {
+            EmitFetch(space, _walk, again);
+        }
+
         _e.Land(otherRip);
         _e.Land(otherKey);
         _e.LoadState(Rcx, StateOffset.JumpRcx);
         _e.LoadState(Rax, StateOffset.JumpRax);
+    }
+
+    /// <summary>
+    /// T1 = target. If code may be fetched there by what the second-level TLB says, or else the paging structures, the page
+    /// becomes known, and it goes on at <paramref name="found"/>; else behind. RAX and RCX are lost.
+    /// </summary>
+    private void EmitFetch(AddressSpace space, PageWalkThunk walk, byte* found)
+    {
+        int pages = StateOffset.ExecutedPages(space);
+        _e.Push(Rdx);
+        _e.LoadState(Rdx, StateOffset.SecondLevel);
+        _e.Bits(T2, T1, GuestMemory.PageShift, NativePages.Entries - 1);
+        _e.Rr(0xC1, ShiftLeft, T2, wide: false);
+        _e.Byte(NativePage.SizeShift);
+        _e.Rr(0x01, Rdx, T2);                   // add T2, rdx
+        _e.MovRr(Rcx, T1);
+        _e.Rr(0xC1, ShiftRight, Rcx);
+        _e.Byte(GuestMemory.PageShift);
+        _e.Rm(0x3B, Rcx, T2, SecondLevelSearch.PageNumber); // cmp
+        byte* otherPage = _e.JumpForward(JneCondition);
+        _e.Load(Rcx, T2, SecondLevelSearch.Stamp);
+        _e.Rm(0x3B, Rcx, Rdx, NativePages.Offset(p => &p->Global));
+        byte* global = _e.JumpForward(JeCondition);
+        _e.Rm(0x3B, Rcx, Rdx, NativePages.Offset(p => &p->Local));
+        byte* local = _e.JumpForward(JeCondition);
+        _e.Land(otherPage);
+        _e.Call(walk.Start);
+        byte* unknown = _e.JumpForward(JeCondition);
+        _e.Land(global);
+        _e.Land(local);
+
+        // Only a kernel's global pages: those that are not global are noted by the run loop.
+        PageRights required = space == AddressSpace.User ? PageRights.User : PageRights.Global;
+        PageRights looked = PageRights.User | PageRights.NoExecute | required;
+        _e.Rm(0x0FB6, Rax, T2, SecondLevelSearch.Rights, wide: false); // movzx
+        _e.Rr(0x83, And, Rax, wide: false);
+        _e.Byte((int)looked);
+        _e.Rr(0x83, 7, Rax, wide: false);       // cmp
+        _e.Byte((int)required);
+        byte* refused = _e.JumpForward(JneCondition);
+
+        EmitSeenBit(pages);
+        _e.Load(Rcx, T2, SecondLevelSearch.Gpa);
+        _e.Rr(0xC1, ShiftRight, Rcx);
+        _e.Byte(GuestMemory.PageShift);
+        _e.MovRr(Rax, T1);
+        _e.Rr(0xC1, ShiftLeft, Rax);
+        _e.Byte(16);
+        _e.Rr(0x81, And, Rax);
+        _e.Dword(-1 << NativeExecutedPages.PhysicalBits);
+        _e.Rr(0x09, Rax, Rcx);                  // or rcx, rax
+        _e.Bits(Rax, T1, GuestMemory.PageShift, NativeExecutedPages.Entries - 1);
+        _e.Rx(0x89, Rcx, State, Rax, 3, pages);
+        _e.StoreStateImm32(pages + NativeExecutedPages.FilledOffset, 1);
+        _e.Pop(Rdx);
+        _e.Jmp(found);
+
+        _e.Land(unknown);
+        _e.Land(refused);
+        _e.Pop(Rdx);
+    }
+
+    /// <summary>As <see cref="NativeExecutedPages.SeenBit"/> of T1. RAX and RCX are lost.</summary>
+    private void EmitSeenBit(int pages)
+    {
+        const int bits = NativeExecutedPages.SeenWords * 64;
+        _e.MovRr(Rax, T1);
+        _e.Rr(0xC1, ShiftRight, Rax);
+        _e.Byte(12);
+        _e.MovRr(Rcx, T1);
+        _e.Rr(0xC1, ShiftRight, Rcx);
+        _e.Byte(24);
+        _e.Rr(0x31, Rcx, Rax, wide: false);     // xor eax, ecx
+        _e.Rr(0x81, And, Rax, wide: false);
+        _e.Dword(bits - 1);
+        _e.MovRr(Rcx, T1);
+        _e.Rr(0xC1, 7, Rcx);                    // sar
+        _e.Byte(63);
+        _e.Rr(0x81, And, Rcx, wide: false);
+        _e.Dword(bits);
+        _e.Rr(0x01, Rcx, Rax, wide: false);     // add
+        _e.Rm(0x0FAB, Rax, State, pages + NativeExecutedPages.SeenOffset); // bts
     }
 }

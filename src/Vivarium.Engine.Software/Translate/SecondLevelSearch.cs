@@ -10,7 +10,8 @@ namespace Vivarium.Engine.Software.Translate;
 /// </summary>
 /// <param name="emitter">Where to emit.</param>
 /// <param name="alone">The machine has one processor: nobody else takes write tags away.</param>
-internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone)
+/// <param name="walk">Looks into the paging structures for what is not found; null: that is for the monitor.</param>
+internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone, PageWalkThunk? walk)
 {
     private const int Equal = 4;
     private const int NotEqual = 5;
@@ -20,11 +21,13 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone)
     private const int And = 4;
 
     // Of an entry's fields; entries are reached from the table's start, so the header is in these.
-    private static readonly int PageNumber = Of(page => &page->PageNumber);
-    private static readonly int Stamp = Of(page => &page->Stamp);
-    private static readonly int Host = Of(page => &page->Page.Host);
-    private static readonly int Flags = Of(page => &page->Page.Flags);
-    private static readonly int Direct = Of(page => &page->Direct);
+    public static readonly int PageNumber = Of(page => &page->PageNumber);
+    public static readonly int Stamp = Of(page => &page->Stamp);
+    public static readonly int Gpa = Of(page => &page->Page.Gpa);
+    public static readonly int Host = Of(page => &page->Page.Host);
+    public static readonly int Flags = Of(page => &page->Page.Flags);
+    public static readonly int Rights = Of(page => &page->Page.Rights);
+    public static readonly int Direct = Of(page => &page->Direct);
 
     private readonly Emitter _e = emitter;
     private readonly List<nint> _misses = [];
@@ -51,12 +54,13 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone)
         _e.Byte(NativePage.SizeShift);
         _e.Rr(0x01, Rdx, T2);                   // add T2, rdx
         _e.Rm(Compare, Rcx, T2, PageNumber);
-        Miss(NotEqual);
+        byte* otherPage = _e.JumpForward(NotEqual);
+        byte* known = _e.Here;
         _e.Load(Rcx, T2, Stamp);
-        _e.Rm(Compare, Rcx, Rdx, sizeof(ulong));
+        _e.Rm(Compare, Rcx, Rdx, NativePages.Offset(p => &p->Global));
         byte* global = _e.ShortForward(0x70 | Equal);
-        _e.Rm(Compare, Rcx, Rdx, 0);
-        Miss(NotEqual);
+        _e.Rm(Compare, Rcx, Rdx, NativePages.Offset(p => &p->Local));
+        byte* otherSpace = _e.JumpForward(NotEqual);
         _e.StoreStateImm32(StateOffset.TookLocal + ((int)space * sizeof(uint)), 1);
         _e.LandShort(global);
         TestByte(T2, Direct, NativePage.DirectBit(space, write));
@@ -129,6 +133,14 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone)
             {
                 EmitReturn();
             }
+        }
+
+        _e.Land(otherPage);
+        _e.Land(otherSpace);
+        if (walk is not null)
+        {
+            _e.Call(walk.Start);
+            _e.Jcc(NotEqual, known);
         }
 
         foreach (nint miss in _misses)

@@ -56,12 +56,16 @@ internal static unsafe class StateOffset
     public static readonly int KernelMode = Of(s => &s->KernelMode);
     public static readonly int UserMode = Of(s => &s->UserMode);
     public static readonly int ReturnMode = Of(s => &s->ReturnMode);
-    public static readonly int ReturnCsSelector = Of(s => &s->ReturnCsSelector);
-    public static readonly int ReturnSsSelector = Of(s => &s->ReturnSsSelector);
-    public static readonly int ReturnCs = Of(s => &s->ReturnCs);
-    public static readonly int ReturnSs = Of(s => &s->ReturnSs);
-    public static readonly int ReturnCsDescriptor = Of(s => &s->ReturnCsDescriptor);
-    public static readonly int ReturnSsDescriptor = Of(s => &s->ReturnSsDescriptor);
+    public static readonly int OuterReturn = Of(s => &s->OuterReturn);
+    public static readonly int InnerReturn = Of(s => &s->InnerReturn);
+
+    // In a NativeReturn.
+    public static readonly int ReturnCsSelector = OfReturn(r => &r->CsSelector);
+    public static readonly int ReturnSsSelector = OfReturn(r => &r->SsSelector);
+    public static readonly int ReturnCs = OfReturn(r => &r->Cs);
+    public static readonly int ReturnSs = OfReturn(r => &r->Ss);
+    public static readonly int ReturnCsDescriptor = OfReturn(r => &r->CsDescriptor);
+    public static readonly int ReturnSsDescriptor = OfReturn(r => &r->SsDescriptor);
     public static readonly int SyscallCs = Of(s => &s->SyscallCs);
     public static readonly int SyscallSs = Of(s => &s->SyscallSs);
     public static readonly int SysretCs = Of(s => &s->SysretCs);
@@ -86,6 +90,8 @@ internal static unsafe class StateOffset
 
     private delegate void* SegmentField(NativeSegment* segment);
 
+    private delegate void* ReturnField(NativeReturn* target);
+
     public static int Gpr(int index) => (index * 8) - Bias;
 
     /// <summary>Segment register by encoding, ES = 0.</summary>
@@ -98,6 +104,8 @@ internal static unsafe class StateOffset
     public static int Jumps(AddressSpace space) => UserJumps + ((int)space * sizeof(NativeJumpCache));
 
     private static int Of(Field field) => (int)((byte*)field(Sample) - (byte*)Sample) - Bias;
+
+    private static int OfReturn(ReturnField field) => (int)((byte*)field(&Sample->OuterReturn) - (byte*)&Sample->OuterReturn);
 
     private static int OfSegment(SegmentField field) => (int)((byte*)field(&Sample->Es) - (byte*)&Sample->Es);
 }

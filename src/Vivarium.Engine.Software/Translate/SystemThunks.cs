@@ -32,6 +32,9 @@ internal sealed unsafe class SystemThunks
     /// <summary>The frame of a 64-bit interrupt: offsets from the stack pointer.</summary>
     private const int FrameCs = 8, FrameFlags = 16, FrameRsp = 24, FrameSs = 32;
 
+    /// <summary>RPL, in a selector.</summary>
+    private const int RequestedPrivilege = 3;
+
     private const int R11 = 11;
 
     private readonly Emitter _e;
@@ -44,7 +47,8 @@ internal sealed unsafe class SystemThunks
     /// <param name="jumps">Find what the jump caches do not know.</param>
     /// <param name="dispatch">Exits to go on at S-&gt;Rip.</param>
     /// <param name="trap">Exits as a trapped instruction does.</param>
-    public SystemThunks(Emitter emitter, JumpThunks jumps, byte* dispatch, byte* trap)
+    /// <param name="innerReturns">Do IRETQ within ring 0 too.</param>
+    public SystemThunks(Emitter emitter, JumpThunks jumps, byte* dispatch, byte* trap, bool innerReturns)
     {
         _e = emitter;
         _jumps = jumps;
@@ -53,7 +57,7 @@ internal sealed unsafe class SystemThunks
         _refused = EmitRefused();
         Syscall = EmitSyscall();
         Sysret = EmitSysret();
-        InterruptReturn = EmitInterruptReturn();
+        InterruptReturn = EmitInterruptReturn(innerReturns);
     }
 
     /// <summary>SYSCALL of ring 3; the following instruction's RIP is in S-&gt;Scratch.</summary>
@@ -126,24 +130,62 @@ internal sealed unsafe class SystemThunks
         return start;
     }
 
-    private byte* EmitInterruptReturn()
+    private byte* EmitInterruptReturn(bool innerReturns)
     {
         byte* start = EmitStart();
-        RefuseIfZero(StateOffset.ReturnMode);
         _e.CmpStateImm8(StateOffset.NmiBlocked, 0);
         _e.Jcc(JnzCondition, _refused);
         _e.Rm(0xF7, 0, State, StateOffset.SystemFlags, wide: false); // test
-        _e.Dword((int)RflagsBits.Nt);
+        _e.Dword((int)(RflagsBits.Nt | RflagsBits.Ac));
         _e.Jcc(JnzCondition, _refused);
-        RefuseOtherSelector(FrameCs, StateOffset.ReturnCsSelector);
-        RefuseOtherSelector(FrameSs, StateOffset.ReturnSsSelector);
         _e.Load(T2, T1, FrameFlags);
         RefuseIfAny(T2, Unusual);
+        byte* inner = null;
+        if (innerReturns)
+        {
+            _e.Rm(0xF6, 0, T1, FrameCs, wide: false); // test
+            _e.Byte(RequestedPrivilege);
+            inner = _e.JumpForward(JzCondition);
+        }
+
+        RefuseIfZero(StateOffset.ReturnMode);
         _e.Load(T2, T1, 0);
         RefuseUnlessLower(T2);
+        EmitReturnTo(StateOffset.OuterReturn);
+        EmitEnterMode(StateOffset.ReturnMode);
+        _e.LoadState(T1, StateOffset.Scratch);
+        EmitGoOn(AddressSpace.User, interruptible: true, clearResume: true);
+
+        if (innerReturns)
+        {
+            // The mode stays what it is.
+            _e.Land(inner);
+            _e.Load(T2, T1, 0);
+            RefuseUnlessUpper(T2);
+            EmitReturnTo(StateOffset.InnerReturn);
+            _e.LoadState(T1, StateOffset.Scratch);
+            EmitGoOn(AddressSpace.Supervisor, interruptible: true, clearResume: true);
+        }
+
+        return start;
+    }
+
+    /// <summary>Loads segments, stack pointer and flags from the frame at T1; S-&gt;Scratch = RIP.</summary>
+    /// <param name="target">The <see cref="NativeReturn"/> that the frame's selectors must be those of.</param>
+    private void EmitReturnTo(int target)
+    {
+        int csSelector = target + StateOffset.ReturnCsSelector, ssSelector = target + StateOffset.ReturnSsSelector;
+        RefuseOtherSelector(FrameCs, csSelector);
+        RefuseOtherSelector(FrameSs, ssSelector);
         _e.StoreState(StateOffset.Scratch, T1);
-        RefuseOtherDescriptor(StateOffset.ReturnCsSelector, StateOffset.ReturnCsDescriptor);
-        RefuseOtherDescriptor(StateOffset.ReturnSsSelector, StateOffset.ReturnSsDescriptor);
+        RefuseOtherDescriptor(csSelector, target + StateOffset.ReturnCsDescriptor);
+
+        // A null selector has no descriptor.
+        _e.Rm(0x83, 7, State, ssSelector, wide: false); // cmp
+        _e.Byte(0);
+        byte* none = _e.JumpForward(JzCondition);
+        RefuseOtherDescriptor(ssSelector, target + StateOffset.ReturnSsDescriptor);
+        _e.Land(none);
         _e.LoadState(T1, StateOffset.Scratch);
 
         _e.Load(GuestRsp, T1, FrameRsp);
@@ -152,12 +194,8 @@ internal sealed unsafe class SystemThunks
         _e.StoreState(StateOffset.Scratch, T1);
         EmitImm(And, T2, ReturnFlags);
         EmitSetFlags(T2, T1);
-        EmitCopySegment(StateOffset.ReturnCs, StateOffset.Segment(1));
-        EmitCopySegment(StateOffset.ReturnSs, StateOffset.Segment(2));
-        EmitEnterMode(StateOffset.ReturnMode);
-        _e.LoadState(T1, StateOffset.Scratch);
-        EmitGoOn(AddressSpace.User, interruptible: true, clearResume: true);
-        return start;
+        EmitCopySegment(target + StateOffset.ReturnCs, StateOffset.Segment(1));
+        EmitCopySegment(target + StateOffset.ReturnSs, StateOffset.Segment(2));
     }
 
     private void RefuseIfZero(int mode)
@@ -187,6 +225,16 @@ internal sealed unsafe class SystemThunks
     {
         _e.Rr(0xC1, 5, register);               // shr
         _e.Byte(47);
+        _e.Jcc(JnzCondition, _refused);
+    }
+
+    /// <summary>Only a canonical address of the upper half passes. The register is lost.</summary>
+    private void RefuseUnlessUpper(int register)
+    {
+        _e.Rr(0xC1, 7, register);               // sar
+        _e.Byte(47);
+        _e.Rr(0x83, 7, register);               // cmp
+        _e.Byte(-1);
         _e.Jcc(JnzCondition, _refused);
     }
 

@@ -31,7 +31,8 @@ internal sealed unsafe class Thunks
         _e = emitter;
         _avx = avx;
         _besideCode = options.Has(Optimizations.BesideCode);
-        _secondLevel = options.Has(Optimizations.SecondLevelTlb) ? new SecondLevelSearch(emitter, alone) : null;
+        PageWalkThunk? walk = options.Has(Optimizations.PageWalks) ? new PageWalkThunk(emitter) : null;
+        _secondLevel = options.Has(Optimizations.SecondLevelTlb) ? new SecondLevelSearch(emitter, alone, walk) : null;
         Leave = EmitLeave();
         Exit = EmitExit();
         for (int code = 0; code < _exitWith.Length; code++)
@@ -53,8 +54,8 @@ internal sealed unsafe class Thunks
         ResolveCareful = EmitResolve((byte*)resolveCareful);
         Commit = EmitCommit((byte*)commit);
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
-        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options.Has(Optimizations.JumpsByPage), spaces);
-        System = new SystemThunks(emitter, Jumps, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap));
+        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options.Has(Optimizations.JumpsByPage), options.Has(Optimizations.FetchWalks) ? walk : null, spaces);
+        System = new SystemThunks(emitter, Jumps, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap), options.Has(Optimizations.InnerReturns));
     }
 
     /// <summary>C#: enters translated code; returns when it exits.</summary>

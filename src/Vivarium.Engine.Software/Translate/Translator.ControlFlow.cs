@@ -327,7 +327,8 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        EmitLoadZeroExtended(T1, EmitMemory(instruction, size, read: true, write: false), size);
+        AccessRules rules = instruction.FlowControl == FlowControl.IndirectCall ? AccessRules.BeforeWrite : AccessRules.None;
+        EmitLoadZeroExtended(T1, EmitMemory(instruction, size, read: true, write: false, rules), size);
     }
 
     private static int OperandSize(in Instruction instruction)

@@ -43,7 +43,7 @@ internal sealed unsafe partial class Translator
                 EmitStoreSized(top, host, size);
                 break;
             case OpKind.Memory:
-                HostOperand operand = EmitMemory(instruction, size, read: true, write: false);
+                HostOperand operand = EmitMemory(instruction, size, read: true, write: false, AccessRules.BeforeWrite);
                 EmitLoadZeroExtended(T2, operand, size);
                 _e.StoreState(StateOffset.Scratch, T2);
                 top = Collapse(EmitStackAccess(-size, size, write: true));

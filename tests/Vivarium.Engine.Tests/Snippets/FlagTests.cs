@@ -206,4 +206,29 @@ public sealed class FlagTests
         m.RunToEnd();
         Assert.Equal(2 | Arithmetic, m.Rdx);
     }
+
+    /// <summary>ROL, ROR, RCL and RCR (ModRM 0 to 3) by a constant: what the first of its kind does must not be held for what all do.</summary>
+    [Theory]
+    [InlineData(0, 0x84)]
+    [InlineData(1, 0x48)]
+    [InlineData(2, 0x86)]
+    [InlineData(3, 0xC8)]
+    public void ARotationByZeroSaysNothingOfOthers(int rotation, ulong result)
+    {
+        using SnippetMachine m = Long();
+        m.Rax = 0x21;
+        m.Rbx = Data;
+        byte modRm = (byte)(0xC0 | (rotation << 3));
+        ulong end = m.WriteBytes(m.State.Rip,
+            0xC0, modRm, 0x20, // by 0: changes neither AL nor a flag
+            0xF9, // stc
+            0x8B, 0x0B, // mov ecx, [rbx]: a check of ours
+            0xC0, modRm, 0x02,
+            0x8B, 0x0B,
+            0x9C, 0x5A, 0xF4); // pushfq; pop rdx; hlt
+        m.RunToEnd();
+        Assert.Equal(result, m.Rax);
+        Assert.Equal(0u, m.Rdx & 1);
+        Assert.Equal(end, m.State.Rip);
+    }
 }
