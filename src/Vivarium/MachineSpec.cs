@@ -19,8 +19,11 @@ public sealed record MachineSpec
     /// <summary>What one PCI bus has room for besides the other devices.</summary>
     public const int MostDisks = 16;
 
-    /// <summary>Two IDE channels of two disks.</summary>
+    /// <summary>Two IDE channels of two disks or CD drives.</summary>
     public const int MostIdeDisks = PiixIde.MaxDevices;
+
+    /// <summary>What the floppy controller's cable has room for.</summary>
+    public const int MostFloppies = 2;
 
     public const int MostNetworks = 4;
 
@@ -49,6 +52,12 @@ public sealed record MachineSpec
 
     /// <summary>Disks in the order in which the guest finds those of a bus (vda, vdb, ...); Linux looks at both IDE channels at once.</summary>
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
+
+    /// <summary>CD drives in the order in which the guest finds those of a bus; see <see cref="VirtualMachine.InsertMedium"/>.</summary>
+    public IReadOnlyList<CdromSpec> Cdroms { get; init; } = [];
+
+    /// <summary>Floppy drives: A, then B.</summary>
+    public IReadOnlyList<FloppySpec> Floppies { get; init; } = [];
 
     /// <summary>Network cards in the order in which the guest finds them.</summary>
     public IReadOnlyList<NetworkSpec> Networks { get; init; } = [];
@@ -106,6 +115,9 @@ public sealed record MachineSpec
     /// <summary>How a disk of this machine is connected.</summary>
     internal DiskBus BusOf(DiskSpec disk) => disk.Bus ?? (Virtualization == Virtualization.Full ? DiskBus.Ide : DiskBus.Virtio);
 
+    /// <summary>How many disks and CD drives are connected in this way.</summary>
+    private int OnBus(DiskBus bus) => Disks.Count(disk => BusOf(disk) == bus) + Cdroms.Count(cdrom => cdrom.Bus == bus);
+
     /// <summary>Checks everything but the boot files, which <see cref="VirtualMachine.Create"/> opens and checks.</summary>
     /// <exception cref="InvalidInputException">Something is wrong; the message says what.</exception>
     public void Validate()
@@ -150,9 +162,24 @@ public sealed record MachineSpec
             throw new InvalidInputException($"a machine has at most {MostDisks} disks, and {Disks.Count} are asked for");
         }
 
-        if (Disks.Count(disk => BusOf(disk) == DiskBus.Ide) is var ideDisks && ideDisks > MostIdeDisks)
+        if (OnBus(DiskBus.Ide) is var ideDisks && ideDisks > MostIdeDisks)
         {
-            throw new InvalidInputException($"a machine has at most {MostIdeDisks} IDE disks, and {ideDisks} are asked for; give the others bus=virtio");
+            throw new InvalidInputException($"a machine has at most {MostIdeDisks} IDE disks and CD drives, and {ideDisks} are asked for; give the others bus=ahci or, disks, bus=virtio");
+        }
+
+        if (Floppies.Count > MostFloppies)
+        {
+            throw new InvalidInputException($"a machine has at most {MostFloppies} floppy drives, and {Floppies.Count} are asked for");
+        }
+
+        foreach (CdromSpec cdrom in Cdroms)
+        {
+            cdrom.Validate();
+        }
+
+        foreach (FloppySpec floppy in Floppies)
+        {
+            floppy.Validate();
         }
 
         foreach (DiskSpec disk in Disks)

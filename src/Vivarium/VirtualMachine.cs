@@ -204,6 +204,35 @@ public sealed class VirtualMachine : IAsyncDisposable
     }
 
     /// <summary>
+    /// Puts a medium into a drive, whatever was in it before, as a person at the machine would; from any thread.
+    /// </summary>
+    /// <param name="drive">cd, cd2, ..., floppy or floppy2.</param>
+    /// <param name="path">The image; what can be in a drive is what its option takes.</param>
+    /// <exception cref="InvalidInputException">There is no such drive, or the file is no medium for it; the message says why.</exception>
+    public void InsertMedium(string drive, string path)
+    {
+        lock (_lock)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            _parts.FindDrive(drive).Insert(path);
+        }
+    }
+
+    /// <summary>Takes the medium out of a drive, if there is one; from any thread.</summary>
+    /// <param name="drive">cd, cd2, ..., floppy or floppy2.</param>
+    /// <param name="force">Also if the guest has locked the drive.</param>
+    /// <exception cref="InvalidInputException">There is no such drive.</exception>
+    /// <exception cref="VivariumException">The guest has locked the drive; it was told that somebody wants the medium.</exception>
+    public void EjectMedium(string drive, bool force = false)
+    {
+        lock (_lock)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            _parts.FindDrive(drive).Eject(force);
+        }
+    }
+
+    /// <summary>
     /// Opens a port of the host that leads to the guest, through the machine's first user network. Host port 0 takes any
     /// free one; the answer says which. It stays open until the machine is disposed of.
     /// </summary>

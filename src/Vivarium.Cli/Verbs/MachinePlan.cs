@@ -44,6 +44,8 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Ports = [.. options.Ports.Select(port => port.Name)],
             Shares = options.Shares,
             Disks = [.. options.Disks.Select(disk => options.Ephemeral && !disk.ReadOnly ? disk with { Overlay = true } : disk)],
+            Cdroms = options.Cdroms,
+            Floppies = [.. options.Floppies.Select(floppy => options.Ephemeral && !floppy.ReadOnly ? floppy with { Overlay = true } : floppy)],
         };
         spec.Validate();
         if (options.Virtualization == Virtualization.Full)

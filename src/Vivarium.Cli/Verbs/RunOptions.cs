@@ -40,6 +40,9 @@ internal sealed record RunOptions
     public bool Json { get; init; }
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
 
+    public IReadOnlyList<CdromSpec> Cdroms { get; init; } = [];
+    public IReadOnlyList<FloppySpec> Floppies { get; init; } = [];
+
     /// <summary>All disks get throw-away overlays.</summary>
     public bool Ephemeral { get; init; }
 

@@ -37,6 +37,8 @@ internal static class RunVerb
         var json = new Option<bool>("--json") { Description = "With -d: print all about the machine as JSON" };
 
         var disk = Repeated("--disk", "FILE[,...]", "A disk; ,format=raw|qcow2 ,readonly ,overlay (throw-away writes) ,serial=TEXT ,bus=virtio|ide may follow; a comma in FILE is doubled");
+        var cdrom = Repeated("--cdrom", "FILE|none", "A CD drive with this ISO image in it; ,bus=ide|ahci may follow");
+        var floppy = Repeated("--floppy", "FILE|none", "A floppy drive with this image in it, 160K to 2880K; ,readonly ,overlay may follow");
         var ephemeral = new Option<bool>("--ephemeral") { Description = "Throw away what the guest writes to any disk" };
         var persist = new Option<bool>("--persist") { Description = "Keep what a named guest writes: it gets a root disk of its own, used again next time" };
         var rebuild = new Option<bool>("--rebuild") { Description = "Make a named guest's files again from Debian's packages" };
@@ -58,7 +60,7 @@ internal static class RunVerb
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
             guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
-            disk, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
+            disk, cdrom, floppy, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
         };
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
@@ -82,6 +84,8 @@ internal static class RunVerb
             Background = parsed.GetValue(background),
             Json = parsed.GetValue(json),
             Disks = [.. (parsed.GetValue(disk) ?? []).Select(DiskOption.Parse)],
+            Cdroms = [.. (parsed.GetValue(cdrom) ?? []).Select(MediumOption.ParseCdrom)],
+            Floppies = [.. (parsed.GetValue(floppy) ?? []).Select(MediumOption.ParseFloppy)],
             Ephemeral = parsed.GetValue(ephemeral),
             Persist = parsed.GetValue(persist),
             Rebuild = parsed.GetValue(rebuild),

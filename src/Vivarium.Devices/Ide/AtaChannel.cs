@@ -17,7 +17,6 @@ public sealed class AtaChannel : IPortDevice
 
     private const int Devices = 2;
     private const byte Floating = 0xFF;
-    private const uint SectorSize = 512;
 
     // Device Control (ATA8-ACS, 6.4).
     private const byte InterruptDisable = 1 << 1;
@@ -46,8 +45,10 @@ public sealed class AtaChannel : IPortDevice
         _devices[1] = device1;
         for (var i = 0; i < Devices; i++)
         {
-            if (_devices[i] is not null)
-                _master.SetCapable(i);
+            if (_devices[i] is not { } device)
+                continue;
+            device.Gate = _lock;
+            _master.SetCapable(i);
         }
     }
 
@@ -207,6 +208,8 @@ public sealed class AtaChannel : IPortDevice
         {
             if (value == (byte)AtaCommand.ExecuteDeviceDiagnostic)
                 Diagnose();
+            else if (value == (byte)AtaCommand.DeviceReset && _devices[_selected] is { TakesDeviceReset: true } packetDevice)
+                Reset(packetDevice);
             else if (_devices[_selected] is { IsBusy: false } device)
                 Start(device, value);
             return;
@@ -242,6 +245,13 @@ public sealed class AtaChannel : IPortDevice
         }
     }
 
+    /// <summary>DEVICE RESET: of one device, also if it is busy.</summary>
+    private static void Reset(AtaDevice device)
+    {
+        device.BeginReset();
+        device.EndReset();
+    }
+
     /// <summary>EXECUTE DEVICE DIAGNOSTIC: both devices, whichever is selected; device 0 tells the end.</summary>
     private void Diagnose()
     {
@@ -275,7 +285,7 @@ public sealed class AtaChannel : IPortDevice
             return;
         if (!_master.Gather(device.DmaLeft))
             return;
-        _master.RoundDown(SectorSize);
+        _master.RoundDown(device.DmaUnit);
         _generation = _master.Generation;
         if (_master.Gathered == 0)
         {

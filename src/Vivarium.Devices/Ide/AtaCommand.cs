@@ -1,10 +1,11 @@
 namespace Vivarium.Devices;
 
-/// <summary>The commands that disks take (ATA8-ACS, 7; the obsolete ones: ATA-3, 7).</summary>
+/// <summary>The commands that disks and packet devices take (ATA8-ACS, 7; the obsolete ones: ATA-3, 7).</summary>
 internal enum AtaCommand : byte
 {
     Nop = 0x00,
     DataSetManagement = 0x06,
+    DeviceReset = 0x08,
 
     /// <summary>The lower four bits meant step rates once.</summary>
     Recalibrate = 0x10,
@@ -22,9 +23,13 @@ internal enum AtaCommand : byte
     ReadVerifySectors = 0x40,
     ReadVerifySectorsNoRetry = 0x41,
     ReadVerifySectorsExt = 0x42,
+    ReadFpdmaQueued = 0x60,
+    WriteFpdmaQueued = 0x61,
     Seek = 0x70,
     ExecuteDeviceDiagnostic = 0x90,
     InitializeDeviceParameters = 0x91,
+    Packet = 0xA0,
+    IdentifyPacketDevice = 0xA1,
     ReadMultiple = 0xC4,
     WriteMultiple = 0xC5,
     SetMultipleMode = 0xC6,

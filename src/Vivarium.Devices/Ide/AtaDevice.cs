@@ -41,7 +41,7 @@ public abstract class AtaDevice
 
     internal AtaStatus Status { get; private set; }
 
-    private protected AtaError Error { get; private set; }
+    internal AtaError Error { get; private set; }
 
     /// <summary>The device wants to interrupt.</summary>
     internal bool Interrupt { get; set; }
@@ -70,6 +70,18 @@ public abstract class AtaDevice
 
     /// <summary>What LBA Mid and High hold after a reset: they tell disks from others.</summary>
     private protected abstract ushort Signature { get; }
+
+    /// <summary>Status after a reset.</summary>
+    private protected virtual AtaStatus ResetStatus => AtaStatus.Ready | AtaStatus.SeekComplete;
+
+    /// <summary>The lock of what the device is connected to; for those who come from elsewhere than from there.</summary>
+    internal Lock Gate { get; set; } = new();
+
+    /// <summary>It is a packet device, which DEVICE RESET is for.</summary>
+    internal virtual bool TakesDeviceReset => false;
+
+    /// <summary>DMA moves multiples of so many bytes.</summary>
+    internal virtual uint DmaUnit => SectorSize;
 
     /// <summary>Reads a command block register other than Data and Status.</summary>
     internal byte ReadRegister(int register, bool previous)
@@ -262,6 +274,13 @@ public abstract class AtaDevice
         Status |= AtaStatus.Error;
     }
 
+    /// <summary>The command has failed, and the registers tell what the device is: it belongs to the other kind of device.</summary>
+    private protected void FailWithSignature()
+    {
+        SetSignature();
+        Fail(AtaError.Abort);
+    }
+
     /// <summary>The bytes of the buffer from <paramref name="start"/> to <paramref name="end"/> are the host's to read.</summary>
     private protected void OfferBlock(int start, int end)
     {
@@ -350,6 +369,6 @@ public abstract class AtaDevice
         _registers.Set(AtaRegisters.LbaMid, (byte)Signature);
         _registers.Set(AtaRegisters.LbaHigh, (byte)(Signature >> 8));
         Error = (AtaError)passed;
-        Status = AtaStatus.Ready | AtaStatus.SeekComplete;
+        Status = ResetStatus;
     }
 }

@@ -1,6 +1,6 @@
 namespace Vivarium.Devices;
 
-/// <summary>The state of a disk on an IDE channel; its contents are the backend's.</summary>
+/// <summary>The state of a device on an IDE channel; its contents are the backend's.</summary>
 public sealed record AtaDeviceState
 {
     public const int CurrentVersion = 1;
@@ -36,6 +36,35 @@ public sealed record AtaDeviceState
     public bool RevertToDefaults { get; init; }
     public byte PowerMode { get; init; }
     public bool Asleep { get; init; }
+
+    /// <summary>What a packet device has; null for a disk.</summary>
+    public AtapiState? Packet { get; init; }
+}
+
+/// <summary>What a packet device has besides.</summary>
+public sealed record AtapiState
+{
+    public MmcDriveState? Drive { get; init; }
+
+    /// <summary>Bytes that a data request moves at most.</summary>
+    public int ByteCountLimit { get; init; }
+    public bool UsesDma { get; init; }
+    public bool ExpectsPacket { get; init; }
+    public bool IsIdentify { get; init; }
+
+    /// <summary>The response that is on its way; null if it is blocks, or nothing.</summary>
+    public byte[]? Response { get; init; }
+
+    /// <summary>The next block of the command under way, and how many bytes it has left, those in the buffer included.</summary>
+    public uint Block { get; init; }
+    public ulong Left { get; init; }
+
+    /// <summary>How many bytes of it DMA has moved.</summary>
+    public ulong Position { get; init; }
+
+    /// <summary>Where the bytes in the buffer begin and end.</summary>
+    public int BufferStart { get; init; }
+    public int BufferEnd { get; init; }
 }
 
 /// <summary>A device's registers and the data that it is about to move.</summary>

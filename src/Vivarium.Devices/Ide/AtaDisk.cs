@@ -10,7 +10,7 @@ namespace Vivarium.Devices;
 public sealed unsafe partial class AtaDisk : AtaDevice
 {
     /// <summary>The serial number's length in IDENTIFY DEVICE.</summary>
-    public const int SerialLength = 20;
+    public const int SerialLength = IdentifyWords.SerialLength;
 
     /// <summary>Sectors that a READ or WRITE MULTIPLE block can have; 16 is what systems of old expect at most.</summary>
     private const byte MaxMultiple = 16;

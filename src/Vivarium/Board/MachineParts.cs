@@ -11,6 +11,8 @@ namespace Vivarium.Board;
 internal sealed class MachineParts : IDisposable
 {
     private readonly List<MachineDisk> _disks = [];
+    private readonly List<MachineDrive> _cdDrives = [];
+    private readonly List<MachineDrive> _floppyDrives = [];
     private readonly List<MachineNetwork> _networks = [];
     private readonly List<MachineShare> _shares = [];
 
@@ -29,6 +31,12 @@ internal sealed class MachineParts : IDisposable
     public VirtioSpec Virtio { get; }
 
     public IReadOnlyList<MachineDisk> Disks => _disks;
+
+    /// <summary>CD drives in the order in which they were asked for.</summary>
+    public IReadOnlyList<MachineDrive> CdDrives => _cdDrives;
+
+    /// <summary>Floppy drives, A first.</summary>
+    public IReadOnlyList<MachineDrive> FloppyDrives => _floppyDrives;
 
     public IReadOnlyList<MachineNetwork> Networks => _networks;
 
@@ -70,6 +78,16 @@ internal sealed class MachineParts : IDisposable
                 parts._disks.Add(MachineDisk.Open(disk, spec.BusOf(disk)));
             }
 
+            foreach (CdromSpec cdrom in spec.Cdroms)
+            {
+                parts._cdDrives.Add(new MachineDrive(MachineDrive.NameOf(MachineDrive.Cd, parts._cdDrives.Count), cdrom.Bus, path => CdImage.Open(path, warn), cdrom.Path));
+            }
+
+            foreach (FloppySpec floppy in spec.Floppies)
+            {
+                parts._floppyDrives.Add(new MachineDrive(MachineDrive.NameOf(MachineDrive.Floppy, parts._floppyDrives.Count), null, path => FloppyImage.Open(path, floppy), floppy.Path));
+            }
+
             foreach (NetworkSpec network in spec.Networks)
             {
                 if (MachineNetwork.Open(network, parts._networks.Count, warn) is { } opened)
@@ -96,6 +114,16 @@ internal sealed class MachineParts : IDisposable
             parts.Dispose();
             throw;
         }
+    }
+
+    /// <summary>The drive that people call so: cd, cd2, ..., floppy, floppy2.</summary>
+    /// <exception cref="InvalidInputException">There is none.</exception>
+    public MachineDrive FindDrive(string name)
+    {
+        IEnumerable<MachineDrive> drives = _cdDrives.Concat(_floppyDrives);
+        return drives.FirstOrDefault(drive => drive.Name == name) ?? throw new InvalidInputException(drives.Any()
+            ? $"this machine has no drive '{name}'; it has {string.Join(", ", drives.Select(drive => drive.Name))}"
+            : $"this machine has no drive '{name}'; run it with --cdrom or --floppy, and a file or none behind it, to have one");
     }
 
     /// <summary>Lets a vCPU go that waits because nobody reads its output: its machine is to end.</summary>
@@ -140,6 +168,18 @@ internal sealed class MachineParts : IDisposable
         foreach (MachineShare share in _shares)
         {
             share.Dispose();
+        }
+
+        foreach (MachineDrive drive in _cdDrives.Concat(_floppyDrives))
+        {
+            try
+            {
+                drive.Dispose();
+            }
+            catch (IOException e)
+            {
+                Warn($"'{drive.Name}': what the guest wrote last may be lost: {e.Message}");
+            }
         }
 
         foreach (MachineDisk disk in _disks)

@@ -108,14 +108,13 @@ internal sealed class Pc : IDisposable
     /// <summary>The IDE controller: a classic PC has it in any case, others if there is a disk for it.</summary>
     private PiixIde? PlugInIde(MachineParts parts, PciBus pci)
     {
-        AtaDisk[] disks = [.. parts.Disks.Where(disk => disk.Bus == DiskBus.Ide).Select((disk, index) =>
-            new AtaDisk(Memory, disk.Backend, disk.Spec.Serial ?? $"HD{index + 1:D8}") { Failed = problem => parts.Warn($"disk '{disk.Spec.Path}': {problem}") })];
-        if (disks.Length == 0 && parts.Virtualization == Virtualization.Para)
+        AtaDevice?[] places = IdePlaces.Fill(Memory, parts);
+        if (places.All(place => place is null) && parts.Virtualization == Virtualization.Para)
         {
             return null;
         }
 
-        var ide = new PiixIde(Memory, Interrupts, disks);
+        var ide = new PiixIde(Memory, Interrupts, places);
         pci.Attach(PiixIsaBridge.Device, 0, PiixIsaBridge.Create());
         pci.Attach(PiixIsaBridge.Device, PiixIde.FunctionNumber, ide.Function);
         ide.Map(Ports);

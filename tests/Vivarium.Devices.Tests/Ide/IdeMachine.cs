@@ -31,9 +31,23 @@ internal sealed class IdeMachine : IDisposable
 
     /// <param name="disks">As the controller takes them; a 2 MiB disk as primary master if there is none.</param>
     public IdeMachine(bool secondary = false, params MemoryDisk?[] disks)
+        : this(secondary, disks, cd: null)
+    {
+    }
+
+    /// <summary>With a CD drive as primary master.</summary>
+    public IdeMachine(Func<IdeMachine, AtapiDrive> cd)
+        : this(false, [null], cd)
+    {
+    }
+
+    private IdeMachine(bool secondary, MemoryDisk?[] disks, Func<IdeMachine, AtapiDrive>? cd)
     {
         Disks = disks.Length == 0 ? [new MemoryDisk(DiskSectors * Sector)] : disks;
-        Ide = new PiixIde(Memory, Board.Interrupts, [.. Disks.Select((disk, index) => disk is null ? null : new AtaDisk(Memory, disk, $"SN{index}") { Failed = Note })]);
+        AtaDevice?[] devices = [.. Disks.Select((disk, index) => disk is null ? null : new AtaDisk(Memory, disk, $"SN{index}") { Failed = Note })];
+        if (cd is not null)
+            devices = [cd(this), .. devices.Skip(1)];
+        Ide = new PiixIde(Memory, Board.Interrupts, devices);
         _machine.Pci.Attach(PiixIsaBridge.Device, 0, PiixIsaBridge.Create());
         _machine.Pci.Attach(PiixIsaBridge.Device, PiixIde.FunctionNumber, Ide.Function);
         Ide.Map(Board.Ports);
@@ -70,7 +84,7 @@ internal sealed class IdeMachine : IDisposable
         _machine.Dispose();
     }
 
-    private void Note(string problem)
+    public void Note(string problem)
     {
         lock (Problems)
             Problems.Add(problem);
