@@ -69,5 +69,8 @@ public enum Optimizations : ulong
     /// <summary>Loops that run long are translated again, as one block whose second round knows what the first one left.</summary>
     Loops = 1ul << 24,
 
+    /// <summary>Accesses in a row through one register are checked together.</summary>
+    SharedChecks = 1ul << 25,
+
     All = ulong.MaxValue,
 }

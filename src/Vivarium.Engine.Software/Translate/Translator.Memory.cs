@@ -103,8 +103,13 @@ internal sealed unsafe partial class Translator
     /// <param name="direct">The operand may be reached by the guest's own base register: it does not change before the access.</param>
     private HostOperand EmitMemory(in Instruction instruction, int size, bool read, bool write, AccessRules rules = AccessRules.None, int adjust = 0, bool direct = true)
     {
-        EmitOffset(instruction, adjust);
         Register @base = instruction.MemoryBase;
+        if (InRun)
+        {
+            return new HostOperand(OfGuest(@base), T2, (int)instruction.MemoryDisplacement64);
+        }
+
+        EmitOffset(instruction, adjust);
         return direct && instruction.MemoryIndex == Register.None && @base.IsGPR64()
             ? EmitAccess(SegmentOf(instruction), size, read, write, rules, OfGuest(@base), (int)instruction.MemoryDisplacement64 + adjust)
             : EmitAccess(SegmentOf(instruction), size, read, write, rules);

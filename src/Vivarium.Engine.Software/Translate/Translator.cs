@@ -135,6 +135,8 @@ internal sealed unsafe partial class Translator
         _stubs.Clear();
         _mismatches.Clear();
         _recipes.Clear();
+        _runs.Clear();
+        _run = null;
         _extendedChecked = false;
         _ended = false;
         _flags = FlagsAt.Host;
@@ -159,6 +161,12 @@ internal sealed unsafe partial class Translator
         _rip = source.Rip;
         for (_index = 0; !_ended; _index++)
         {
+            BeginOrEndRun();
+            if (_ended)
+            {
+                break;
+            }
+
             if (_index == _guest.Count)
             {
                 EmitJump(_rip);
@@ -188,6 +196,17 @@ internal sealed unsafe partial class Translator
             _rip = _nextRip;
         }
 
+        if (_run is { } last)
+        {
+            EndRun(last, null);
+        }
+
+        int count = _index;
+        foreach (Run run in _runs)
+        {
+            EmitApart(run);
+        }
+
         foreach (ref readonly ColdPart part in CollectionsMarshal.AsSpan(_cold))
         {
             EmitCold(part);
@@ -196,7 +215,7 @@ internal sealed unsafe partial class Translator
         LastMode = _mode;
         _mode = mode;
         EmitMismatch();
-        InstructionCount += _index;
+        InstructionCount += count;
         return new Block
         {
             Key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit),
@@ -415,7 +434,7 @@ internal sealed unsafe partial class Translator
         }
 
         // Registers free for operands: one beside a memory operand, else two.
-        int free = memory < 0 ? T2 : operand.FreeScratch;
+        int free = memory < 0 ? (InRun ? T1 : T2) : operand.FreeScratch;
         BeforeInstruction(original, traits.Flags, free);
         if (_flags != before && (traits.Extended != ExtendedKind.None || original.Mnemonic is Mnemonic.Div or Mnemonic.Idiv))
         {
@@ -443,7 +462,7 @@ internal sealed unsafe partial class Translator
             int host = Of(guest);
             if (host < 0)
             {
-                host = EmitScratch(ref scratches, guest, original, free, memory < 0 ? T1 : -1, traits.Writes(i));
+                host = EmitScratch(ref scratches, guest, original, free, memory < 0 && !InRun ? T1 : -1, traits.Writes(i));
             }
 
             if (host != guest)
