@@ -57,6 +57,9 @@ public enum Optimizations : ulong
     /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
     SelfChecks = 1ul << 16,
 
+    /// <summary>Where a new translation's jumps go is copied along with it, as far as there are templates.</summary>
+    CopyAhead = 1ul << 17,
+
     /// <summary>Translated code walks 4-level paging structures itself.</summary>
     PageWalks = 1ul << 20,
 
@@ -66,11 +69,17 @@ public enum Optimizations : ulong
     /// <summary>Jumps of translated code look for the target's physical page in the second-level TLB and the paging structures themselves.</summary>
     FetchWalks = 1ul << 22,
 
+    /// <summary>Emptying TLBs and jump caches touches what was filled only.</summary>
+    FlushLists = 1ul << 23,
+
+    /// <summary>XSAVE, XSAVEC and XRSTOR run as the host's own.</summary>
+    ExtendedSaves = 1ul << 24,
+
     /// <summary>Loops that run long are translated again, as one block whose second round knows what the first one left.</summary>
-    Loops = 1ul << 24,
+    Loops = 1ul << 29,
 
     /// <summary>Accesses in a row through one register are checked together.</summary>
-    SharedChecks = 1ul << 25,
+    SharedChecks = 1ul << 30,
 
     All = ulong.MaxValue,
 }
