@@ -146,6 +146,12 @@ internal sealed unsafe partial class Translator
         displacement = 0;
         size = 8;
         writes = true;
+        if (instruction.OpCount == 2 && instruction.Op1Kind == OpKind.Immediate32to64 && Relocations.MayBeKernelAddress(instruction.GetImmediate(1)))
+        {
+            // The copy's immediate may be another: it is to stand in one place.
+            return false;
+        }
+
         switch (instruction.Code)
         {
             case Code.Push_r64:
