@@ -29,6 +29,8 @@ public sealed record EngineOptions
         ("bounced-reads", Optimizations.BouncedReads, "reads across pages and of devices do not leave translated code"),
         ("second-level-tlb", Optimizations.SecondLevelTlb, "translated code searches the second-level TLB itself"),
         ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
+        ("loops", Optimizations.Loops, "loops that run long are translated again as one block"),
+        ("shared-checks", Optimizations.SharedChecks, "accesses in a row through one register are checked together"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
         ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),
@@ -52,6 +54,9 @@ public sealed record EngineOptions
 
     /// <summary>Compares every translation that can be copied with one made anew elsewhere: for tests.</summary>
     public bool CheckRelocation { get; init; }
+
+    /// <summary>Takes every loop for one that runs long (<see cref="Optimizations.Loops"/>): for tests.</summary>
+    public bool LoopsAtOnce { get; init; }
 
     /// <summary>
     /// For tests: random kicks, flushes of the TLB and evictions of all translations, from this seed, and by default a small
@@ -104,6 +109,11 @@ public sealed record EngineOptions
             return this with { CheckRelocation = true };
         }
 
+        if (word == "loops-at-once")
+        {
+            return this with { LoopsAtOnce = true };
+        }
+
         bool on = !word.StartsWith(off, StringComparison.Ordinal);
         string wanted = on ? word : word[off.Length..];
         foreach ((string name, Optimizations optimization, _) in Names)
@@ -114,7 +124,7 @@ public sealed record EngineOptions
             }
         }
 
-        throw new FormatException($"the software engine has no option '{word}'; known are all, none, code-cache=SIZE, chaos=SEED, check-relocation, and with or without no- before them: {string.Join(", ", Names.Select(known => known.Name))}");
+        throw new FormatException($"the software engine has no option '{word}'; known are all, none, code-cache=SIZE, chaos=SEED, check-relocation, loops-at-once, and with or without no- before them: {string.Join(", ", Names.Select(known => known.Name))}");
     }
 
     private static long ParseSize(string text)

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vivarium.Engine;
 using Vivarium.Engine.Software.Translate;
@@ -175,6 +176,32 @@ internal unsafe struct NativeFoundBlock
 }
 
 /// <summary>
+/// A page that an access in a loop (<see cref="CodeCache.Block.Loops"/>) went to last. Known only while the loop runs: it
+/// forgets all it has when it is entered, so that what was flushed or taken away before is not used.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct NativeLoopPage
+{
+    /// <summary>The linear address of the page.</summary>
+    public ulong Page;
+
+    /// <summary>Offsets in the page below this need no further check: 4097 - size of the access; 0: nothing is known.</summary>
+    public ulong Limit;
+
+    /// <summary>What to add to a linear address in the page for its host address.</summary>
+    public ulong Delta;
+    private readonly ulong _pad;
+}
+
+[InlineArray(Count)]
+internal struct NativeLoopPages
+{
+    public const int Count = 24;
+
+    private NativeLoopPage _first;
+}
+
+/// <summary>
 /// The vCPU's native state block: one register points to it for the whole time in translated code. It is the single
 /// home of the architectural state while C# runs; in translated code most general registers, the arithmetic flags and
 /// (while <see cref="ExtendedInMemory"/> is zero) the x87 and vector state live in the host's own registers instead.
@@ -267,6 +294,8 @@ internal unsafe struct NativeState
 
     /// <summary>GC handle of the <see cref="SoftwareVcpu"/>, for helpers called from emitted code.</summary>
     public nint Handle;
+
+    public NativeLoopPages LoopPages;
 
     /// <summary>MXCSR as .NET expects it.</summary>
     public uint HostMxcsr;

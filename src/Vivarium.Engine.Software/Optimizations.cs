@@ -75,5 +75,11 @@ public enum Optimizations : ulong
     /// <summary>XSAVE, XSAVEC and XRSTOR run as the host's own.</summary>
     ExtendedSaves = 1ul << 24,
 
+    /// <summary>Loops that run long are translated again, as one block whose second round knows what the first one left.</summary>
+    Loops = 1ul << 29,
+
+    /// <summary>Accesses in a row through one register are checked together.</summary>
+    SharedChecks = 1ul << 30,
+
     All = ulong.MaxValue,
 }

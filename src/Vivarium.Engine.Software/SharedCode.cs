@@ -229,6 +229,32 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
+    /// <summary>
+    /// Translates a loop that runs long again, as one block, which takes the place of its head's present one. Nothing happens
+    /// where that cannot be. Its page is between <see cref="BeginTranslation"/> and <see cref="EndTranslation"/>.
+    /// </summary>
+    public void TranslateLoop(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    {
+        lock (_gate)
+        {
+            var key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit);
+            if (_cache.Find(key) is not { Exists: true, SecondPage: Block.NoPage, ChecksItself: false, Loops: false } present || !Stands(source)
+                || _translator.Translate(source, mode) is not { Exists: true } block)
+            {
+                return;
+            }
+
+            _cache.Add(block);
+            Drop([present]);
+            if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
+            {
+                CompleteLinks(block, source, mode, statistics);
+            }
+
+            statistics.BlocksTranslated++;
+        }
+    }
+
     private bool Stands(in CodeSource source) => source.SecondPage == Block.NoPage
         ? Stands(source.Gpa, source.Bytes)
         : Stands(source.Gpa, source.FirstPart) && Stands(source.SecondPage, source.SecondPart);
@@ -256,6 +282,13 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     private Block Make(in CodeSource source, BlockMode mode, out bool copied)
     {
         copied = false;
+        if (Options.LoopsAtOnce && _translator.Stops.Count == 0 && !source.ChecksItself && source.SecondPage == Block.NoPage
+            && (mode & (BlockMode.Code64 | BlockMode.Careful)) == BlockMode.Code64
+            && _translator.Translate(source with { IsLoop = true }, mode) is { Exists: true } loop)
+        {
+            return loop;
+        }
+
         if (MayCopy(source, mode) && FindTemplate(source, mode) is { Exists: true } template)
         {
             copied = true;
@@ -566,6 +599,10 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
             {
                 vcpu.DropJumps(block);
+                if (block.Loops)
+                {
+                    vcpu.LeaveLoops();
+                }
             }
         }
     }

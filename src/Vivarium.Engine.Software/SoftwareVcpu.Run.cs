@@ -312,6 +312,7 @@ internal sealed unsafe partial class SoftwareVcpu
         switch (code)
         {
             case ExitCode.Poll:
+                NoteLoop();
                 return true;
             case ExitCode.Dispatch:
                 Statistics.Count(ExitCause.Dispatch);
@@ -450,6 +451,10 @@ internal sealed unsafe partial class SoftwareVcpu
         if (block.FlagsAreSavedAt(pc))
         {
             S->ArithmeticFlags = FlagsAsSaved;
+        }
+        else if (block.RecipeAt(pc) is { Exists: true } recipe)
+        {
+            S->ArithmeticFlags = recipe.Evaluate(S->Gpr);
         }
 
         switch ((Vector)S->FaultTrap)

@@ -38,6 +38,9 @@ internal readonly unsafe struct Block : IEquatable<Block>
         public int IncomingJumps;
         public bool ChecksItself;
         public bool Valid;
+        public bool Loops;
+        public int RecipeCount;
+        public (ushort Offset, FlagRecipe Recipe)* Recipes;
     }
 
     /// <param name="memory">Where it is to stand.</param>
@@ -46,10 +49,20 @@ internal readonly unsafe struct Block : IEquatable<Block>
     /// <param name="record">As <see cref="Record"/>.</param>
     /// <param name="secondPage">As <see cref="SecondPage"/>.</param>
     /// <param name="checksItself">As <see cref="ChecksItself"/>.</param>
-    public static Block Create(BlockRecords memory, in BlockKey key, byte* code, BlockRecord* record, ulong secondPage = NoPage, bool checksItself = false)
+    /// <param name="loops">As <see cref="Loops"/>.</param>
+    /// <param name="recipes">As <see cref="Recipes"/>.</param>
+    public static Block Create(BlockRecords memory, in BlockKey key, byte* code, BlockRecord* record, ulong secondPage = NoPage, bool checksItself = false, bool loops = false,
+        ReadOnlySpan<(ushort Offset, FlagRecipe Recipe)> recipes = default)
     {
         var data = (Data*)memory.Allocate(sizeof(Data));
-        *data = new Data { Key = key, Code = code, Record = record, SecondPage = secondPage, ChecksItself = checksItself, Valid = true };
+        *data = new Data { Key = key, Code = code, Record = record, SecondPage = secondPage, ChecksItself = checksItself, Valid = true, Loops = loops };
+        if (!recipes.IsEmpty)
+        {
+            data->Recipes = ((ushort, FlagRecipe)*)memory.Allocate((recipes.Length * sizeof((ushort, FlagRecipe)) + 7) & -8);
+            data->RecipeCount = recipes.Length;
+            recipes.CopyTo(new Span<(ushort, FlagRecipe)>(data->Recipes, recipes.Length));
+        }
+
         return new Block(data);
     }
 
@@ -75,6 +88,15 @@ internal readonly unsafe struct Block : IEquatable<Block>
 
     /// <summary>In a <see cref="Map"/>'s guest offset: until the next entry the arithmetic flags are in <see cref="NativeState.SavedFlags"/>, not in RFLAGS.</summary>
     public const int FlagsSaved = 0x8000;
+
+    /// <summary>Likewise: they are in neither, and made by what <see cref="Recipes"/> says.</summary>
+    public const int FlagsByRecipe = 0x4000;
+
+    /// <summary>It jumps back into itself, where nobody can unlink it; see <see cref="SharedCode"/>.</summary>
+    public bool Loops => _data->Loops;
+
+    /// <summary>From which offset of the code on the flags are made how, where the map says so; ascending.</summary>
+    public ReadOnlySpan<(ushort Offset, FlagRecipe Recipe)> Recipes => new(_data->Recipes, _data->RecipeCount);
 
     /// <summary>Where each instruction's host code starts, and its offset in the guest code: pairs, ascending by host code (cold parts come last).</summary>
     public ReadOnlySpan<ushort> Map => new(BlockRecord.MapOf(Record), Record->MapCount);
@@ -118,11 +140,26 @@ internal readonly unsafe struct Block : IEquatable<Block>
     /// <summary>RIP of the instruction whose translation holds a host address.</summary>
     public ulong RipAt(byte* hostPc)
     {
-        return Key.Rip + (ulong)(MapAt(hostPc) & ~FlagsSaved);
+        return Key.Rip + (ulong)(MapAt(hostPc) & ~(FlagsSaved | FlagsByRecipe));
     }
 
     /// <summary>True if a host fault there finds the arithmetic flags in <see cref="NativeState.SavedFlags"/>.</summary>
     public bool FlagsAreSavedAt(byte* hostPc) => (MapAt(hostPc) & FlagsSaved) != 0;
+
+    /// <summary>How the flags are made that a host fault there finds nowhere.</summary>
+    public FlagRecipe RecipeAt(byte* hostPc)
+    {
+        FlagRecipe recipe = default;
+        if ((MapAt(hostPc) & FlagsByRecipe) != 0)
+        {
+            for (int i = 0; i < Recipes.Length && Recipes[i].Offset <= hostPc - Code; i++)
+            {
+                recipe = Recipes[i].Recipe;
+            }
+        }
+
+        return recipe;
+    }
 
     /// <summary>The displacement of the jump whose stub holds a host address. Stubs come in the order of their addresses.</summary>
     public byte* JumpOf(byte* hostPc)

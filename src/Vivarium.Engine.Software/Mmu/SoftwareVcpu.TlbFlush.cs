@@ -154,6 +154,7 @@ internal sealed unsafe partial class SoftwareVcpu
         FirstLevelTlb.FlushWrites(&S->UserTlb);
         FirstLevelTlb.FlushWrites(&S->SupervisorTlb);
         FirstLevelTlb.FlushWrites(&S->SupervisorAcTlb);
+        LeaveLoops();
     }
 
     internal void FlushJumpCaches()

@@ -14,6 +14,12 @@ internal enum ColdKind : byte
     /// <summary>The same, for an operand at T1 + T2.</summary>
     ResolveAddress,
 
+    /// <summary>An access of a loop is not to its page of last time, whose number is above the access description: look into the TLB, go on.</summary>
+    LoopPage,
+
+    /// <summary>Likewise, for an operand at T1 + T2.</summary>
+    LoopPageAddress,
+
     /// <summary>Emulate the instruction after all; its index is the data.</summary>
     Trap,
 
@@ -49,7 +55,7 @@ internal enum ColdKind : byte
 }
 
 /// <summary>A part of a block that is rarely run, and stands behind it.</summary>
-internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, FlagsAt flags = FlagsAt.Host, AddressSpace space = AddressSpace.User)
+internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, byte* resume, ulong data = 0, FlagsAt flags = FlagsAt.Host, AddressSpace space = AddressSpace.User, FlagRecipe recipe = default)
 {
     public ColdKind Kind => kind;
 
@@ -67,6 +73,9 @@ internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, b
 
     /// <summary>Where the flags are.</summary>
     public FlagsAt Flags => flags;
+
+    /// <summary>How they are made, if they are nowhere.</summary>
+    public FlagRecipe Recipe => recipe;
 
     /// <summary>With whose rights memory is accessed.</summary>
     public AddressSpace Space => space;

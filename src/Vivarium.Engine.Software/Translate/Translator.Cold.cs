@@ -34,14 +34,12 @@ internal sealed unsafe partial class Translator
                 break;
             case ColdKind.Resolve:
             case ColdKind.ResolveAddress:
-                _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
-                _e.Call(_thunks.Resolve(part.Space, (part.Data & AccessInfo.WriteBit) != 0));
-                if (part.Kind == ColdKind.ResolveAddress)
-                {
-                    _e.Rr(0x31, T2, T2, wide: false);   // xor
-                }
-
-                _e.Jmp(part.Resume);
+                EmitResolve(part, part.Kind == ColdKind.ResolveAddress);
+                break;
+            case ColdKind.LoopPage:
+            case ColdKind.LoopPageAddress:
+                EmitLoopPageMiss(part);
+                EmitResolve(part, part.Kind == ColdKind.LoopPageAddress);
                 break;
             case ColdKind.Trap:
                 RestoreFlags(part);
@@ -105,6 +103,28 @@ internal sealed unsafe partial class Translator
         }
     }
 
+    /// <summary>T1 and T2 as <see cref="Thunks.Resolve"/> wants them: goes on with what it says.</summary>
+    /// <param name="address">For an operand at T1 + T2.</param>
+    private void EmitResolve(in ColdPart part, bool address)
+    {
+        if ((part.Flags & FlagsAt.Saved) == 0)
+        {
+            _e.StoreState(StateOffset.JumpRcx, T2);
+            part.Recipe.Emit(_e, T2);
+            _e.SaveFlags(T2);
+            _e.LoadState(T2, StateOffset.JumpRcx);
+        }
+
+        _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
+        _e.Call(_thunks.Resolve(part.Space, ((uint)part.Data & AccessInfo.WriteBit) != 0));
+        if (address)
+        {
+            _e.Rr(0x31, T2, T2, wide: false);   // xor
+        }
+
+        _e.Jmp(part.Resume);
+    }
+
     /// <summary>For <see cref="ExitCode.Jump"/>: which instruction jumps, and what it has popped.</summary>
     private void EmitOrigin(in ColdPart part)
     {
@@ -128,7 +148,7 @@ internal sealed unsafe partial class Translator
     {
         if ((part.Flags & FlagsAt.Host) == 0)
         {
-            _e.RestoreFlags(T2);
+            MakeFlags(part.Flags, part.Recipe, T2);
         }
     }
 }

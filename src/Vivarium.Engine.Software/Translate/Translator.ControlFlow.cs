@@ -131,7 +131,7 @@ internal sealed unsafe partial class Translator
         if (!FlagsInHost)
         {
             _e.CmpStateImm8(StateOffset.ExitRequest, 0);
-            _cold.Add(new ColdPart(ColdKind.Poll, _rip, _e.JumpForward(JnzCondition), null, target, _flags));
+            _cold.Add(new ColdPart(ColdKind.Poll, _rip, _e.JumpForward(JnzCondition), null, target, _flags, recipe: _recipe));
             return;
         }
 

@@ -16,12 +16,14 @@ internal sealed unsafe partial class Translator
     /// <summary>What follows destroys RFLAGS. The scratch register is lost.</summary>
     private void DestroyFlags(int scratch = T2)
     {
-        if ((_flags & FlagsAt.Saved) == 0)
+        if ((_flags & FlagsAt.Saved) == 0 && !RecipeLasts(_index))
         {
+            NeedFlags(scratch);
             _e.SaveFlags(scratch);
+            _flags |= FlagsAt.Saved;
         }
 
-        _flags = FlagsAt.Saved;
+        _flags &= ~FlagsAt.Host;
     }
 
     /// <summary>The flags are in RFLAGS from here on. The scratch register is lost.</summary>
@@ -29,8 +31,20 @@ internal sealed unsafe partial class Translator
     {
         if (!FlagsInHost)
         {
-            _e.RestoreFlags(scratch);
+            MakeFlags(_flags, _recipe, scratch);
             _flags |= FlagsAt.Host;
+        }
+    }
+
+    private void MakeFlags(FlagsAt flags, in FlagRecipe recipe, int scratch)
+    {
+        if ((flags & FlagsAt.Recipe) != 0)
+        {
+            recipe.Emit(_e, scratch);
+        }
+        else
+        {
+            _e.RestoreFlags(scratch);
         }
     }
 

@@ -103,8 +103,13 @@ internal sealed unsafe partial class Translator
     /// <param name="direct">The operand may be reached by the guest's own base register: it does not change before the access.</param>
     private HostOperand EmitMemory(in Instruction instruction, int size, bool read, bool write, AccessRules rules = AccessRules.None, int adjust = 0, bool direct = true)
     {
-        EmitOffset(instruction, adjust);
         Register @base = instruction.MemoryBase;
+        if (InRun)
+        {
+            return new HostOperand(OfGuest(@base), T2, (int)instruction.MemoryDisplacement64);
+        }
+
+        EmitOffset(instruction, adjust);
         return direct && instruction.MemoryIndex == Register.None && @base.IsGPR64()
             ? EmitAccess(SegmentOf(instruction), size, read, write, rules, OfGuest(@base), (int)instruction.MemoryDisplacement64 + adjust)
             : EmitAccess(SegmentOf(instruction), size, read, write, rules);
@@ -138,14 +143,30 @@ internal sealed unsafe partial class Translator
             _e.Rm(0x03, T1, State, StateOffset.Segment(segment) + StateOffset.SegmentBase);
         }
 
+        bool byBase = @base >= 0 && CodeBits == 64 && segment < SegmentFs;
+        int loopPage = _source.IsLoop ? LoopPage(info, byBase ? @base : -1) : -1;
+        if (loopPage >= 0 && _secondRound)
+        {
+            return EmitLoopAccess(loopPage, info, byBase ? new HostOperand(@base, T2, displacement) : new HostOperand(T1, T2, 0));
+        }
+
+        if (loopPage >= 0)
+        {
+            EmitForgetPage(loopPage);
+        }
+
         _e.Bits(T2, T1, 12, NativeTlb.Entries - 1);
         _e.Rx(0x33, T1, State, T2, 3, Tlb + (write ? WriteTagOffset : 0));  // xor: the offset in the page remains if it is the right one
         _e.Rr(0x81, 7, T1);                     // cmp T1, 4096 - size
         _e.Dword(4096 - size);
         byte* miss = _e.JumpForward(JaCondition);
-        bool byBase = @base >= 0 && CodeBits == 64 && segment < SegmentFs;
         _e.Rx(0x8B, T2, State, T2, 3, Tlb + (byBase ? DeltaOffset : HostPageOffset));
-        _cold.Add(new ColdPart(byBase ? ColdKind.Resolve : ColdKind.ResolveAddress, _rip, miss, _e.Here, info.Word, _flags, _mode.Space()));
+        if (loopPage >= 0 && byBase)
+        {
+            EmitNotePage(loopPage, size, @base, displacement);
+        }
+
+        _cold.Add(new ColdPart(byBase ? ColdKind.Resolve : ColdKind.ResolveAddress, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
         HostOperand operand = byBase ? new HostOperand(@base, T2, displacement) : new HostOperand(T1, T2, 0);
         if (!Options.Has(Optimizations.LazyFlags))
         {

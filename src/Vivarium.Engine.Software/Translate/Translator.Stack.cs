@@ -151,6 +151,11 @@ internal sealed unsafe partial class Translator
     /// <summary>Checks a word of the stack, at an offset from the stack pointer.</summary>
     private HostOperand EmitStackAccess(int offset, int size, bool write)
     {
+        if (InRun)
+        {
+            return new HostOperand(GuestRsp, T2, offset);
+        }
+
         EmitStackAddress(offset);
         return EmitAccess(SegmentSs, size, read: !write, write, @base: GuestRsp, displacement: offset);
     }

@@ -34,6 +34,9 @@ internal readonly unsafe struct CodeSource
     /// <summary>The translation is to check itself (<see cref="Block.ChecksItself"/>); there is no second page then.</summary>
     public bool ChecksItself { get; init; }
 
+    /// <summary>The code is known to be a loop that runs long.</summary>
+    public bool IsLoop { get; init; }
+
     /// <summary>With a second page: where the two parts of <see cref="Bytes"/> stand in the host.</summary>
     public byte* FirstPart { get; init; }
     public byte* SecondPart { get; init; }
@@ -71,6 +74,7 @@ internal sealed unsafe partial class Translator
     private readonly List<ushort> _map = [];
     private readonly List<ColdPart> _cold = [];
     private readonly List<ushort> _stubs = [];
+    private readonly List<(ushort Offset, FlagRecipe Recipe)> _recipes = [];
     private readonly BlockRecords _records;
 
     private CodeSource _source;
@@ -132,14 +136,20 @@ internal sealed unsafe partial class Translator
         _cold.Clear();
         _stubs.Clear();
         _mismatches.Clear();
+        _recipes.Clear();
+        _runs.Clear();
+        _run = null;
         _extendedChecked = false;
         _ended = false;
         _flags = FlagsAt.Host;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
-        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && Options.Has(Optimizations.Relocation));
+        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && !source.IsLoop && Options.Has(Optimizations.Relocation));
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
-        if (!Decode(limit))
+        _secondRound = false;
+        _loopPages.Clear();
+        _recipe = default;
+        if (source.IsLoop ? !DecodeLoop() : !Decode(limit))
         {
             return default;
         }
@@ -153,6 +163,12 @@ internal sealed unsafe partial class Translator
         _rip = source.Rip;
         for (_index = 0; !_ended; _index++)
         {
+            BeginOrEndRun();
+            if (_ended)
+            {
+                break;
+            }
+
             if (_index == _guest.Count)
             {
                 EmitJump(_rip);
@@ -169,10 +185,28 @@ internal sealed unsafe partial class Translator
             }
             else
             {
-                EmitInstruction(next);
+                if (source.IsLoop)
+                {
+                    EmitInLoop(next);
+                }
+                else
+                {
+                    EmitInstruction(next);
+                }
             }
 
             _rip = _nextRip;
+        }
+
+        if (_run is { } last)
+        {
+            EndRun(last, null);
+        }
+
+        int count = _index;
+        foreach (Run run in _runs)
+        {
+            EmitApart(run);
         }
 
         foreach (ref readonly ColdPart part in CollectionsMarshal.AsSpan(_cold))
@@ -183,9 +217,9 @@ internal sealed unsafe partial class Translator
         LastMode = _mode;
         _mode = mode;
         EmitMismatch();
-        InstructionCount += _index;
+        InstructionCount += count;
         var key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit);
-        return Block.Create(_records, key, _blockCode, Record(length), source.SecondPage, source.ChecksItself);
+        return Block.Create(_records, key, _blockCode, Record(length), source.SecondPage, source.ChecksItself, source.IsLoop, CollectionsMarshal.AsSpan(_recipes));
     }
 
     /// <summary>Notes what is to be known of the block later.</summary>
@@ -394,7 +428,7 @@ internal sealed unsafe partial class Translator
         }
 
         // Registers free for operands: one beside a memory operand, else two.
-        int free = memory < 0 ? T2 : operand.FreeScratch;
+        int free = memory < 0 ? (InRun ? T1 : T2) : operand.FreeScratch;
         BeforeInstruction(original, traits.Flags, free);
         if (_flags != before && (traits.Extended != ExtendedKind.None || original.Mnemonic is Mnemonic.Div or Mnemonic.Idiv))
         {
@@ -422,7 +456,7 @@ internal sealed unsafe partial class Translator
             int host = Of(guest);
             if (host < 0)
             {
-                host = EmitScratch(ref scratches, guest, original, free, memory < 0 ? T1 : -1, traits.Writes(i));
+                host = EmitScratch(ref scratches, guest, original, free, memory < 0 && !InRun ? T1 : -1, traits.Writes(i));
             }
 
             if (host != guest)
@@ -695,7 +729,7 @@ internal sealed unsafe partial class Translator
         {
             _e.CmpStateImm8(StateOffset.ExtendedInMemory, 0);
             byte* load = _e.JumpForward(JnzCondition);
-            _cold.Add(new ColdPart(ColdKind.LoadExtended, _rip, load, _e.Here, flags: _flags));
+            _cold.Add(new ColdPart(ColdKind.LoadExtended, _rip, load, _e.Here, flags: _flags, recipe: _recipe));
             return true;
         }
 
@@ -748,6 +782,17 @@ internal sealed unsafe partial class Translator
     private void Mark(ulong rip)
     {
         _map.Add((ushort)(_e.Here - _blockCode));
-        _map.Add((ushort)((int)(rip - _source.Rip) | (FlagsInHost ? 0 : Block.FlagsSaved)));
+        int flags = 0;
+        if ((_flags & (FlagsAt.Host | FlagsAt.Saved)) == FlagsAt.Saved)
+        {
+            flags = Block.FlagsSaved;
+        }
+        else if (!FlagsInHost)
+        {
+            flags = Block.FlagsByRecipe;
+            _recipes.Add(((ushort)(_e.Here - _blockCode), _recipe));
+        }
+
+        _map.Add((ushort)((int)(rip - _source.Rip) | flags));
     }
 }

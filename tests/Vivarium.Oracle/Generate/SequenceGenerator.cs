@@ -102,7 +102,7 @@ internal sealed unsafe class SequenceGenerator
                 break;
             }
 
-            if (counter < 0 && pending.Count == 0 && random.Chance(3) && TryBeginLoop(ref random, test, ref pointers, ref context, out counter))
+            if (counter < 0 && pending.Count == 0 && random.Chance(8) && TryBeginLoop(ref random, test, ref pointers, ref context, out counter))
             {
                 loopStart = test.CodeLength;
                 loopLeft = random.Between(2, 6);
@@ -134,7 +134,7 @@ internal sealed unsafe class SequenceGenerator
             Land(test, pending, all: false);
             if (counter >= 0 && --loopLeft <= 0 && pending.Count == 0)
             {
-                if (!TryEndLoop(test, loopStart, counter))
+                if (!TryEndLoop(ref random, test, loopStart, counter))
                 {
                     return false;
                 }
@@ -146,7 +146,7 @@ internal sealed unsafe class SequenceGenerator
         }
 
         Land(test, pending, all: true);
-        if (counter >= 0 && !TryEndLoop(test, loopStart, counter))
+        if (counter >= 0 && !TryEndLoop(ref random, test, loopStart, counter))
         {
             return false;
         }
@@ -441,18 +441,28 @@ internal sealed unsafe class SequenceGenerator
         return true;
     }
 
-    /// <summary>dec r32; jnz rel32 to the loop's start.</summary>
-    private bool TryEndLoop(TestCase test, int loopStart, int counter)
+    /// <summary>dec r32, or sub r32, 1; jnz rel32 to the loop's start.</summary>
+    private bool TryEndLoop(ref Rng random, TestCase test, int loopStart, int counter)
     {
-        Span<byte> at = test.CodeBuffer.AsSpan(test.CodeLength, 9);
+        Span<byte> at = test.CodeBuffer.AsSpan(test.CodeLength, 11);
         int length = OperandSize32(at);
         if (counter >= 8)
         {
             at[length++] = 0x41;
         }
 
-        at[length++] = 0xFF;
-        at[length++] = (byte)(0xC8 | (counter & 7));
+        if (random.Chance(50))
+        {
+            at[length++] = 0xFF;
+            at[length++] = (byte)(0xC8 | (counter & 7));
+        }
+        else
+        {
+            at[length++] = 0x83;
+            at[length++] = (byte)(0xE8 | (counter & 7));
+            at[length++] = 1;
+        }
+
         _maker.TryDecode(at[..length], test.CodeAddress + (ulong)test.CodeLength, out Instruction decrement);
         test.Instructions.Add(decrement);
         int jumpAt = length;

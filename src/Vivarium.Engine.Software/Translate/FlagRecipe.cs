@@ -1,0 +1,227 @@
+using Iced.Intel;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+internal enum FlagSource : byte
+{
+    /// <summary>Nothing is known.</summary>
+    None,
+
+    /// <summary>CMP of two operands that are still there.</summary>
+    Compare,
+
+    /// <summary>TEST of two operands that are still there; and after AND, OR and XOR, of the result with itself: CF and OF are 0.</summary>
+    Test,
+
+    /// <summary>ADD, whose result is still there, and what was added.</summary>
+    Add,
+
+    /// <summary>SUB, whose result is still there, and what was taken away.</summary>
+    Subtract,
+
+    /// <summary>NEG, whose result is still there.</summary>
+    Negate,
+}
+
+/// <summary>How all six arithmetic flags can be made again: the instruction that made them, while what it worked on is in registers.</summary>
+/// <param name="Source">The instruction.</param>
+/// <param name="Size">Bytes of its operands.</param>
+/// <param name="First">Guest register: first operand, or result.</param>
+/// <param name="Second">Guest register, or -1: <paramref name="Immediate"/>.</param>
+/// <param name="Immediate">Sign-extended.</param>
+internal readonly record struct FlagRecipe(FlagSource Source, int Size, int First, int Second, int Immediate)
+{
+    public bool Exists => Source != FlagSource.None;
+
+    /// <summary>Whether a change of a guest register spoils it.</summary>
+    public bool DependsOn(int writtenRegisters) => ((1 << First | (Second < 0 ? 0 : 1 << Second)) & writtenRegisters) != 0;
+
+    /// <summary>For an instruction that has just replaced all flags.</summary>
+    public static FlagRecipe Of(in Instruction instruction)
+    {
+        if (instruction.OpCount == 0 || instruction.Op0Kind != OpKind.Register || !IsKnown(instruction.Op0Register))
+        {
+            return default;
+        }
+
+        int size = instruction.Op0Register.GetSize();
+        int first = instruction.Op0Register.GetFullRegister() - Register.RAX;
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.And or Mnemonic.Or or Mnemonic.Xor:
+                return new FlagRecipe(FlagSource.Test, size, first, first, 0);
+            case Mnemonic.Neg when size >= 4:
+                return new FlagRecipe(FlagSource.Negate, size, first, -1, 0);
+            case Mnemonic.Cmp:
+                return OfTwo(FlagSource.Compare, size, first, instruction);
+            case Mnemonic.Test:
+                return OfTwo(FlagSource.Test, size, first, instruction);
+            case Mnemonic.Add when size >= 4:
+                FlagRecipe sum = OfTwo(FlagSource.Add, size, first, instruction);
+                return sum.Second == first ? default : sum;
+            case Mnemonic.Sub when size >= 4:
+                FlagRecipe difference = OfTwo(FlagSource.Subtract, size, first, instruction);
+                return difference.Second == first ? default : difference;
+            default:
+                return default;
+        }
+    }
+
+    private static bool IsKnown(Register register)
+        => register.IsGPR() && register.GetSize() != 2 && register is not (>= Register.AH and <= Register.BH);
+
+    private static FlagRecipe OfTwo(FlagSource source, int size, int first, in Instruction instruction)
+    {
+        if (instruction.Op1Kind == OpKind.Register)
+        {
+            return IsKnown(instruction.Op1Register)
+                ? new FlagRecipe(source, size, first, instruction.Op1Register.GetFullRegister() - Register.RAX, 0)
+                : default;
+        }
+
+        return instruction.Op1Kind is >= OpKind.Immediate8 and <= OpKind.Immediate32to64
+            ? new FlagRecipe(source, size, first, -1, size == 1 ? (sbyte)instruction.GetImmediate(1) : (int)instruction.GetImmediate(1))
+            : default;
+    }
+
+    /// <summary>RFLAGS = the flags. The scratch register is lost.</summary>
+    public void Emit(Emitter emitter, int scratch)
+    {
+        const int add = 0x01;
+        const int sub = 0x29;
+        const int cmp = 0x39;
+        const int test = 0x85;
+        switch (Source)
+        {
+            case FlagSource.Compare:
+                EmitOperation(emitter, cmp, Place(emitter, scratch));
+                break;
+            case FlagSource.Test:
+                EmitOperation(emitter, test, Place(emitter, scratch));
+                break;
+            case FlagSource.Add:
+                Copy(emitter, scratch);
+                EmitOperation(emitter, sub, scratch);
+                EmitOperation(emitter, add, scratch);
+                break;
+            case FlagSource.Subtract:
+                Copy(emitter, scratch);
+                EmitOperation(emitter, add, scratch);
+                EmitOperation(emitter, sub, scratch);
+                break;
+            default:
+                Copy(emitter, scratch);
+                emitter.Rr(0xF7, 3, scratch, Size == 8);
+                emitter.Rr(0xF7, 3, scratch, Size == 8);
+                break;
+        }
+    }
+
+    /// <summary>The flags as bits of RFLAGS.</summary>
+    /// <param name="registers">The guest's, by number.</param>
+    public unsafe ulong Evaluate(ulong* registers)
+    {
+        int bits = Size * 8;
+        ulong mask = ulong.MaxValue >> (64 - bits);
+        ulong first = registers[First] & mask;
+        ulong second = (Second < 0 ? (ulong)(long)Immediate : registers[Second]) & mask;
+        (ulong left, ulong right, ulong result) = Source switch
+        {
+            FlagSource.Compare => (first, second, first - second),
+            FlagSource.Test => (0ul, 0ul, first & second),
+            FlagSource.Add => (first - second, second, first),
+            FlagSource.Subtract => (first + second, second, first),
+            _ => (0ul, 0 - first, first),
+        };
+        left &= mask;
+        right &= mask;
+        result &= mask;
+        ulong flags = result == 0 ? RflagsBits.Zf : 0;
+        flags |= (result >> (bits - 1)) != 0 ? RflagsBits.Sf : 0;
+        flags |= (System.Numerics.BitOperations.PopCount(result & 0xFF) & 1) == 0 ? RflagsBits.Pf : 0;
+        if (Source != FlagSource.Test)
+        {
+            bool sum = Source == FlagSource.Add;
+            ulong overflow = sum ? (left ^ result) & (right ^ result) : (left ^ right) & (left ^ result);
+            flags |= (sum ? result < left : left < right) ? RflagsBits.Cf : 0;
+            flags |= ((left ^ right ^ result) & 0x10) != 0 ? RflagsBits.Af : 0;
+            flags |= (overflow >> (bits - 1)) != 0 ? RflagsBits.Of : 0;
+        }
+
+        return flags;
+    }
+
+    private int Place(Emitter emitter, int scratch)
+    {
+        int host = HostRegister.Of(First);
+        if (host < 0)
+        {
+            emitter.LoadState(scratch, StateOffset.Gpr(First));
+            return scratch;
+        }
+
+        return host;
+    }
+
+    private void Copy(Emitter emitter, int scratch)
+    {
+        int host = HostRegister.Of(First);
+        if (host < 0)
+        {
+            emitter.LoadState(scratch, StateOffset.Gpr(First));
+        }
+        else
+        {
+            emitter.MovRr(scratch, host);
+        }
+    }
+
+    /// <summary>An operation on the second operand.</summary>
+    /// <param name="opcode">With a register as source.</param>
+    private void EmitOperation(Emitter emitter, int opcode, int to)
+    {
+        // The forms for bytes have the opcode before.
+        int byOne = Size == 1 ? 1 : 0;
+        if (Second >= 0)
+        {
+            int host = HostRegister.Of(Second);
+            if (host < 0)
+            {
+                // op to, [state]: the other direction (TEST has one form for both).
+                emitter.Rm((opcode == 0x85 ? opcode : opcode + 2) - byOne, to, State, StateOffset.Gpr(Second), Size == 8, byteReg: Size == 1);
+            }
+            else
+            {
+                if (Size == 1)
+                {
+                    // SPL to DIL need a prefix.
+                    emitter.Byte(0x40 | ((host >> 3) << 2) | (to >> 3));
+                    emitter.Byte(opcode - 1);
+                    emitter.Byte(0xC0 | ((host & 7) << 3) | (to & 7));
+                }
+                else
+                {
+                    emitter.Rr(opcode, host, to, Size == 8);
+                }
+            }
+
+            return;
+        }
+
+        int group = opcode == 0x85 ? 0xF7 : 0x81;
+        int operation = opcode == 0x85 ? 0 : opcode >> 3;
+        if (Size == 1)
+        {
+            emitter.Byte(0x40 | (to >> 3));
+            emitter.Byte(group - 1);
+            emitter.Byte(0xC0 | (operation << 3) | (to & 7));
+            emitter.Byte(Immediate);
+        }
+        else
+        {
+            emitter.Rr(group, operation, to, Size == 8);
+            emitter.Dword(Immediate);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
+using Vivarium.Engine.Software.Privileged;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+// Loops that run long are translated once more, as one block: from the head to the jump back to it, past the conditional
+// jumps in between, which leave it. The body stands there twice. The first round begins with nothing known, as every
+// block does; the second begins with what the first one knows at its end, and goes on to itself. Where the last
+// instruction that made flags can be done again (FlagRecipe), a check need not save them.
+internal sealed unsafe partial class Translator
+{
+    /// <summary>Longer ones gain less.</summary>
+    private const int MaxLoopInstructions = 48;
+
+    private readonly InstructionInfoFactory _uses = new();
+    private readonly ushort[] _written = new ushort[MaxLoopInstructions];
+    private bool _secondRound;
+    private byte* _loopHead;
+    private FlagsAt _flagsAtHead;
+    private FlagRecipe _recipe;
+
+    /// <summary>
+    /// Decodes from the source's first instruction to a jump back to it. False if there is none, or something on the way
+    /// that is not for such a block.
+    /// </summary>
+    private bool DecodeLoop()
+    {
+        _guest.Start(CodeBits, _source.Rip, _source.Bytes, _source.Length);
+        while (_guest.Count < MaxLoopInstructions && _guest.TryDecode())
+        {
+            int at = _guest.Count - 1;
+            ref readonly Instruction last = ref _guest[at].Instruction;
+            if (Features[last.Code] == Offering.Undefined || PrivilegedTable.Find(last) != null || last.IsStringInstruction || Stops.Contains(_guest[at].Rip)
+                || last.Mnemonic is Mnemonic.Rdtsc or Mnemonic.Rdtscp)
+            {
+                return false;
+            }
+
+            _written[at] = WrittenRegisters(last);
+            switch (last.FlowControl)
+            {
+                case FlowControl.Next:
+                    break;
+                case FlowControl.ConditionalBranch when last.IsJccShortOrNear:
+                    if (last.NearBranchTarget == _source.Rip)
+                    {
+                        return true;
+                    }
+
+                    break;
+                case FlowControl.UnconditionalBranch when last.IsJmpShortOrNear:
+                    return last.NearBranchTarget == _source.Rip;
+                default:
+                    return false;
+            }
+        }
+
+        return false;
+    }
+
+    private ushort WrittenRegisters(in Instruction instruction)
+    {
+        int written = 0;
+        foreach (UsedRegister used in _uses.GetInfo(instruction, InstructionInfoOptions.NoMemoryUsage).GetUsedRegisters())
+        {
+            if (used.Register.IsGPR() && used.Access is not (OpAccess.Read or OpAccess.CondRead))
+            {
+                written |= 1 << GuestNumber(used.Register);
+            }
+        }
+
+        return (ushort)written;
+    }
+
+    /// <summary>One instruction of a loop, the last of which jumps to the first.</summary>
+    private void EmitInLoop(in GuestInstruction guest)
+    {
+        ref readonly Instruction instruction = ref guest.Instruction;
+        if (_index == _guest.Count - 1)
+        {
+            EmitLoopEnd(instruction);
+            return;
+        }
+
+        if (instruction.FlowControl == FlowControl.ConditionalBranch)
+        {
+            EmitSideExit((int)instruction.ConditionCode - 1, instruction.NearBranchTarget);
+            return;
+        }
+
+        EmitInstruction(guest);
+        FlagUse use = _traits.Get(instruction).Flags;
+        if (use is FlagUse.None or FlagUse.Reads)
+        {
+            if (_recipe.Exists && _recipe.DependsOn(_written[_index]))
+            {
+                LoseRecipe();
+            }
+
+            return;
+        }
+
+        LoseRecipe();
+        FlagRecipe recipe = use == FlagUse.Replaces ? FlagRecipe.Of(instruction) : default;
+        if (recipe.Exists && FlagsInHost)
+        {
+            _recipe = recipe;
+            _flags |= FlagsAt.Recipe;
+        }
+    }
+
+    private void LoseRecipe()
+    {
+        _recipe = default;
+        _flags &= ~FlagsAt.Recipe;
+        if (_flags == FlagsAt.Nowhere)
+        {
+            throw new InvalidOperationException("the flags are lost");
+        }
+    }
+
+    /// <summary>
+    /// The flags can be made again until an instruction makes new ones: none before it changes what they are made from.
+    /// </summary>
+    /// <param name="from">The first instruction that matters.</param>
+    private bool RecipeLasts(int from)
+    {
+        if ((_flags & FlagsAt.Recipe) == 0)
+        {
+            return false;
+        }
+
+        for (int i = 0; i < _guest.Count; i++)
+        {
+            int at = (from + i) % _guest.Count;
+            if (_traits.Get(_guest[at].Instruction).Flags is not (FlagUse.None or FlagUse.Reads))
+            {
+                return true;
+            }
+
+            if (_recipe.DependsOn(_written[at]))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>A conditional jump that the loop goes on behind.</summary>
+    private void EmitSideExit(int condition, ulong target)
+    {
+        NeedFlags();
+        if (InPage(target) && target > _rip)
+        {
+            EmitLinkable(condition, target);
+            return;
+        }
+
+        byte* stays = _e.JumpForward(condition ^ 1);
+        FlagsAt flags = _flags;
+        EmitJumpTo(target);
+        _flags = flags;
+        _e.Land(stays);
+    }
+
+    /// <summary>The jump to the head: on to the second round, or again into it.</summary>
+    private void EmitLoopEnd(in Instruction branch)
+    {
+        if (branch.FlowControl == FlowControl.ConditionalBranch)
+        {
+            EmitSideExit(((int)branch.ConditionCode - 1) ^ 1, _nextRip);
+        }
+
+        FlagsAt wanted = _secondRound ? _flagsAtHead : RecipeLasts(0) ? FlagsAt.Recipe : DestroysFlags() ? FlagsAt.Saved : FlagsAt.Host;
+        if (wanted == FlagsAt.Recipe && !RecipeLasts(0))
+        {
+            _ended = true;
+            EmitJumpTo(_source.Rip);
+            return;
+        }
+
+        if (wanted == FlagsAt.Host)
+        {
+            NeedFlags();
+        }
+        else
+        {
+            if (wanted == FlagsAt.Saved && (_flags & FlagsAt.Saved) == 0)
+            {
+                NeedFlags();
+                _e.SaveFlags(T2);
+                _flags |= FlagsAt.Saved;
+            }
+
+            _flags = wanted;
+        }
+
+        EmitPoll(_source.Rip);
+        if (_secondRound)
+        {
+            _ended = true;
+            _e.Jmp(_loopHead);
+            return;
+        }
+
+        _flags = _flagsAtHead = wanted;
+        _secondRound = true;
+        _loopHead = _e.Here;
+        _index = -1;
+        _nextRip = _source.Rip;
+    }
+
+    /// <summary>Something in the loop uses RFLAGS for a check.</summary>
+    private bool DestroysFlags()
+    {
+        for (int i = 0; i < _guest.Count; i++)
+        {
+            ref readonly Instruction instruction = ref _guest[i].Instruction;
+            if (MemoryOperand(instruction) >= 0 || instruction.IsStackInstruction)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+}

@@ -1,0 +1,125 @@
+using Vivarium.Engine.Software;
+using static Iced.Intel.AssemblerRegisters;
+using static Vivarium.Engine.Tests.Snippets.SnippetMachine;
+
+namespace Vivarium.Engine.Tests.Snippets;
+
+/// <summary>Accesses in a row through one register, which one check covers: also where they do not lie in one page that allows them all.</summary>
+public sealed class SharedCheckTests
+{
+    public static TheoryData<string> Options => ["", "no-shared-checks"];
+
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void PushesAndPopsAcrossAPageArriveInOrder(string options)
+    {
+        using SnippetMachine m = Create(options);
+        m.Pages.Map(Spare, Data + 0x1000);
+        m.Pages.Map(Spare + 0x1000, Data);
+        m.Rsp = Spare + 0x1018;
+        (m.Rax, m.Rbx, m.Rcx, m.Rbp) = (1, 2, 3, 4);
+        m.State.Gpr[12] = 5;
+        m.Write(c =>
+        {
+            c.push(rax);
+            c.push(rbx);
+            c.mov(rdi, rcx);
+            c.push(rcx);
+            c.push(r12);
+            c.sub(rsp, 0x10);
+            c.push(rbp);
+            c.push(-7);
+            c.pop(r8);
+            c.pop(r9);
+            c.add(rsp, 0x10);
+            c.pop(r13);
+            c.pop(rdx);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal((unchecked((ulong)-7), 4ul, 5ul, 3ul, 3ul), (m.State.Gpr[8], m.State.Gpr[9], m.State.Gpr[13], m.Rdx, m.Rdi));
+        Assert.Equal(Spare + 0x1008, m.Rsp);
+        Assert.Equal(1ul, m.Memory.Read<ulong>(Data + 0x10));
+        Assert.Equal(3ul, m.Memory.Read<ulong>(Data));
+        Assert.Equal(5ul, m.Memory.Read<ulong>(Data + 0x1FF8));
+    }
+
+    /// <summary>What comes before the page that is missing is done, and the fault is that of the access which needs it.</summary>
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void APushThatFaultsComesAfterThoseThatDoNot(string options)
+    {
+        using SnippetMachine m = Create(options);
+        m.Pages.Unmap(Spare);
+        m.Pages.Map(Spare + 0x1000, Data);
+        m.SetGate(14, Handlers + (14 * 16), ist: 1);
+        m.Rsp = Spare + 0x1010;
+        (m.Rax, m.Rbx, m.Rcx) = (1, 2, 3);
+        ulong third = 0;
+        m.Write(c =>
+        {
+            c.cmp(eax, 2);
+            c.push(rax);
+            c.push(rbx);
+            c.push(rcx);
+            c.hlt();
+        });
+        third = m.State.Rip + 7;
+        Stop stop = m.RunToFault(14);
+        Assert.Equal((third, Spare + 0x1000, 0x95ul), (stop.Rip, stop.Rsp, stop.Rflags & 0x8D5));
+        Assert.Equal(2ul, m.Memory.Read<ulong>(Data));
+        Assert.Equal(1ul, m.Memory.Read<ulong>(Data + 8));
+    }
+
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void AReadBeforeAWriteOfAReadOnlyPageIsDone(string options)
+    {
+        using SnippetMachine m = Create(options);
+        m.Pages.Map(Spare, Data, PageTables.P);
+        m.State.Cr0 |= 1 << 16;
+        m.Memory.Write(Data + 8, 77ul);
+        m.Rsi = Spare;
+        m.Write(c =>
+        {
+            c.mov(rax, __qword_ptr[rsi + 8]);
+            c.add(rax, __qword_ptr[rsi]);
+            c.mov(__qword_ptr[rsi + 16], rax);
+            c.mov(rax, 0);
+            c.hlt();
+        });
+        Stop stop = m.RunToFault(14);
+        Assert.Equal(77ul, m.Rax);
+        Assert.Equal(3u, stop.ErrorCode);
+    }
+
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void FlagsOfARunReachWhatFollows(string options)
+    {
+        using SnippetMachine m = Create(options);
+        m.Pages.Map(Spare, Data + 0x1000);
+        m.Pages.Map(Spare + 0x1000, Data);
+        m.Memory.Write(Data, 5u);
+        m.Memory.Write(Data + 0x1FFC, 3u);
+
+        // First in one page, then across two.
+        m.Rsi = Spare + 0x1800;
+        m.Rcx = 2;
+        m.Write(c =>
+        {
+            var again = c.CreateLabel();
+            c.Label(ref again);
+            c.mov(eax, __dword_ptr[rsi]);
+            c.cmp(eax, __dword_ptr[rsi - 4]);
+            c.mov(rsi, Spare + 0x1000);
+            c.setg(bl);
+            c.loop(again);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal(1u, m.Rbx & 0xFF);
+    }
+
+    private static SnippetMachine Create(string options) => Long(options: EngineOptions.Parse(options));
+}
