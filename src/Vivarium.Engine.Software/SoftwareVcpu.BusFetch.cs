@@ -12,14 +12,14 @@ internal sealed unsafe partial class SoftwareVcpu
 {
     private readonly byte[] _busCode = GC.AllocateUninitializedArray<byte>(MaxInstructionLength, pinned: true);
 
-    /// <summary>Null: a fault was delivered, or the instruction is to be asked for again as a careful one.</summary>
-    private Block? TranslateFromBus(in BlockKey key, ulong linear)
+    /// <summary>None: a fault was delivered, or the instruction is to be asked for again as a careful one.</summary>
+    private Block TranslateFromBus(in BlockKey key, ulong linear)
     {
         if ((key.Mode & BlockMode.Careful) == 0)
         {
             // Nobody may find the translation again, as the jump cache would.
             _carefulNext = true;
-            return null;
+            return default;
         }
 
         TryFetch(linear, _busCode, out int got, out _, out PageFaultInfo fault);
@@ -36,7 +36,7 @@ internal sealed unsafe partial class SoftwareVcpu
             ChecksItself = true,
         };
         _code.MakeRoom(this);
-        if (_code.TranslateOnce(source, key.Mode, Statistics) is { } block)
+        if (_code.TranslateOnce(source, key.Mode, Statistics) is { Exists: true } block)
         {
             return block;
         }
@@ -50,7 +50,7 @@ internal sealed unsafe partial class SoftwareVcpu
             DeliverFetchFault(got, fault);
         }
 
-        return null;
+        return default;
     }
 
     /// <summary>An instruction does not end within the bytes that could be had.</summary>

@@ -98,7 +98,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         if ((page.Rights & PageRights.Global) == 0)
         {
-            _local[(int)space].Add(linear);
+            LocalPagesOf(space)->Add(linear);
         }
 
         FirstLevelTlb.Fill(TlbOf(space), linear, page.Host, writable);
@@ -141,7 +141,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         if ((page.Rights & PageRights.Global) == 0)
         {
-            _local[(int)AddressSpace.Supervisor].Add(linear);
+            LocalPagesOf(AddressSpace.Supervisor)->Add(linear);
         }
 
         FirstLevelTlb.Fill(&S->SupervisorTlb, linear, page.Host, writable: false);
@@ -163,7 +163,7 @@ internal sealed unsafe partial class SoftwareVcpu
         result = default;
         if ((page.Rights & PageRights.Global) == 0)
         {
-            _local[(int)space].Add(linear);
+            LocalPagesOf(space)->Add(linear);
         }
 
         FirstLevelTlb.FillBesideCode(TlbOf(space), linear, page.Host);
