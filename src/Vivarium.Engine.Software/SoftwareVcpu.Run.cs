@@ -426,6 +426,12 @@ internal sealed unsafe partial class SoftwareVcpu
 
     private void DeliverFault(Vector vector, uint? errorCode)
     {
+        if (vector == Vector.X87 && !S->Cr0.Has(Cr0Bits.Ne))
+        {
+            Bus.FloatingPointError();
+            return;
+        }
+
         if (vector == Vector.PageFault)
         {
             Statistics.PageFaults++;

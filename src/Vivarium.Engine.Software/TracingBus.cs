@@ -75,4 +75,6 @@ internal sealed unsafe class TracingBus(SoftwareVcpu cpu, IVcpuBus bus, TraceBuf
     public bool Hypercall(in Hypercall call, out ulong result) => bus.Hypercall(call, out result);
 
     public void TscMoved() => bus.TscMoved();
+
+    public void FloatingPointError() => bus.FloatingPointError();
 }

@@ -39,6 +39,14 @@ public interface IVcpuBus
     /// <summary>The guest has set its time-stamp counter (IA32_TIME_STAMP_COUNTER or IA32_TSC_ADJUST): <see cref="IVcpu.TscOffset"/> is another.</summary>
     void TscMoved();
 
+    /// <summary>
+    /// The FERR# pin: an unmasked x87 exception with CR0.NE clear (SDM vol. 1, 8.7.2). The instruction that reports it is not
+    /// executed, and tried again, until an interrupt is taken. By default nobody listens.
+    /// </summary>
+    void FloatingPointError()
+    {
+    }
+
     /// <summary>CR8: bits 7:4 of the local APIC's task-priority register.</summary>
     byte TaskPriority { get; set; }
 }

@@ -84,4 +84,6 @@ public sealed class TimedBus(IVcpuBus bus, VcpuTimes times) : IVcpuBus
     }
 
     public void TscMoved() => bus.TscMoved();
+
+    public void FloatingPointError() => bus.FloatingPointError();
 }

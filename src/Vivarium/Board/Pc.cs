@@ -40,7 +40,9 @@ internal sealed class Pc : IDisposable
         Clock = new MachineClock();
         Interrupts = new InterruptRouter();
         LocalApics = [.. Enumerable.Range(0, layout.CpuCount).Select(id => new LocalApic((uint)id, Interrupts.Apics, Clock))];
-        Buses = [.. LocalApics.Select(apic => new PcBus(Ports, Mmio, apic, end))];
+        var coprocessor = new CoprocessorError(Interrupts.CreateIsaLine(CoprocessorError.Irq));
+        coprocessor.Map(Ports);
+        Buses = [.. LocalApics.Select(apic => new PcBus(Ports, Mmio, apic, coprocessor, end))];
 
         InterruptLine irq0 = Interrupts.CreateIsaLine(0);
         InterruptLine irq8 = Interrupts.CreateIsaLine(Rtc.Irq);

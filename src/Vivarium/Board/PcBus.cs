@@ -7,7 +7,7 @@ namespace Vivarium.Board;
 /// Leads the processor's accesses to the board's devices. A device that throws is our mistake, never the guest's right:
 /// the machine ends with a report instead of taking the process down.
 /// </summary>
-internal sealed class PcBus(PortBus ports, MmioBus mmio, LocalApic apic, Action<CycleEnd> end) : IVcpuBus
+internal sealed class PcBus(PortBus ports, MmioBus mmio, LocalApic apic, CoprocessorError coprocessor, Action<CycleEnd> end) : IVcpuBus
 {
     private const int NoInterrupt = -1;
 
@@ -19,6 +19,8 @@ internal sealed class PcBus(PortBus ports, MmioBus mmio, LocalApic apic, Action<
         get => apic.TaskPriority;
         set => apic.TaskPriority = value;
     }
+
+    public void FloatingPointError() => coprocessor.Assert();
 
     public uint ReadPort(ushort port, int size)
     {

@@ -262,4 +262,44 @@ public sealed class ExceptionTests
         Assert.Equal((UInt128)12, m.Xmm(3));
         Assert.Equal(Spare + 8, m.State.Cr2);
     }
+
+    /// <summary>As on the PC AT: FERR# becomes an interrupt, whose handler clears the error; then the instruction runs.</summary>
+    [Fact]
+    public void WithoutNeAFloatingPointErrorWaitsForAnInterrupt()
+    {
+        using SnippetMachine m = Real();
+        m.State.Cr0 = 0x10;
+        m.State.Rflags |= 1 << 9;
+        int errors = 0;
+        m.Bus.OnFloatingPointError = () =>
+        {
+            if (errors++ == 3)
+            {
+                m.Bus.Interrupts.Enqueue(0x75);
+                m.Cpu.RequestInterrupt();
+            }
+        };
+        m.Memory.Write(0x75ul * 4, (0x2000u << 16) | 0x10);
+        m.Write(0x10, c =>
+        {
+            c.inc(bx);
+            c.fnclex();
+            c.iret();
+        }, physical: 0x2_0010);
+        m.Memory.Write(0x600ul, (ushort)0x33B); // divisions by zero are not masked
+        m.Write(c =>
+        {
+            c.fninit();
+            c.fldcw(__word_ptr[0x600]);
+            c.fld1();
+            c.fldz();
+            c.fdivp(st1, st0);
+            c.inc(cx);
+            c.fld1();
+            c.inc(cx);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal((4, 1ul, 2ul), (errors, m.Rbx, m.Rcx));
+    }
 }

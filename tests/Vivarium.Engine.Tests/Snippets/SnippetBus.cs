@@ -81,4 +81,9 @@ internal sealed class SnippetBus : IVcpuBus
     }
 
     public void TscMoved() => TscMoves++;
+
+    /// <summary>Called when the processor asserts FERR#.</summary>
+    public Action? OnFloatingPointError { get; set; }
+
+    public void FloatingPointError() => OnFloatingPointError?.Invoke();
 }
