@@ -25,6 +25,7 @@ internal sealed class Pc : IDisposable
     private readonly List<VirtioDevice> _virtio = [];
     private readonly List<IDisposable> _cards = [];
     private readonly PiixIde? _ide;
+    private readonly MachineScreen? _screen;
     private Piix4Pm? _powerFunction;
     private readonly AhciController? _ahci;
     private readonly List<NvmeController> _nvme = [];
@@ -92,6 +93,7 @@ internal sealed class Pc : IDisposable
         console.Attach(com1);
         var pci = new PciBus(pciHost, Mmio, Ports, Interrupts) { Memory = Memory, FirmwareAssigns = firmware is not null };
         _ide = PlugInIde(parts, pci, firmware);
+        _screen = parts.Screen;
         PlugInVideo(parts, pci, boot.VideoBios);
         PlugInCards(parts, pci);
         _ahci = PlugInAhci(parts, pci);
@@ -150,6 +152,7 @@ internal sealed class Pc : IDisposable
         _floppy?.Dispose();
         _nvme.ForEach(controller => controller.Dispose());
         _com1Line.Connected = false;
+        _screen?.Detach();
     }
 
     public void Dispose() => Memory.Dispose();

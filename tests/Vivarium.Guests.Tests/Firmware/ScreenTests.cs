@@ -38,6 +38,34 @@ public sealed class ScreenTests
     }
 
     [Fact]
+    public async Task The_screen_can_be_looked_at_through_resets_and_beyond_the_end()
+    {
+        using var scratch = new Scratch();
+        await using VirtualMachine machine = VirtualMachine.Create(new MachineSpec
+        {
+            Virtualization = Virtualization.Full,
+            Kernel = scratch.Write("kernel", TinyKernel.Reset),
+            Memory = 16 * ByteSize.MiB,
+            Timeout = TimeSpan.FromSeconds(2),
+        });
+        machine.Start();
+        Task<MachineExit> end = machine.WaitAsync(TestContext.Current.CancellationToken);
+        var frame = new Frame();
+        var text = new TextFrame();
+        while (!end.IsCompleted)
+        {
+            _ = machine.Screen!.Refresh(frame);
+            _ = machine.Screen.Refresh(text);
+            Assert.NotNull(machine.Screen.ReadText());
+        }
+
+        Assert.Equal(ExitKind.TimedOut, (await end).Kind);
+        await machine.DisposeAsync();
+        Assert.False(machine.Screen!.Refresh(frame));
+        Assert.Throws<VivariumException>(() => machine.Screen.SavePng(Stream.Null));
+    }
+
+    [Fact]
     public async Task A_machine_that_tells_its_guest_has_no_screen()
     {
         using var scratch = new Scratch();
