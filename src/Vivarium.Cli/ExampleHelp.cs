@@ -42,6 +42,8 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
           viv run linux --trace pio,irq --trace-file log   write down what happens (docs/observing.md)
           viv run --virt full --disk disk.img              a PC that starts what is on the disk, its screen in this terminal
           viv run -d --virt full --disk disk.img --display vnc=5901
+          viv run --virt full --kernel ipxe.lkrn           a program that calls the BIOS
+          viv run --kernel xen --module 'vmlinuz console=hvc0'   a multiboot kernel and its module
           viv run linux --virt full                        a classic PC: the guest finds no hypervisor
           viv run debian --virt full --net user,model=virtio  ... with one virtio card mixed in
 
@@ -142,6 +144,55 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
 
         """;
 
+    private const string Type = """
+        Examples:
+          viv type box 'root\n'                   type root and press Enter
+          viv type box --pause 50ms 'linux\n'     slowly, for firmware that looks only now and then
+
+        docs/scripting.md tells how scripts operate machines.
+
+        """;
+
+    private const string Key = """
+        Examples:
+          viv key box ctrl-alt-f2                 together
+          viv key box down down enter             one after the other
+          viv key box --hold 2s right             held, so that it repeats
+
+        """;
+
+    private const string Mouse = """
+        Examples:
+          viv mouse box move 40 -10               to the right and up
+          viv mouse box click right
+          viv mouse box press                     hold the left button,
+          viv mouse box move 100 0                drag,
+          viv mouse box release                   and drop
+          viv mouse box wheel -3                  away from the user
+
+        """;
+
+    private const string Expect = """
+        Examples:
+          viv expect box 'login:' --timeout 3m
+          viv expect box --regex '^[0-9]+ passed$' --on serial
+          viv type box 'make\n' && viv expect box --new '# '   the prompt after this command
+
+        Exit status:
+          0  the text has come; its line is on stdout
+          1  the machine ended without it
+          4  it has not come in time
+
+        """;
+
+    private const string Medium = """
+        Examples:
+          viv insert box cd second.iso
+          viv eject box floppy
+          viv eject box cd --force                also if the guest has locked the drive
+
+        """;
+
     /// <summary>Who asks for help may leave out what the command needs.</summary>
     public override bool ClearsParseErrors => true;
 
@@ -161,6 +212,11 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
         "kill" => Kill,
         "console" => Attach,
         "ssh" => Ssh,
+        "type" => Type,
+        "key" => Key,
+        "mouse" => Mouse,
+        "expect" => Expect,
+        "insert" or "eject" => Medium,
         "compare" => Compare,
         "doctor" => Doctor,
         "guest" or "list" => Guest,

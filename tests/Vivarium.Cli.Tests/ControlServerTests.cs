@@ -32,6 +32,45 @@ public sealed class ControlServerTests : IAsyncLifetime
     }
 
     [Fact]
+    public void Keyboard_mouse_and_drives_are_operated()
+    {
+        using (ControlClient client = ControlClient.Connect(_entry))
+        {
+            _ = client.Ask(new ControlOrder(ControlVerb.Type) { Text = "ls\n", Seconds = 0.01 }, s_patience);
+        }
+
+        using (ControlClient client = ControlClient.Connect(_entry))
+        {
+            _ = client.Ask(new ControlOrder(ControlVerb.Eject) { Text = "cd", Force = true }, s_patience);
+        }
+
+        Assert.Equal([new ControlOrder(ControlVerb.Type) { Text = "ls\n", Seconds = 0.01 }, new ControlOrder(ControlVerb.Eject) { Text = "cd", Force = true }], _machine.Orders);
+        using ControlClient refused = ControlClient.Connect(_entry);
+        Assert.Contains("it cannot be", Assert.Throws<VivariumException>(() => refused.Ask(new ControlOrder(ControlVerb.Key) { Text = "nonsense" }, s_patience)).Message);
+    }
+
+    [Fact]
+    public async Task Text_is_waited_for_until_it_comes_or_who_waits_goes()
+    {
+        using (ControlClient client = ControlClient.Connect(_entry))
+        {
+            Assert.Equal("it is found", client.Ask(new ControlOrder(ControlVerb.Expect) { Text = "found", Seconds = 60 }, s_patience).Found!.Line);
+        }
+
+        using (ControlClient client = ControlClient.Connect(_entry))
+        {
+            Assert.Null(client.Ask(new ControlOrder(ControlVerb.Expect) { Text = "never", Seconds = 0 }, s_patience).Found);
+        }
+
+        using (ControlClient client = ControlClient.Connect(_entry))
+        {
+            Assert.Null(client.TryAsk(new ControlOrder(ControlVerb.Expect) { Text = "never", Seconds = 600 }, TimeSpan.FromMilliseconds(50)));
+        }
+
+        await _machine.GivenUp.Task.WaitAsync(s_patience, TestContext.Current.CancellationToken);
+    }
+
+    [Fact]
     public void Status_stop_and_kill_are_obeyed()
     {
         using ControlClient client = ControlClient.Connect(_entry);

@@ -50,7 +50,8 @@ internal sealed class ControlClient : IDisposable
     /// <exception cref="VivariumException">The machine refuses, or does not answer within the time.</exception>
     public ControlReply Ask(ControlOrder order, TimeSpan patience) => TryAsk(order, patience) ?? throw Silent(_machine);
 
-    private ControlReply? TryAsk(ControlOrder order, TimeSpan patience)
+    /// <summary>Asks and waits for the answer; null if there is none within the time.</summary>
+    public ControlReply? TryAsk(ControlOrder order, TimeSpan patience)
     {
         Send(order);
         return Receive(patience);
