@@ -16,6 +16,7 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
           viv ps                                   what runs on this host
           viv ssh web                              log in; viv console web looks at its serial console
           viv top web                              where its time goes
+          viv screenshot web out.png               what is on the screen of a --virt full machine
           viv stop web                             shut it down; viv kill web pulls the plug
           viv compare                              what mediation costs: the same work on two kinds of machine
           viv doctor                               what this host offers
@@ -39,6 +40,8 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
           viv run debian --vsock /tmp/guest.vsock          who connects to it and writes "CONNECT 5000" is at port 5000
           viv run linux --stats                            at the end, say where time went
           viv run linux --trace pio,irq --trace-file log   write down what happens (docs/observing.md)
+          viv run --virt full --disk disk.img              a PC that starts what is on the disk, its screen in this terminal
+          viv run -d --virt full --disk disk.img --display vnc=5901
           viv run linux --virt full                        a classic PC: the guest finds no hypervisor
           viv run debian --virt full --net user,model=virtio  ... with one virtio card mixed in
 

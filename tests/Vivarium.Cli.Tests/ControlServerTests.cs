@@ -57,6 +57,17 @@ public sealed class ControlServerTests : IAsyncLifetime
     }
 
     [Fact]
+    public void A_picture_comes_behind_its_answer()
+    {
+        using ControlClient client = ControlClient.Connect(_entry);
+        Assert.Throws<VivariumException>(() => client.Ask(ControlVerb.Screenshot));
+        _machine.Picture = [.. Enumerable.Range(0, 300_000).Select(i => (byte)i)];
+        int length = client.Ask(ControlVerb.Screenshot).Length!.Value;
+        Assert.Equal(_machine.Picture, client.ReceiveBytes(length, s_patience));
+        Assert.True(client.Ask(ControlVerb.Status).Ok);
+    }
+
+    [Fact]
     public void The_machine_measures_as_long_as_somebody_who_asked_for_statistics_is_there()
     {
         using ControlClient one = ControlClient.Connect(_entry), two = ControlClient.Connect(_entry);

@@ -24,13 +24,13 @@ public sealed class TextTests
         Assert.Equal(keys, string.Join(' ', pressed));
     }
 
-    /// <summary>100,000 pieces of up to 40 bytes, most of them what sequences are made of.</summary>
+    /// <summary>20,000 pieces of up to 40 bytes, most of them what sequences are made of.</summary>
     [Fact]
     public void Random_input_ends()
     {
         var random = new Random(1);
         byte[] parts = [0x1B, (byte)'[', (byte)'O', (byte)';', (byte)'1', (byte)'9', (byte)'~', (byte)'A', 0xFF, 0];
-        for (int i = 0; i < 100_000; i++)
+        for (int i = 0; i < 20_000; i++)
         {
             byte[] typed = new byte[random.Next(1, 40)];
             for (int at = 0; at < typed.Length; at++)
@@ -58,6 +58,49 @@ public sealed class TextTests
         Assert.Equal(new KeyStroke(Key.Apostrophe, KeyModifiers.Shift), UsKeyboard.Find('"'));
         Assert.Equal(new KeyStroke(Key.Digit2, KeyModifiers.Shift), UsKeyboard.Find('@'));
         Assert.Null(UsKeyboard.Find('é'));
+    }
+
+    [Fact]
+    public void A_terminal_is_told_only_what_has_changed()
+    {
+        using var card = new TextCard();
+        var painter = new TextPainter();
+        card.Write(1, 3, "Hi", 0x1E);
+        string first = painter.Paint(card.Look(), 80, 25);
+        Assert.Contains("\x1B[?1049h", first);
+        Assert.Contains("\x1B[0;93;44mHi", first);
+
+        Assert.Equal("", painter.Paint(card.Look(), 80, 25));
+        card.Write(1, 4, "o", 0x1E);
+        Assert.Equal("\x1B[?25l\x1B[2;5H\x1B[0;93;44mo\x1B[?25l", painter.Paint(card.Look(), 80, 25).Replace("\x1B[1;1H\x1B[?25h", "\x1B[?25l", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void A_small_terminal_shows_the_part_with_the_cursor()
+    {
+        using var card = new TextCard();
+        for (int row = 0; row < 25; row++)
+        {
+            card.Write(row, 0, $"row {row:D2}", 7);
+        }
+
+        card.MoveCursor(24, 5);
+        string shown = new TextPainter().Paint(card.Look(), 40, 10);
+        Assert.Contains("\x1B[10;1H\x1B[0;37;40mrow 24", shown);
+        Assert.DoesNotContain("row 14", shown);
+        Assert.Contains("row 15", shown);
+        Assert.EndsWith("\x1B[10;6H\x1B[?25h", shown);
+    }
+
+    [Fact]
+    public void A_graphics_mode_is_told_in_words()
+    {
+        var painter = new TextPainter();
+        Assert.Contains("shows nothing", painter.Paint(new TextFrame(), 80, 25));
+        Assert.Equal("", painter.Paint(new TextFrame(), 80, 25));
+        using var card = new TextCard();
+        card.SetGraphics();
+        Assert.Contains("graphics mode (640 x 480)", painter.Paint(card.Look(), 80, 25));
     }
 
     [Fact]
