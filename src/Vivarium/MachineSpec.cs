@@ -22,6 +22,9 @@ public sealed record MachineSpec
     /// <summary>Two IDE channels of two disks or CD drives.</summary>
     public const int MostIdeDisks = PiixIde.MaxDevices;
 
+    /// <summary>What the Serial ATA controller has ports for.</summary>
+    public const int MostAhciDevices = AhciController.Ports;
+
     /// <summary>What the floppy controller's cable has room for.</summary>
     public const int MostFloppies = 2;
 
@@ -182,6 +185,11 @@ public sealed record MachineSpec
         if (OnBus(DiskBus.Ide) is var ideDisks && ideDisks > MostIdeDisks)
         {
             throw new InvalidInputException($"a machine has at most {MostIdeDisks} IDE disks and CD drives, and {ideDisks} are asked for; give the others bus=ahci or, disks, bus=virtio");
+        }
+
+        if (OnBus(DiskBus.Ahci) is var ahciDevices && ahciDevices > MostAhciDevices)
+        {
+            throw new InvalidInputException($"a machine has at most {MostAhciDevices} AHCI disks and CD drives, and {ahciDevices} are asked for");
         }
 
         if (Floppies.Count > MostFloppies)

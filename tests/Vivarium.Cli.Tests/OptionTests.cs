@@ -37,7 +37,7 @@ public sealed class OptionTests
     [InlineData("a,serial=", "unknown property 'serial='")]
     [InlineData("a,format=vmdk", "'vmdk' is no disk format")]
     [InlineData("a,format", "is no disk format")]
-    [InlineData("a,bus=foo", "'foo' is no way to connect a disk that viv knows; known are virtio, ide")]
+    [InlineData("a,bus=foo", "'foo' is no way to connect a disk that viv knows; known are virtio, ide, ahci, nvme")]
     [InlineData("a,bus", "is no way to connect a disk")]
     [InlineData("a,overlay,overlay", "says overlay twice")]
     [InlineData("a,format=raw,format=raw", "says format twice")]

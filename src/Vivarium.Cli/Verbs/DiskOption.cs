@@ -2,10 +2,10 @@ using Vivarium.Storage;
 
 namespace Vivarium.Cli.Verbs;
 
-/// <summary><c>--disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT][,bus=virtio|ide]</c>; a comma in the file's name is written twice.</summary>
+/// <summary><c>--disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT][,bus=virtio|ide|ahci|nvme]</c>; a comma in the file's name is written twice.</summary>
 internal static class DiskOption
 {
-    private const string Form = "write --disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT][,bus=virtio|ide], with commas in FILE doubled";
+    private const string Form = "write --disk FILE[,format=raw|qcow2][,readonly][,overlay][,serial=TEXT][,bus=virtio|ide|ahci|nvme], with commas in FILE doubled";
 
     /// <exception cref="InvalidInputException">The text is no disk; the message says why.</exception>
     public static DiskSpec Parse(string text)
@@ -38,7 +38,9 @@ internal static class DiskOption
                 ("serial", { Length: > 0 }) => disk with { Serial = value },
                 ("bus", "virtio") => disk with { Bus = DiskBus.Virtio },
                 ("bus", "ide") => disk with { Bus = DiskBus.Ide },
-                ("bus", _) => throw new InvalidInputException($"'{value}' is no way to connect a disk that viv knows; known are virtio, ide"),
+                ("bus", "ahci") => disk with { Bus = DiskBus.Ahci },
+                ("bus", "nvme") => disk with { Bus = DiskBus.Nvme },
+                ("bus", _) => throw new InvalidInputException($"'{value}' is no way to connect a disk that viv knows; known are virtio, ide, ahci, nvme"),
                 _ => throw new InvalidInputException($"the disk '{text}' has the unknown property '{part}'; {Form}"),
             };
         }

@@ -40,7 +40,7 @@ internal static class RunVerb
         var background = new Option<bool>("--detach", "-d") { Description = "Run in the background: print the machine's name once it has started" };
         var json = new Option<bool>("--json") { Description = "With -d: print all about the machine as JSON" };
 
-        var disk = Repeated("--disk", "FILE[,...]", "A disk; ,format=raw|qcow2 ,readonly ,overlay (throw-away writes) ,serial=TEXT ,bus=virtio|ide may follow; a comma in FILE is doubled");
+        var disk = Repeated("--disk", "FILE[,...]", "A disk; ,format=raw|qcow2 ,readonly ,overlay (throw-away writes) ,serial=TEXT ,bus=virtio|ide|ahci|nvme may follow; a comma in FILE is doubled");
         var cdrom = Repeated("--cdrom", "FILE|none", "A CD drive with this ISO image in it; ,bus=ide|ahci may follow");
         var floppy = Repeated("--floppy", "FILE|none", "A floppy drive with this image in it, 160K to 2880K; ,readonly ,overlay may follow");
         var ephemeral = new Option<bool>("--ephemeral") { Description = "Throw away what the guest writes to any disk" };

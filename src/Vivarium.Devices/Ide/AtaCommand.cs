@@ -14,6 +14,7 @@ internal enum AtaCommand : byte
     ReadSectorsExt = 0x24,
     ReadDmaExt = 0x25,
     ReadMultipleExt = 0x29,
+    ReadLogExt = 0x2F,
     WriteSectors = 0x30,
     WriteSectorsNoRetry = 0x31,
     WriteSectorsExt = 0x34,

@@ -62,6 +62,15 @@ public abstract class AtaDevice
 
     internal bool IsBusy => (Status & AtaStatus.Busy) != 0;
 
+    /// <summary>SRST is set, or the device is not done with the work that was going on then.</summary>
+    internal bool IsInReset => _reset != ResetStage.None;
+
+    /// <summary>Which way the device waits to move data by PIO.</summary>
+    internal DmaDirection Pio => _pio;
+
+    /// <summary>The bytes that PIO moves next: the host's to read, or to write.</summary>
+    internal Span<byte> PioBlock => _buffer.AsSpan(_position, _blockEnd - _position);
+
     private protected ref AtaRegisters Registers => ref _registers;
 
     private protected Span<byte> Buffer => _buffer;
@@ -145,6 +154,25 @@ public abstract class AtaDevice
             _pio = DmaDirection.None;
             OnBlockWritten();
         }
+    }
+
+    /// <summary>All of <see cref="PioBlock"/> has been read or written.</summary>
+    internal void PioBlockMoved()
+    {
+        var direction = _pio;
+        _pio = DmaDirection.None;
+        if (direction == DmaDirection.ToMemory)
+            OnBlockRead();
+        else
+            OnBlockWritten();
+    }
+
+    /// <summary>A register as it stands, or what was in it before: for those who send all of them at once.</summary>
+    internal byte Peek(int register, bool previous) => previous ? _registers.Previous(register) : _registers[register];
+
+    /// <summary>A queued command has failed; the registers say where.</summary>
+    internal virtual void NoteQueuedError(int tag)
+    {
     }
 
     /// <summary>

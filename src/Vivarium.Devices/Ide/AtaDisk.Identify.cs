@@ -27,6 +27,7 @@ public sealed unsafe partial class AtaDisk
 
     // 84 and 87.
     private const ushort WriteFua = 1 << 6;
+    private const ushort GeneralPurposeLogging = 1 << 5;
 
     private void Identify()
     {
@@ -76,7 +77,9 @@ public sealed unsafe partial class AtaDisk
         IdentifyWords.Set(data, 88, IdentifyWords.Modes(MaxUltraMode, UltraDma, _dmaMode));
 
         // 93: the cable has 80 conductors, and the device has found out its number by the jumper.
-        IdentifyWords.Set(data, 93, 0x6001);
+        IdentifyWords.Set(data, 93, (ushort)(_isSerialAta ? 0 : 0x6001));
+        if (_isSerialAta)
+            FillSerialWords(data);
         BinaryPrimitives.WriteUInt64LittleEndian(data[(100 * sizeof(ushort))..], Sectors);
         if (CanTrim)
         {
@@ -98,15 +101,24 @@ public sealed unsafe partial class AtaDisk
         data[511] = (byte)-sum;
     }
 
+    /// <summary>Serial ATA (75-79 and 222): 32 queued commands, 1.5 and 3 Gbit/s.</summary>
+    private static void FillSerialWords(Span<byte> data)
+    {
+        IdentifyWords.Set(data, 75, 31);
+        IdentifyWords.Set(data, 76, 0x0106);
+        IdentifyWords.Set(data, 222, 0x101F);
+    }
+
     private void SetFeatureWords(Span<byte> data)
     {
         const ushort word82 = NopCommand | LookAheadFeature | WriteCacheFeature | PowerManagement;
         const ushort word83 = FlushCacheExtCommand | FlushCacheCommand | Address48Bit;
         IdentifyWords.Set(data, 82, word82);
         IdentifyWords.Set(data, 83, word83 | Valid);
-        IdentifyWords.Set(data, 84, WriteFua | Valid);
+        var word84 = (ushort)(WriteFua | Valid | (_isSerialAta ? GeneralPurposeLogging : 0));
+        IdentifyWords.Set(data, 84, word84);
         IdentifyWords.Set(data, 85, (ushort)(NopCommand | PowerManagement | (_lookAhead ? LookAheadFeature : 0) | (_writeCache ? WriteCacheFeature : 0)));
         IdentifyWords.Set(data, 86, word83);
-        IdentifyWords.Set(data, 87, WriteFua | Valid);
+        IdentifyWords.Set(data, 87, word84);
     }
 }

@@ -180,7 +180,15 @@ public sealed unsafe partial class AtaDisk
         ExpectNext(interrupt: false);
     }
 
-    private void TransferByDma(DmaDirection direction, bool extended, bool forceUnitAccess = false)
+    /// <summary>READ and WRITE FPDMA QUEUED (ATA8-ACS, 7.29): the count is in Features, the tag in Count.</summary>
+    private void TransferQueued(DmaDirection direction)
+    {
+        const byte forceUnitAccess = 1 << 7;
+        var sectors = Registers[AtaRegisters.ErrorOrFeatures] | (uint)Registers.Previous(AtaRegisters.ErrorOrFeatures) << 8;
+        TransferByDma(direction, extended: true, (Registers[AtaRegisters.Device] & forceUnitAccess) != 0, sectors == 0 ? 0x1_0000 : sectors);
+    }
+
+    private void TransferByDma(DmaDirection direction, bool extended, bool forceUnitAccess = false, uint sectors = 0)
     {
         if (direction == DmaDirection.FromMemory && _backend.ReadOnly)
         {
@@ -188,7 +196,7 @@ public sealed unsafe partial class AtaDisk
             return;
         }
 
-        if (!Locate(extended))
+        if (!Locate(extended, sectors))
             return;
         _forceUnitAccess = forceUnitAccess;
         WaitForDma(direction, (ulong)_left * SectorSize);

@@ -55,6 +55,7 @@ public sealed unsafe partial class AtaDisk : AtaDevice
     private readonly GuestMemory _memory;
     private readonly IBlockBackend _backend;
     private readonly string _serial;
+    private readonly bool _isSerialAta;
 
     private int _heads = DefaultHeads;
     private int _sectorsPerTrack = DefaultSectorsPerTrack;
@@ -73,13 +74,15 @@ public sealed unsafe partial class AtaDisk : AtaDevice
 
     /// <param name="backend">Its logical blocks are 512 bytes.</param>
     /// <param name="serial">What the guest reads as the disk's serial number: ASCII, cut at 20 characters.</param>
-    public AtaDisk(GuestMemory memory, IBlockBackend backend, string serial)
+    /// <param name="isSerialAta">It is connected by Serial ATA, and takes queued commands.</param>
+    public AtaDisk(GuestMemory memory, IBlockBackend backend, string serial, bool isSerialAta = false)
         : base(BufferSectors * SectorSize)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(backend.LogicalBlockSize, (uint)SectorSize);
         _memory = memory;
         _backend = backend;
         _serial = serial;
+        _isSerialAta = isSerialAta;
     }
 
     /// <summary>
@@ -162,6 +165,15 @@ public sealed unsafe partial class AtaDisk : AtaDevice
                 break;
             case AtaCommand.ReadVerifySectorsExt:
                 Verify(extended: true);
+                break;
+            case AtaCommand.ReadFpdmaQueued when _isSerialAta:
+                TransferQueued(DmaDirection.ToMemory);
+                break;
+            case AtaCommand.WriteFpdmaQueued when _isSerialAta:
+                TransferQueued(DmaDirection.FromMemory);
+                break;
+            case AtaCommand.ReadLogExt when _isSerialAta:
+                ReadLog();
                 break;
             case AtaCommand.FlushCache or AtaCommand.FlushCacheExt:
                 Flush();

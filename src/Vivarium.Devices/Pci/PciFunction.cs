@@ -67,7 +67,6 @@ public sealed class PciFunction : IPciFunction
     private PciBus? _bus;
     private InterruptLine? _line;
     private bool _interrupt;
-    private bool _message;
 
     /// <param name="name">For listings and messages.</param>
     /// <param name="hasInterrupt">It uses INTA#.</param>
@@ -213,7 +212,7 @@ public sealed class PciFunction : IPciFunction
         AddCapability(MsiX);
     }
 
-    /// <summary>Adds one message-signalled interrupt, which takes the place of INTA# when the guest wants it.</summary>
+    /// <summary>Adds one message-signalled interrupt.</summary>
     public void AddMsi()
     {
         Msi = new Msi(this);
@@ -373,10 +372,6 @@ public sealed class PciFunction : IPciFunction
         else
             _config[StatusRegister] &= unchecked((byte)~InterruptStatus);
         _line?.Set(_interrupt && (Command & InterruptDisable) == 0 && MsiX is not { Enabled: true } && Msi is not { Enabled: true });
-        var message = _interrupt && Msi is { Enabled: true };
-        if (message && !_message)
-            Msi!.Send();
-        _message = message;
     }
 
     private void CheckBar(int index, ulong size, ulong smallest, int registers)

@@ -102,6 +102,9 @@ public sealed class Rtc : IPortDevice
 
     public void Map(PortBus ports) => ports.Map(Port, 2, this, "RTC and CMOS");
 
+    /// <summary>Adds to the equipment byte, which tells firmware what there is.</summary>
+    public void AddEquipment(byte bits) => StoreCmos(Equipment, (byte)(_cmos[Equipment] | bits));
+
     /// <summary>Stores a byte where firmware looks for configuration; not for the clock's own registers.</summary>
     public void StoreCmos(int index, byte value)
     {

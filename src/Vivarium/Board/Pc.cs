@@ -26,6 +26,9 @@ internal sealed class Pc : IDisposable
     private readonly List<IDisposable> _cards = [];
     private readonly PiixIde? _ide;
     private Piix4Pm? _powerFunction;
+    private readonly AhciController? _ahci;
+    private readonly List<NvmeController> _nvme = [];
+    private readonly FloppyController? _floppy;
     private readonly InterruptLine _com1Line;
 
     /// <param name="boot">What the machine starts: firmware, or a kernel that a loader brings.</param>
@@ -89,6 +92,9 @@ internal sealed class Pc : IDisposable
         _ide = PlugInIde(parts, pci, firmware);
         PlugInVideo(parts, pci, boot.VideoBios);
         PlugInCards(parts, pci);
+        _ahci = PlugInAhci(parts, pci);
+        PlugInNvme(parts, pci);
+        _floppy = PlugInFloppy(parts, rtc);
         PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
         if (firmware is not null)
         {
@@ -138,6 +144,9 @@ internal sealed class Pc : IDisposable
         }
 
         _ide?.Dispose();
+        _ahci?.Dispose();
+        _floppy?.Dispose();
+        _nvme.ForEach(controller => controller.Dispose());
         _com1Line.Connected = false;
     }
 
@@ -197,6 +206,52 @@ internal sealed class Pc : IDisposable
                 _ = pci.Attach(card.Function);
                 _cards.Add(card);
             }
+        }
+    }
+
+    /// <summary>The Serial ATA controller, if there is a disk or a CD drive for it.</summary>
+    private AhciController? PlugInAhci(MachineParts parts, PciBus pci)
+    {
+        AtaDevice[] devices = SataPorts.Fill(Memory, parts);
+        if (devices.Length == 0)
+        {
+            return null;
+        }
+
+        var ahci = new AhciController(Memory, devices);
+        _ = pci.Attach(ahci.Function);
+        return ahci;
+    }
+
+    /// <summary>DMA and floppy controllers: a classic PC has them in any case, others if there is a floppy drive.</summary>
+    private FloppyController? PlugInFloppy(MachineParts parts, Rtc rtc)
+    {
+        if (parts.FloppyDrives.Count == 0 && parts.Virtualization == Virtualization.Para)
+        {
+            return null;
+        }
+
+        var dma = new DmaController(Memory);
+        dma.Map(Ports);
+        var controller = new FloppyController(dma, Interrupts, [.. parts.FloppyDrives.Select(drive => drive.Medium)]) { Failed = problem => parts.Warn($"floppy: {problem}") };
+        controller.Map(Ports);
+        rtc.StoreCmos(FloppyController.CmosDrives, controller.CmosDriveTypes);
+        rtc.AddEquipment(controller.CmosEquipmentBits);
+        for (int i = 0; i < parts.FloppyDrives.Count; i++)
+        {
+            parts.FloppyDrives[i].Device = controller.Drives[i];
+        }
+
+        return controller;
+    }
+
+    private void PlugInNvme(MachineParts parts, PciBus pci)
+    {
+        foreach (MachineDisk disk in parts.Disks.Where(disk => disk.Bus == DiskBus.Nvme))
+        {
+            var controller = new NvmeController(Memory, disk.Backend, disk.Spec.Serial ?? $"NVME{_nvme.Count + 1:D8}") { Failed = problem => parts.Warn($"disk '{disk.Spec.Path}': {problem}") };
+            _ = pci.Attach(controller.Function);
+            _nvme.Add(controller);
         }
     }
 
