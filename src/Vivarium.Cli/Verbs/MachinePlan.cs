@@ -25,6 +25,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
         {
             Kernel = options.Firmware is null ? options.Kernel ?? "" : null,
             Firmware = options.Firmware?.Draft,
+            BootOrder = options.BootOrder ?? MachineSpec.DefaultBootOrder,
             Initrd = options.Initrd,
             CommandLine = options.Append ?? "",
             Memory = options.Memory ?? MachineSpec.DefaultMemory,

@@ -17,7 +17,8 @@ internal static class RunVerb
         var kernel = Text("--kernel", "FILE", "Linux kernel to boot: bzImage, or ELF vmlinux with a PVH note");
         var initrd = Text("--initrd", "FILE", "Initial RAM disk for the kernel");
         var append = Text("--append", "TEXT", "Kernel command line (after a named guest's own)");
-        var firmware = Text("--firmware", "bios|FILE", "Start firmware instead of a kernel, which finds what to boot by itself: bios (SeaBIOS; what --virt full does without a kernel), or a file");
+        var firmware = Text("--firmware", "bios|uefi|FILE", "Start firmware instead of a kernel, which finds what to boot by itself: bios (SeaBIOS; what a machine without a kernel does), uefi (OVMF; its variables are kept if the machine has a --name), or a file");
+        var bootOrder = Text("--boot", "LIST", $"What firmware tries, in this order: {BootOption.Names}, with commas between (disk,cd,floppy)");
         var debugcon = Text("--debugcon", "FILE|-", "Where firmware's messages go (ports 0x402 and 0xE9): a file, or - for this terminal");
         var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G (512M; debian has 1G)");
         var cpu = Text("--cpu", "MODEL", "Processor that the guest sees: " + string.Join(", ", Engine.CpuModel.Names), Engine.CpuModel.Names[0]);
@@ -63,7 +64,7 @@ internal static class RunVerb
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, firmware, debugcon, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, display, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
+            guest, kernel, initrd, append, firmware, bootOrder, debugcon, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, display, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
             disk, cdrom, floppy, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
         };
         DisplayOption HowShown(ParseResult parsed) => DisplayOption.Choose(
@@ -80,6 +81,7 @@ internal static class RunVerb
             Initrd = parsed.GetValue(initrd),
             Append = parsed.GetValue(append),
             Firmware = FirmwareOption.Parse(parsed.GetValue(firmware), (parsed.GetValue(kernel) ?? parsed.GetValue(guest)) is not null, RunOptions.ParseVirtualization(parsed.GetValue(virt)!)),
+            BootOrder = BootOption.Parse(parsed.GetValue(bootOrder)),
             DebugConsole = parsed.GetValue(debugcon),
             Memory = parsed.GetValue(memory) is { } size ? RunOptions.ParseMemory(size) : null,
             Cpu = RunOptions.ParseCpu(parsed.GetValue(cpu)!),

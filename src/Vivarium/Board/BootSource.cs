@@ -4,7 +4,7 @@ using Vivarium.Firmware.Boot;
 namespace Vivarium.Board;
 
 /// <summary>What a machine starts: a kernel that a loader places, or firmware. One of the two is not null.</summary>
-internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware, OptionRom? VideoBios = null) : IDisposable
+internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware, OptionRom? VideoBios = null, FirmwareVariables? Variables = null) : IDisposable
 {
     /// <summary>Opens the files and checks them.</summary>
     /// <exception cref="BootException">Something is wrong with them; the message says what.</exception>
@@ -12,7 +12,7 @@ internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware, Opt
     {
         if (spec.Firmware is { } firmware)
         {
-            return new BootSource(null, FirmwareImage.Load(firmware.Path), firmware.VideoBios is { } rom ? OptionRom.Load(rom) : null);
+            return new BootSource(null, FirmwareImage.Load(firmware.Path), firmware.VideoBios is { } rom ? OptionRom.Load(rom) : null, firmware.VariablesTemplate is { } template ? FirmwareVariables.Open(template, firmware.Variables) : null);
         }
 
         var plan = new BootPlan { Kernel = KernelImage.Load(spec.Kernel!), CommandLine = spec.CommandLine };
@@ -35,6 +35,7 @@ internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware, Opt
 
     public void Dispose()
     {
+        Variables?.Dispose();
         if (Kernel is not null)
         {
             Close(Kernel);
