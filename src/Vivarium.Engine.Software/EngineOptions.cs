@@ -24,6 +24,7 @@ public sealed record EngineOptions
         ("paired-returns", Optimizations.PairedReturns, "calls and returns run as the host's own, which predicts returns"),
         ("jumps-by-page", Optimizations.JumpsByPage, "jumps find translations by the physical page of their target, so that they outlive changes of the address space"),
         ("early-linking", Optimizations.EarlyLinking, "a new translation's jumps go straight to those that are there already"),
+        ("copy-ahead", Optimizations.CopyAhead, "where a new translation's jumps go is copied along with it, if it was translated before"),
         ("inline-privileged", Optimizations.InlinePrivileged, "privileged instructions in their usual case do not leave translated code"),
         ("bounced-reads", Optimizations.BouncedReads, "reads across pages and of devices do not leave translated code"),
         ("second-level-tlb", Optimizations.SecondLevelTlb, "translated code searches the second-level TLB itself"),
@@ -35,6 +36,8 @@ public sealed record EngineOptions
         ("system-registers", Optimizations.SystemRegisters, "control registers and segment bases are read without leaving translated code"),
         ("page-walks", Optimizations.PageWalks, "translated code walks 4-level paging structures itself"),
         ("fetch-walks", Optimizations.FetchWalks, "jumps to pages whose code was not asked for lately look into the second-level TLB and the paging structures themselves"),
+        ("flush-lists", Optimizations.FlushLists, "changes of the address space empty what was filled of TLBs and jump caches, not all of them"),
+        ("extended-saves", Optimizations.ExtendedSaves, "XSAVE, XSAVEC and XRSTOR do not leave translated code"),
         ("inner-returns", Optimizations.InnerReturns, "IRET within ring 0 does not leave translated code"),
         ("quick-delivery", Optimizations.QuickDelivery, "faults and interrupts are delivered by what the TLB knows of the tables"),
     ];

@@ -57,6 +57,9 @@ public enum Optimizations : ulong
     /// <summary>Code that is changed again and again is not watched: its translations compare it when they run.</summary>
     SelfChecks = 1ul << 16,
 
+    /// <summary>Where a new translation's jumps go is copied along with it, as far as there are templates.</summary>
+    CopyAhead = 1ul << 17,
+
     /// <summary>Translated code walks 4-level paging structures itself.</summary>
     PageWalks = 1ul << 20,
 
@@ -65,6 +68,12 @@ public enum Optimizations : ulong
 
     /// <summary>Jumps of translated code look for the target's physical page in the second-level TLB and the paging structures themselves.</summary>
     FetchWalks = 1ul << 22,
+
+    /// <summary>Emptying TLBs and jump caches touches what was filled only.</summary>
+    FlushLists = 1ul << 23,
+
+    /// <summary>XSAVE, XSAVEC and XRSTOR run as the host's own.</summary>
+    ExtendedSaves = 1ul << 24,
 
     All = ulong.MaxValue,
 }

@@ -35,11 +35,15 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>The blocks that check themselves, also those that were dropped since <see cref="_reconsidered"/>.</summary>
     private readonly List<Block> _checking = [];
     private long _reconsidered;
+    private ulong _addressMask = Mmu.AddressMask.All;
     private readonly Translator _translator;
     private readonly Templates _templates = new();
     private readonly Relocator _relocator;
     private readonly TranslationStore? _store;
     private readonly RelocationCheck? _check;
+
+    /// <summary>The blocks that were copied before the guest came to them, of those made last.</summary>
+    private readonly List<Block> _ahead = [];
 
     public SharedCode(GuestMemory memory, CpuModel model, Rendezvous rendezvous, EngineOptions options, Action<string> warn)
     {
@@ -52,8 +56,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
-        _relocator = new Relocator(_cache, _translator.Traps);
+        _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), Model = model, AlignJumps = model.ProcessorCount > 1, Options = options };
+        _relocator = new Relocator(_cache, _translator.Traps, _records) { KeepsTemplates = options.CheckRelocation };
         if (options.TranslationFolder is { } folder && options.Has(Optimizations.Relocation | Optimizations.Persisted))
         {
             Identity identity = Identity.Of(model, options.Optimizations, _translator.AlignJumps, emitter.Here - _cache.Region.Executable);
@@ -76,6 +80,22 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>The instructions of <see cref="ExitCode.Trap"/> exits.</summary>
     public TrapTable Traps => _translator.Traps;
 
+    /// <summary>What is left of a physical address (see <see cref="Mmu.AddressMask"/>).</summary>
+    public ulong AddressMask => Volatile.Read(ref _addressMask);
+
+    public void SetAddressMask(ulong mask)
+    {
+        if (Interlocked.Exchange(ref _addressMask, mask) == mask)
+        {
+            return;
+        }
+
+        foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+        {
+            vcpu.RequestTlbFlush();
+        }
+    }
+
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
 
@@ -92,7 +112,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>From any thread, approximately.</summary>
     public CodeCacheUse Use => _cache.Use;
 
-    public Block? Find(in BlockKey key)
+    public Block Find(in BlockKey key)
     {
         lock (_gate)
         {
@@ -101,7 +121,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     }
 
     /// <summary>The block whose translation holds a host address, whether still valid or not.</summary>
-    public Block? FindByAddress(byte* hostPc)
+    public Block FindByAddress(byte* hostPc)
     {
         lock (_gate)
         {
@@ -152,11 +172,11 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     }
 
     /// <summary>
-    /// The block that another vCPU has made meanwhile, or a new one; null if the first instruction needs bytes beyond the
+    /// The block that another vCPU has made meanwhile, or a new one; none if the first instruction needs bytes beyond the
     /// source's. Its pages are between <see cref="BeginTranslation"/> and <see cref="EndTranslation"/>.
     /// </summary>
     /// <param name="moved">There is none because other memory stands there by now: RIP is to be looked up again.</param>
-    public Block? Translate(in CodeSource source, BlockMode mode, VcpuStatistics statistics, out bool moved)
+    public Block Translate(in CodeSource source, BlockMode mode, VcpuStatistics statistics, out bool moved)
     {
         lock (_gate)
         {
@@ -164,19 +184,19 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             moved = !Stands(source);
             if (moved)
             {
-                return null;
+                return default;
             }
 
-            if (_cache.Find(new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit)) is { } present && present.SecondPage == source.SecondPage)
+            if (_cache.Find(new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit)) is { Exists: true } present && present.SecondPage == source.SecondPage)
             {
                 return present;
             }
 
             source.Refresh();
             long before = _translator.InstructionCount;
-            if (Make(source, mode, out bool copied) is not { } block)
+            if (Make(source, mode, out bool copied) is not { Exists: true } block)
             {
-                return null;
+                return default;
             }
 
             _cache.Add(block);
@@ -189,7 +209,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             }
             else if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
             {
-                LinkKnown(block, copied ? mode : _translator.LastMode);
+                CompleteLinks(block, source, copied ? mode : _translator.LastMode, statistics);
             }
 
             if (copied)
@@ -215,31 +235,46 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     private bool Stands(ulong gpa, byte* host) => _memory.Find(gpa) is { } slot ? slot.Host + (gpa - slot.Start) == host : host == null;
 
+    /// <summary>A translation that nobody else will find, from a copy of the bytes; none if the first instruction needs bytes beyond the source's.</summary>
+    public Block TranslateOnce(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    {
+        lock (_gate)
+        {
+            if (_translator.Translate(source, mode) is not { Exists: true } block)
+            {
+                return default;
+            }
+
+            _cache.Add(block);
+            _cache.Remove(block);
+            statistics.BlocksTranslated++;
+            return block;
+        }
+    }
+
     /// <param name="copied">It is a copy of the first translation of the same bytes.</param>
-    private Block? Make(in CodeSource source, BlockMode mode, out bool copied)
+    private Block Make(in CodeSource source, BlockMode mode, out bool copied)
     {
         copied = false;
-        if (_translator.Stops.Count != 0 || source.ChecksItself)
-        {
-            // Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.
-            return _translator.Translate(source, mode);
-        }
-
-        if (source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0 && Options.Has(Optimizations.Relocation)
-            && FindTemplate(source, mode) is { Exists: true } template)
+        if (MayCopy(source, mode) && FindTemplate(source, mode) is { Exists: true } template)
         {
             copied = true;
             return _relocator.Copy(template, source, mode);
         }
 
-        Block? block = _translator.Translate(source, mode);
-        if (block is not null && block.Record->Flags.HasFlag(RecordFlags.Movable))
+        Block block = _translator.Translate(source, mode);
+        if (block.Exists && block.Record->Flags.HasFlag(RecordFlags.Movable) && MayCopy(source, mode))
         {
             _templates.Add(block);
         }
 
         return block;
     }
+
+    /// <summary>Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.</summary>
+    private bool MayCopy(in CodeSource source, BlockMode mode)
+        => _translator.Stops.Count == 0 && !source.ChecksItself && source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0
+            && Options.Has(Optimizations.Relocation);
 
     private Template FindTemplate(in CodeSource source, BlockMode mode)
         => _templates.Find(source, mode) is { Exists: true } made ? made : _store?.Find(source, mode) ?? default;
@@ -251,12 +286,12 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     public bool ChangesOften(ulong gpa) => Options.Has(Optimizations.SelfChecks) && _changes.Often(gpa);
 
     /// <summary>The block whose translation holds a host address has found its code changed: it is thrown away.</summary>
-    public Block? DropChanged(byte* hostPc)
+    public Block DropChanged(byte* hostPc)
     {
         lock (_gate)
         {
-            Block? block = _cache.FindByAddress(hostPc);
-            if (block is { Valid: true })
+            Block block = _cache.FindByAddress(hostPc);
+            if (block.Valid)
             {
                 _cache.Remove(block);
                 Drop([block]);
@@ -268,7 +303,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>
     /// From time to time all blocks that check themselves are thrown away: where the code does not change any more, the next
-    /// ones need not.
+    /// ones need not. What was read of the file of translations is given back too.
     /// </summary>
     /// <param name="now">In milliseconds, from any beginning.</param>
     public void Reconsider(long now)
@@ -294,6 +329,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             }
 
             _checking.Clear();
+            _store?.Release();
         }
     }
 
@@ -316,20 +352,67 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
-    /// <summary>Links the jumps of a new block whose targets are known already.</summary>
+    /// <summary>
+    /// Links the jumps of a new block whose targets are known already, or of which there is a template: what ran after it in
+    /// another place or on another day will run here soon, and costs less now than when the guest comes to it.
+    /// </summary>
     /// <param name="mode">In which it goes to them.</param>
-    private void LinkKnown(Block block, BlockMode mode)
+    private void CompleteLinks(Block block, in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    {
+        bool ahead = Options.Has(Optimizations.CopyAhead | Optimizations.Relocation) && MayCopy(source, mode);
+        _ahead.Clear();
+        LinkKnown(block, source, mode, ahead, statistics);
+        for (int i = 0; i < _ahead.Count; i++)
+        {
+            LinkKnown(_ahead[i], source, mode, ahead, statistics);
+        }
+    }
+
+    /// <param name="source">Of any block in its page.</param>
+    private void LinkKnown(Block block, in CodeSource source, BlockMode mode, bool ahead, VcpuStatistics statistics)
     {
         ReadOnlySpan<ushort> stubs = block.JumpStubs;
         for (int i = 0; i < stubs.Length; i += BlockRecord.StubNumbers)
         {
             ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | stubs[i + 2];
             ulong target = block.Key.Rip + (gpa - block.Key.Gpa);
-            if (_cache.Find(block.Key with { Gpa = gpa, Rip = mode.CodeBits() == 64 ? target : (uint)target, Mode = mode }) is { SecondPage: Block.NoPage } known)
+            BlockKey key = block.Key with { Gpa = gpa, Rip = mode.CodeBits() == 64 ? target : (uint)target, Mode = mode };
+            Block known = _cache.Find(key);
+            if (!known.Exists && ahead)
+            {
+                known = CopyAhead(key, source, statistics);
+            }
+
+            if (known is { Exists: true, SecondPage: Block.NoPage })
             {
                 _cache.Link(block.Code + stubs[i], known);
             }
         }
+    }
+
+    /// <summary>The block of a key, if it can be copied and not too many were already. Its page is watched.</summary>
+    private Block CopyAhead(in BlockKey key, in CodeSource source, VcpuStatistics statistics)
+    {
+        const int most = 24;
+        long offset = (long)(key.Gpa - source.Gpa);
+        if (_ahead.Count == most || _translator.NeedsRoom || source.Length - offset <= 0 || ChangesOften(key.Gpa))
+        {
+            return default;
+        }
+
+        CodeSource target = source with { Rip = key.Rip, Linear = source.Linear + (ulong)offset, Gpa = key.Gpa, Bytes = source.Bytes + offset, Length = (int)(source.Length - offset) };
+        if (FindTemplate(target, key.Mode) is not { Exists: true } template)
+        {
+            return default;
+        }
+
+        Block block = _relocator.Copy(template, target, key.Mode);
+        _cache.Add(block);
+        _ahead.Add(block);
+        statistics.BlocksCopied++;
+        statistics.BlocksTranslated++;
+        statistics.GuestBytesTranslated += block.GuestLength;
+        return block;
     }
 
     /// <summary>Throws everything away if there may be no room for another block. The caller is parked in between.</summary>

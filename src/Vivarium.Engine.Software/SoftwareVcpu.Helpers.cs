@@ -277,7 +277,12 @@ internal sealed unsafe partial class SoftwareVcpu
     private void LocateInstruction(ulong returnAddress)
     {
         byte* pc = (byte*)returnAddress - 1;
-        Block block = _code.FindByAddress(pc) ?? throw new InvalidOperationException("a helper called from nowhere");
+        Block block = _code.FindByAddress(pc);
+        if (!block.Exists)
+        {
+            throw new InvalidOperationException("a helper called from nowhere");
+        }
+
         S->Rip = block.RipAt(pc);
     }
 }

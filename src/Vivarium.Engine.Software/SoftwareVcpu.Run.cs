@@ -18,7 +18,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private const int RecentBlocks = 16384;
 
     private readonly SharedCode _code;
-    private readonly Block?[] _recentBlocks = new Block?[RecentBlocks];
+    private readonly Block[] _recentBlocks = new Block[RecentBlocks];
     private readonly Rendezvous _rendezvous;
     private int _kicked;
     private int _nmiRequested;
@@ -241,7 +241,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         if (careful)
         {
-            if (FindBlock(mode) is not { } block || !EnterCareful(block))
+            if (FindBlock(mode) is not { Exists: true } block || !EnterCareful(block))
             {
                 return false;
             }
@@ -280,10 +280,11 @@ internal sealed unsafe partial class SoftwareVcpu
             return true;
         }
 
+        int generation = _code.Generation;
         _rendezvous.BeginExclusive(this);
         try
         {
-            if (!block.Valid)
+            if (generation != _code.Generation || !block.Valid)
             {
                 _carefulNext = true;
                 return false;
@@ -338,7 +339,7 @@ internal sealed unsafe partial class SoftwareVcpu
                 _countedBeforeCareful = CountedInCareful;
                 return false;
             case ExitCode.Changed:
-                _carefulNext = _code.DropChanged((byte*)S->ExitHostPc - 1) is { } changed && (changed.Key.Mode & BlockMode.Careful) != 0;
+                _carefulNext = _code.DropChanged((byte*)S->ExitHostPc - 1) is { Exists: true } changed && (changed.Key.Mode & BlockMode.Careful) != 0;
                 Statistics.BlocksInvalidated++;
                 Statistics.Count(ExitCause.SelfModifyingCode);
                 return false;
@@ -439,7 +440,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private void HandleHostFault()
     {
         byte* pc = (byte*)S->ExitHostPc;
-        if (_code.FindByAddress(pc) is not { } block)
+        if (_code.FindByAddress(pc) is not { Exists: true } block)
         {
             _internalError = $"host fault {S->FaultTrap} (error {S->FaultError:x}, address {S->FaultAddress:x}) in a thunk";
             return;
@@ -482,7 +483,7 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         byte* stub = (byte*)S->ExitHostPc - 1;
         int generation = _code.Generation;
-        if (FindBlock(Mode) is { } target && generation == _code.Generation)
+        if (FindBlock(Mode) is { Exists: true } target && generation == _code.Generation)
         {
             _code.Link(stub, target, Statistics);
         }
@@ -497,8 +498,8 @@ internal sealed unsafe partial class SoftwareVcpu
             return (byte*)entry[1];
         }
 
-        Block? block = FindBlock(Mode);
-        if (block is null)
+        Block block = FindBlock(Mode);
+        if (!block.Exists)
         {
             return null;
         }
@@ -507,7 +508,7 @@ internal sealed unsafe partial class SoftwareVcpu
         return block.Code;
     }
 
-    private Block? FindBlock(BlockMode mode)
+    private Block FindBlock(BlockMode mode)
     {
         ulong rip = S->Rip;
         ulong linear;
@@ -517,7 +518,7 @@ internal sealed unsafe partial class SoftwareVcpu
             if (!IsCanonical(rip))
             {
                 DeliverFault(Vector.GeneralProtection, 0);
-                return null;
+                return default;
             }
         }
         else
@@ -526,7 +527,7 @@ internal sealed unsafe partial class SoftwareVcpu
             if (rip > S->Cs.Limit)
             {
                 DeliverFault(Vector.GeneralProtection, 0);
-                return null;
+                return default;
             }
         }
 
@@ -535,21 +536,20 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             S->Cr2 = linear;
             DeliverFault(Vector.PageFault, errorCode);
-            return null;
-        }
-
-        if (page.Host == null)
-        {
-            _internalError = $"the guest jumped to {rip:x} (physical {page.Gpa:x}), where there is no memory";
-            return null;
+            return default;
         }
 
         ulong offset = linear & GuestMemory.PageMask;
         var key = new BlockKey(page.Gpa + offset, rip, mode, Code64 ? 0 : S->Cs.Limit);
-        ref Block? recent = ref _recentBlocks[key.GetHashCode() & (RecentBlocks - 1)];
-        Block? block = recent is { Valid: true } known && known.Key.Equals(key) ? known : _code.Find(key);
+        if (page.Host == null)
+        {
+            return TranslateFromBus(key, linear);
+        }
+
+        ref Block recent = ref _recentBlocks[key.GetHashCode() & (RecentBlocks - 1)];
+        Block block = recent is { Valid: true } known && known.Key.Equals(key) ? known : _code.Find(key);
         recent = block;
-        if (block is not null && (block.SecondPage == Block.NoPage || SecondPageStands(block, linear, space)))
+        if (block.Exists && (block.SecondPage == Block.NoPage || SecondPageStands(block, linear, space)))
         {
             return block;
         }
@@ -561,8 +561,8 @@ internal sealed unsafe partial class SoftwareVcpu
         => TryTranslate((linear & ~GuestMemory.PageMask) + GuestMemory.PageSize, Access.Execute, space, out CachedPage page, out _)
             && page.Gpa == block.SecondPage;
 
-    /// <summary>Null: a fault was delivered, or everything was thrown away meanwhile and RIP is to be looked up again.</summary>
-    private Block? Translate(in BlockKey key, ulong linear, byte* bytes, int length)
+    /// <summary>None: a fault was delivered, or everything was thrown away meanwhile and RIP is to be looked up again.</summary>
+    private Block Translate(in BlockKey key, ulong linear, byte* bytes, int length)
     {
         Statistics.Count(ExitCause.Translation);
         _code.MakeRoom(this);
@@ -583,7 +583,7 @@ internal sealed unsafe partial class SoftwareVcpu
             SecondPage = Block.NoPage,
             ChecksItself = _code.ChangesOften(key.Gpa),
         };
-        if (source.ChecksItself && _code.Translate(source, key.Mode, Statistics, out _) is { } checking)
+        if (source.ChecksItself && _code.Translate(source, key.Mode, Statistics, out _) is { Exists: true } checking)
         {
             return checking;
         }
@@ -592,20 +592,20 @@ internal sealed unsafe partial class SoftwareVcpu
         CodePage page = _code.BeginTranslation(this, key.Gpa);
         try
         {
-            if (_code.Translate(source, key.Mode, Statistics, out bool moved) is { } block)
+            if (_code.Translate(source, key.Mode, Statistics, out bool moved) is { Exists: true } block)
             {
                 return block;
             }
 
             if (moved)
             {
-                return null;
+                return default;
             }
 
             if (limit < length)
             {
                 DeliverFault(Vector.GeneralProtection, 0);
-                return null;
+                return default;
             }
 
             return TranslateAcrossPages(key, linear, bytes, length);
@@ -617,12 +617,17 @@ internal sealed unsafe partial class SoftwareVcpu
     }
 
     /// <summary>Translates the one instruction that begins in a page's last bytes and ends in the next page.</summary>
-    private Block? TranslateAcrossPages(in BlockKey key, ulong linear, byte* firstBytes, int firstPart)
+    private Block TranslateAcrossPages(in BlockKey key, ulong linear, byte* firstBytes, int firstPart)
     {
         byte* buffer = stackalloc byte[MaxInstructionLength];
         TryFetch(linear, new Span<byte>(buffer, MaxInstructionLength), out int got, out _, out PageFaultInfo fault);
         if (got > firstPart && TryTranslate(linear + (ulong)firstPart, Access.Execute, FetchSpace, out CachedPage second, out _))
         {
+            if (second.Host == null)
+            {
+                return TranslateFromBus(key, linear);
+            }
+
             int generation = _code.Generation;
             CodePage page = _code.BeginTranslation(this, second.Gpa);
             try
@@ -630,7 +635,7 @@ internal sealed unsafe partial class SoftwareVcpu
                 if (generation != _code.Generation)
                 {
                     // The first page is not watched any more.
-                    return null;
+                    return default;
                 }
 
                 var source = new CodeSource
@@ -646,14 +651,14 @@ internal sealed unsafe partial class SoftwareVcpu
                     FirstLength = firstPart,
                     SecondPage = second.Gpa,
                 };
-                if (_code.Translate(source, key.Mode, Statistics, out bool moved) is { } block)
+                if (_code.Translate(source, key.Mode, Statistics, out bool moved) is { Exists: true } block)
                 {
                     return block;
                 }
 
                 if (moved)
                 {
-                    return null;
+                    return default;
                 }
             }
             finally
@@ -662,16 +667,7 @@ internal sealed unsafe partial class SoftwareVcpu
             }
         }
 
-        if (got == MaxInstructionLength || fault.NotCanonical)
-        {
-            DeliverFault(Vector.GeneralProtection, 0);
-        }
-        else
-        {
-            S->Cr2 = fault.Address;
-            DeliverFault(Vector.PageFault, fault.ErrorCode);
-        }
-
-        return null;
+        DeliverFetchFault(got, fault);
+        return default;
     }
 }

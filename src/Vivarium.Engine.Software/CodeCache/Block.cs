@@ -16,16 +16,53 @@ internal readonly record struct BlockKey(ulong Gpa, ulong Rip, BlockMode Mode, u
     public override int GetHashCode() => (int)(((Gpa * GoldenRatio) + Rip + ((ulong)Mode << 40)) * GoldenRatio >> 32);
 }
 
-/// <summary>One translated basic block.</summary>
-internal sealed unsafe class Block
+/// <summary>
+/// One translated basic block: a reference to what stands outside of the managed heap, where tens of thousands of them cost no
+/// garbage collection anything. It holds until everything is thrown away (<see cref="TranslationCache.Generation"/>).
+/// </summary>
+internal readonly unsafe struct Block : IEquatable<Block>
 {
-    public required BlockKey Key { get; init; }
+    public const ulong NoPage = ulong.MaxValue;
+
+    private readonly Data* _data;
+
+    private Block(Data* data) => _data = data;
+
+    private struct Data
+    {
+        public BlockKey Key;
+        public byte* Code;
+        public BlockRecord* Record;
+        public ulong SecondPage;
+        public Data* NextInTable;
+        public int IncomingJumps;
+        public bool ChecksItself;
+        public bool Valid;
+    }
+
+    /// <param name="memory">Where it is to stand.</param>
+    /// <param name="key">As <see cref="Key"/>.</param>
+    /// <param name="code">As <see cref="Code"/>.</param>
+    /// <param name="record">As <see cref="Record"/>.</param>
+    /// <param name="secondPage">As <see cref="SecondPage"/>.</param>
+    /// <param name="checksItself">As <see cref="ChecksItself"/>.</param>
+    public static Block Create(BlockRecords memory, in BlockKey key, byte* code, BlockRecord* record, ulong secondPage = NoPage, bool checksItself = false)
+    {
+        var data = (Data*)memory.Allocate(sizeof(Data));
+        *data = new Data { Key = key, Code = code, Record = record, SecondPage = secondPage, ChecksItself = checksItself, Valid = true };
+        return new Block(data);
+    }
+
+    /// <summary>False for the default value, which stands for no block; nothing else may be asked of that but <see cref="Valid"/>.</summary>
+    public bool Exists => _data != null;
+
+    public ref readonly BlockKey Key => ref _data->Key;
 
     /// <summary>Address of the translation.</summary>
-    public byte* Code { get; init; }
+    public byte* Code => _data->Code;
 
     /// <summary>What else is known of it; may be shared with blocks that are copies of each other.</summary>
-    public required BlockRecord* Record { get; init; }
+    public BlockRecord* Record => _data->Record;
 
     /// <summary>Size of the translation in bytes, cold parts included.</summary>
     public int CodeLength => Record->CodeLength;
@@ -34,7 +71,7 @@ internal sealed unsafe class Block
     public int GuestLength => Record->GuestLength;
 
     /// <summary>For an instruction that crosses a page: GPA of the second page; else <see cref="NoPage"/>.</summary>
-    public ulong SecondPage { get; init; } = NoPage;
+    public ulong SecondPage => _data->SecondPage;
 
     /// <summary>In a <see cref="Map"/>'s guest offset: until the next entry the arithmetic flags are in <see cref="NativeState.SavedFlags"/>, not in RFLAGS.</summary>
     public const int FlagsSaved = 0x8000;
@@ -49,10 +86,14 @@ internal sealed unsafe class Block
     public ReadOnlySpan<ushort> JumpStubs => new(BlockRecord.StubsOf(Record), Record->StubCount);
 
     /// <summary>The jumps that were linked to this block, as a chain of <see cref="JumpLinks"/>.</summary>
-    public int IncomingJumps { get; set; }
+    public ref int IncomingJumps => ref _data->IncomingJumps;
 
     /// <summary>Another block in the same bucket of the <see cref="BlockTable"/>.</summary>
-    public Block? NextInTable { get; set; }
+    public Block NextInTable
+    {
+        get => new(_data->NextInTable);
+        set => _data->NextInTable = value._data;
+    }
 
     /// <summary>The one instruction of a careful translation is a locked one: the bounce buffer does not make it atomic.</summary>
     public bool Locked => Record->Flags.HasFlag(RecordFlags.Locked);
@@ -61,12 +102,18 @@ internal sealed unsafe class Block
     /// Compares the bytes that it was made from whenever it is entered, and ends after an instruction that writes: nobody
     /// else watches them.
     /// </summary>
-    public bool ChecksItself { get; init; }
+    public bool ChecksItself => _data->ChecksItself;
 
-    /// <summary>False once the guest has changed the code.</summary>
-    public bool Valid { get; set; } = true;
+    /// <summary>False once the guest has changed the code, and of no block.</summary>
+    public bool Valid => _data != null && Volatile.Read(ref _data->Valid);
 
-    public const ulong NoPage = ulong.MaxValue;
+    public void Invalidate() => Volatile.Write(ref _data->Valid, false);
+
+    public bool Equals(Block other) => _data == other._data;
+
+    public override bool Equals(object? obj) => obj is Block other && Equals(other);
+
+    public override int GetHashCode() => ((nint)_data).GetHashCode();
 
     /// <summary>RIP of the instruction whose translation holds a host address.</summary>
     public ulong RipAt(byte* hostPc)

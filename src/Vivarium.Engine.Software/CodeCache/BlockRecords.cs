@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Vivarium.Engine.Software.CodeCache;
 
-/// <summary>Memory for <see cref="BlockRecord"/>s, given back all at once.</summary>
+/// <summary>Memory for <see cref="Block"/>s and <see cref="BlockRecord"/>s, given back all at once.</summary>
 internal sealed unsafe class BlockRecords : IDisposable
 {
     private const int PieceSize = 1 << 20;
@@ -12,8 +12,8 @@ internal sealed unsafe class BlockRecords : IDisposable
     private byte* _next;
     private byte* _end;
 
-    /// <param name="size">Bytes, at most those of a piece.</param>
-    public BlockRecord* Allocate(int size)
+    /// <param name="size">Bytes, a multiple of 8, at most those of a piece.</param>
+    public void* Allocate(int size)
     {
         if (_end - _next < size)
         {
@@ -27,9 +27,9 @@ internal sealed unsafe class BlockRecords : IDisposable
             _end = _next + PieceSize;
         }
 
-        var record = (BlockRecord*)_next;
+        void* allocated = _next;
         _next += size;
-        return record;
+        return allocated;
     }
 
     /// <summary>Not while any block is in use.</summary>

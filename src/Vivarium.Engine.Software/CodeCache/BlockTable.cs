@@ -5,14 +5,14 @@ internal sealed class BlockTable
 {
     private const int InitialBuckets = 1 << 12;
 
-    private Block?[] _buckets = new Block?[InitialBuckets];
+    private Block[] _buckets = new Block[InitialBuckets];
 
     public int Count { get; private set; }
 
-    public Block? Find(in BlockKey key)
+    public Block Find(in BlockKey key)
     {
-        Block? block = _buckets[Index(key)];
-        while (block is not null && !block.Key.Equals(key))
+        Block block = _buckets[Index(key)];
+        while (block.Exists && !block.Key.Equals(key))
         {
             block = block.NextInTable;
         }
@@ -28,7 +28,7 @@ internal sealed class BlockTable
             Grow();
         }
 
-        ref Block? first = ref _buckets[Index(block.Key)];
+        ref Block first = ref _buckets[Index(block.Key)];
         block.NextInTable = first;
         first = block;
         Count++;
@@ -37,24 +37,25 @@ internal sealed class BlockTable
     /// <summary>Takes out that very block, if it is there.</summary>
     public void Remove(Block block)
     {
-        Block? before = null;
-        for (Block? at = _buckets[Index(block.Key)]; at is not null; before = at, at = at.NextInTable)
+        ref Block first = ref _buckets[Index(block.Key)];
+        Block before = default;
+        for (Block at = first; at.Exists; before = at, at = at.NextInTable)
         {
-            if (at != block)
+            if (!at.Equals(block))
             {
                 continue;
             }
 
-            if (before is null)
+            if (!before.Exists)
             {
-                _buckets[Index(block.Key)] = block.NextInTable;
+                first = block.NextInTable;
             }
             else
             {
                 before.NextInTable = block.NextInTable;
             }
 
-            block.NextInTable = null;
+            block.NextInTable = default;
             Count--;
             return;
         }
@@ -70,14 +71,14 @@ internal sealed class BlockTable
 
     private void Grow()
     {
-        Block?[] old = _buckets;
-        _buckets = new Block?[old.Length * 2];
-        foreach (Block? first in old)
+        Block[] old = _buckets;
+        _buckets = new Block[old.Length * 2];
+        foreach (Block first in old)
         {
-            for (Block? block = first; block is not null;)
+            for (Block block = first; block.Exists;)
             {
-                Block? next = block.NextInTable;
-                ref Block? bucket = ref _buckets[Index(block.Key)];
+                Block next = block.NextInTable;
+                ref Block bucket = ref _buckets[Index(block.Key)];
                 block.NextInTable = bucket;
                 bucket = block;
                 block = next;

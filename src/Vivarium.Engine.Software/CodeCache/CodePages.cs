@@ -10,8 +10,8 @@ namespace Vivarium.Engine.Software.CodeCache;
 /// </summary>
 internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules)
 {
-    /// <summary>A page that loses blocks so many times in a row is being overwritten: the rest goes at once.</summary>
-    private const int LossesOfAPageThatDies = 4;
+    /// <summary>A page that loses blocks so many times in a row is being overwritten: the rest goes at once. Fewer would take the code of a kernel that patches itself.</summary>
+    private const int LossesOfAPageThatDies = 64;
 
     private readonly Dictionary<ulong, CodePage> _pages = [];
 

@@ -60,15 +60,15 @@ internal sealed unsafe class TranslationCache : IDisposable
 
     public byte* ToWritable(byte* executable) => executable + (Region.Writable - Region.Executable);
 
-    public Block? Find(in BlockKey key) => _blocks.Find(key);
+    public Block Find(in BlockKey key) => _blocks.Find(key);
 
     /// <summary>The block whose translation holds a host address, whether still valid or not.</summary>
-    public Block? FindByAddress(byte* hostPc)
+    public Block FindByAddress(byte* hostPc)
     {
         long bucket = (hostPc - Region.Executable) >> BucketShift;
         if (bucket < 0 || bucket >= _firstInBucket.Count)
         {
-            return null;
+            return default;
         }
 
         for (int i = _firstInBucket[(int)bucket]; i < _byAddress.Count && _byAddress[i].Code <= hostPc; i++)
@@ -80,7 +80,7 @@ internal sealed unsafe class TranslationCache : IDisposable
             }
         }
 
-        return null;
+        return default;
     }
 
     /// <summary>Publishes a block.</summary>
@@ -88,7 +88,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     {
         _next = Align(block.Code + block.CodeLength);
         Region.ForgetWritable(_next);
-        if (_blocks.Find(block.Key) is { } old)
+        if (_blocks.Find(block.Key) is { Exists: true } old)
         {
             _blocks.Remove(old);
             Retire(old);
@@ -167,7 +167,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     {
         foreach (Block block in _byAddress)
         {
-            block.Valid = false;
+            block.Invalidate();
         }
 
         _blocks.Clear();
@@ -187,12 +187,12 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <summary>Jumps into the block go to the run loop again: each goes to its own stub once more.</summary>
     private void Retire(Block block)
     {
-        block.Valid = false;
+        block.Invalidate();
         for (int chain = block.IncomingJumps; chain != JumpLinks.None;)
         {
             // Also those of blocks that are not valid any more: a vCPU may still be in one.
             byte* jump = Region.Executable + _links.Take(ref chain);
-            if (FindByAddress(jump) is { } from)
+            if (FindByAddress(jump) is { Exists: true } from)
             {
                 Patch(jump, from.StubOf(jump));
             }

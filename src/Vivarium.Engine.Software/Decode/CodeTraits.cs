@@ -14,7 +14,7 @@ internal enum ExtendedKind : byte
     Avx512,
 }
 
-/// <summary>What the translator needs to know of an instruction form beyond its operands; the same for every instruction with one <see cref="Code"/>.</summary>
+/// <summary>What the translator needs to know of an instruction form beyond its operands; the same for every instruction with one <see cref="Code"/>, and a memory operand or none.</summary>
 /// <param name="Extended">The state it works on.</param>
 /// <param name="WrittenOperands">One bit per operand.</param>
 /// <param name="ReadsMemory">Its memory operand, if it has one, is read.</param>
@@ -28,15 +28,19 @@ internal readonly record struct CodeTraits(
     public bool Writes(int operand) => (WrittenOperands & (1 << operand)) != 0;
 }
 
-/// <summary>Traits by <see cref="Code"/>, worked out when a form is first met.</summary>
+/// <summary>
+/// Traits by <see cref="Code"/>, and by whether there is a memory operand where there may be a register; worked out when
+/// one is first met. Iced's <see cref="OpCodeInfo"/> would tell more of a form, but to ask for one makes those of all, which
+/// takes milliseconds.
+/// </summary>
 internal sealed class CodeTraitsTable
 {
-    private readonly CodeTraits?[] _traits = new CodeTraits?[8192];
+    private readonly CodeTraits?[] _traits = new CodeTraits?[FormCounts.Codes * 2];
     private readonly InstructionInfoFactory _factory = new();
 
     public CodeTraits Get(in Instruction instruction)
     {
-        ref CodeTraits? entry = ref _traits[(int)instruction.Code];
+        ref CodeTraits? entry = ref _traits[((int)instruction.Code * 2) + (HasMemory(instruction) ? 1 : 0)];
         entry ??= Compute(instruction);
         return entry.Value;
     }
@@ -62,24 +66,25 @@ internal sealed class CodeTraitsTable
             writes |= IsWrite(memory.Access);
         }
 
-        // The same form with a register where another has memory: the operand's own access tells.
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            OpCodeOperandKind kind = instruction.OpCode.GetOpKind(i);
-            if (IsMemoryOrRegister(kind))
-            {
-                OpAccess access = info.GetOpAccess(i);
-                reads |= IsRead(access);
-                writes |= IsWrite(access);
-            }
-        }
-
         ExtendedKind extended = KindOf(instruction, info);
 
         // An x87 store writes nothing when an unmasked exception stops it: what was there must be known to be put back.
         reads |= writes && extended == ExtendedKind.X87;
         return new CodeTraits(extended, written, reads, writes, NeedsAlignment(instruction, extended),
             UsesMmx(instruction) || (extended == ExtendedKind.X87 && !IsNonWaiting(instruction.Mnemonic)), FlagUseOf(instruction));
+    }
+
+    private static bool HasMemory(in Instruction instruction)
+    {
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Memory)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     /// <summary>Iced knows that SUB or PXOR of a register with itself reads nothing; the form as such does read.</summary>
@@ -129,15 +134,6 @@ internal sealed class CodeTraitsTable
     private static bool IsWrite(OpAccess access)
         => access is OpAccess.Write or OpAccess.CondWrite or OpAccess.ReadWrite or OpAccess.ReadCondWrite;
 
-    private static bool IsMemoryOrRegister(OpCodeOperandKind kind) => kind switch
-    {
-        OpCodeOperandKind.r8_or_mem or OpCodeOperandKind.r16_or_mem or OpCodeOperandKind.r32_or_mem
-            or OpCodeOperandKind.r32_or_mem_mpx or OpCodeOperandKind.r64_or_mem or OpCodeOperandKind.r64_or_mem_mpx
-            or OpCodeOperandKind.mm_or_mem or OpCodeOperandKind.xmm_or_mem or OpCodeOperandKind.ymm_or_mem
-            or OpCodeOperandKind.zmm_or_mem or OpCodeOperandKind.bnd_or_mem_mpx or OpCodeOperandKind.k_or_mem => true,
-        _ => false,
-    };
-
     private static ExtendedKind KindOf(in Instruction instruction, in InstructionInfo info)
     {
         bool vector = false;
@@ -150,14 +146,10 @@ internal sealed class CodeTraitsTable
             mask |= used.Register.IsK();
         }
 
-        // An operand that is memory here may be a register in another instruction of the same form.
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            OpCodeOperandKind kind = instruction.OpCode.GetOpKind(i);
-            vector |= kind is OpCodeOperandKind.xmm_or_mem or OpCodeOperandKind.ymm_or_mem or OpCodeOperandKind.zmm_or_mem;
-            mmx |= kind is OpCodeOperandKind.mm_or_mem;
-            mask |= kind is OpCodeOperandKind.k_or_mem;
-        }
+        // Of their operands only the one that may be memory is a vector register.
+        vector |= instruction.Mnemonic is Mnemonic.Cvtss2si or Mnemonic.Cvttss2si or Mnemonic.Cvtsd2si or Mnemonic.Cvttsd2si
+            or Mnemonic.Vcvtss2si or Mnemonic.Vcvttss2si or Mnemonic.Vcvtsd2si or Mnemonic.Vcvttsd2si
+            or Mnemonic.Cvtps2pi or Mnemonic.Cvttps2pi or Mnemonic.Cvtpd2pi or Mnemonic.Cvttpd2pi;
 
         foreach (CpuidFeature feature in instruction.CpuidFeatures)
         {
@@ -217,7 +209,7 @@ internal sealed class CodeTraitsTable
 
         for (int i = 0; i < instruction.OpCount; i++)
         {
-            if (instruction.OpCode.GetOpKind(i) is OpCodeOperandKind.mm_or_mem or OpCodeOperandKind.mm_reg or OpCodeOperandKind.mm_rm)
+            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsMM())
             {
                 return true;
             }

@@ -39,7 +39,7 @@ internal sealed unsafe class RelocationCheck(TranslationCache cache, Translator 
                 continue;
             }
 
-            Block anew = translator.Translate(moved, mode)!;
+            Block anew = translator.Translate(moved, mode);
             byte[] wanted = [.. new ReadOnlySpan<byte>(cache.ToWritable(anew.Code), anew.CodeLength)];
             Block copy = relocator.Copy(template, moved, mode);
             var got = new ReadOnlySpan<byte>(cache.ToWritable(copy.Code), copy.CodeLength);

@@ -5,9 +5,12 @@ using Vivarium.Engine.Software.Translate;
 namespace Vivarium.Engine.Software.Persisted;
 
 /// <summary>Makes a block by copying a template to where the translator would have put it.</summary>
-internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps)
+internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps, BlockRecords records)
 {
     private readonly GuestCode _guest = new();
+
+    /// <summary>Blocks that are copied from a file are to be templates in their turn, for <see cref="RelocationCheck"/>.</summary>
+    public bool KeepsTemplates { get; init; }
 
     public Block Copy(in Template template, in CodeSource source, BlockMode mode)
     {
@@ -29,12 +32,31 @@ internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps)
             Apply(*relocation, to + relocation->Offset, template, source.Rip, mode, (int)(code - cache.Region.Executable));
         }
 
-        return new Block
+        return Block.Create(records, new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit), code, template.InFile ? Keep(record) : record);
+    }
+
+    /// <summary>A copy of what a block needs of a record in a file: without the guest's bytes and the relocations.</summary>
+    private BlockRecord* Keep(BlockRecord* record)
+    {
+        BlockRecord header = *record;
+        if (!KeepsTemplates)
         {
-            Key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit),
-            Code = code,
-            Record = record,
-        };
+            header.Flags &= ~RecordFlags.Movable;
+            header.RelocationCount = 0;
+            header.Size = (uint)header.Measure();
+        }
+
+        var kept = (BlockRecord*)records.Allocate((int)header.Size);
+        if (KeepsTemplates)
+        {
+            Buffer.MemoryCopy(record, kept, header.Size, header.Size);
+            return kept;
+        }
+
+        *kept = header;
+        long numbers = (header.MapCount + header.StubCount) * sizeof(ushort);
+        Buffer.MemoryCopy(BlockRecord.MapOf(record), BlockRecord.MapOf(kept), numbers, numbers);
+        return kept;
     }
 
     /// <param name="relocation">What to write.</param>

@@ -16,7 +16,7 @@ internal sealed unsafe class TemplateMatch
     /// The template, if its record was made from the same bytes (but for immediates that may be any) at the same place of a
     /// page, and can be moved to the source's RIP; else none.
     /// </summary>
-    public Template Serve(BlockRecord* record, byte* code, in CodeSource source, BlockMode mode)
+    public Template Serve(BlockRecord* record, byte* code, in CodeSource source, BlockMode mode, bool inFile = false)
     {
         if (record->Mode != mode || record->PageOffset != (source.Rip & GuestMemory.PageMask) || record->DecodedLength > source.Length
             || !Reaches(record, source.Rip))
@@ -26,11 +26,11 @@ internal sealed unsafe class TemplateMatch
 
         if (!record->Flags.HasFlag(RecordFlags.Masked))
         {
-            return SameWords(record, source.Bytes) ? new Template(record, code) : default;
+            return SameWords(record, source.Bytes) ? new Template(record, code, inFile) : default;
         }
 
         byte* guest = Copy(record, source.Bytes);
-        return SameBytes(record, guest) ? new Template(record, code, guest) : default;
+        return SameBytes(record, guest) ? new Template(record, code, inFile, guest) : default;
     }
 
     /// <summary>True if the bytes are the record's, but for immediates that may be any.</summary>

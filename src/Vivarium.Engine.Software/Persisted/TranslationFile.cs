@@ -15,7 +15,7 @@ internal sealed unsafe class TranslationFile : IDisposable
     private const int EntryAlignment = 8;
 
     /// <summary>After reading so many bytes of entries, their pages go back: all will hardly be needed again.</summary>
-    private const long ReadBeforeRelease = 4 << 20;
+    private const long ReadBeforeRelease = 1 << 20;
 
     private readonly byte* _file;
     private readonly long _length;
@@ -155,6 +155,16 @@ internal sealed unsafe class TranslationFile : IDisposable
         return (uint)hash.GetCurrentHashAsUInt64();
     }
 
+    /// <summary>The process holds nothing of the file any more, until it is read again.</summary>
+    public void Release()
+    {
+        if (_read != 0)
+        {
+            _read = 0;
+            _ = LinuxHost.Madvise(_file, (nuint)_length, LinuxHost.MadvDontNeed);
+        }
+    }
+
     public void Dispose() => _ = LinuxHost.Munmap(_file, (nuint)_length);
 
     private static string? Check(byte* file, long length, Identity identity)
@@ -207,7 +217,7 @@ internal sealed unsafe class TranslationFile : IDisposable
                 return default;
             }
 
-            Template template = _match.Serve(record, (byte*)record + record->Size, source, mode);
+            Template template = _match.Serve(record, (byte*)record + record->Size, source, mode, inFile: true);
             if (template.Exists)
             {
                 Use(offset, record);
@@ -277,8 +287,7 @@ internal sealed unsafe class TranslationFile : IDisposable
         _read += SizeOf(record);
         if (_read >= ReadBeforeRelease)
         {
-            _read = 0;
-            _ = LinuxHost.Madvise(_file, (nuint)_length, LinuxHost.MadvDontNeed);
+            Release();
         }
     }
 }

@@ -79,6 +79,9 @@ internal sealed unsafe class TranslationStore : IDisposable
         return template;
     }
 
+    /// <summary>To be called from time to time: as <see cref="TranslationFile.Release"/>.</summary>
+    public void Release() => _file?.Release();
+
     /// <summary>Adds this run's translations to the file, if that is worth it.</summary>
     public void Save(Templates made)
     {

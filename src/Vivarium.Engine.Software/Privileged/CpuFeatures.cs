@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
 
 namespace Vivarium.Engine.Software.Privileged;
 
@@ -20,7 +21,7 @@ internal enum Offering : byte
 /// <summary>Which instructions a CPU model has, by opcode; each is looked up once, when it is first met.</summary>
 internal sealed class CpuFeatures(CpuModel model)
 {
-    private readonly Offering[] _offerings = new Offering[Enum.GetValuesAsUnderlyingType<Code>().Length];
+    private readonly Offering[] _offerings = new Offering[FormCounts.Codes];
 
     public Offering this[Code code]
     {

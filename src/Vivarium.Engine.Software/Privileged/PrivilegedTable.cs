@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
 
 namespace Vivarium.Engine.Software.Privileged;
 
@@ -60,7 +61,7 @@ internal static unsafe class PrivilegedTable
 
     private static delegate*<SoftwareVcpu, in Instruction, void>[] Build()
     {
-        var table = new delegate*<SoftwareVcpu, in Instruction, void>[Enum.GetValues<Mnemonic>().Length];
+        var table = new delegate*<SoftwareVcpu, in Instruction, void>[FormCounts.Mnemonics];
         InterruptReturn.Register(table);
         SoftwareInterrupts.Register(table);
         Syscalls.Register(table);

@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
 
 namespace Vivarium.Engine.Software.Privileged;
 
@@ -30,7 +31,7 @@ internal static class TrapCauses
 
     private static ExitCause[] Build()
     {
-        var causes = new ExitCause[Enum.GetValues<Mnemonic>().Length];
+        var causes = new ExitCause[FormCounts.Mnemonics];
         Array.Fill(causes, ExitCause.OtherInstruction);
         void Set(ExitCause cause, params ReadOnlySpan<Mnemonic> mnemonics)
         {

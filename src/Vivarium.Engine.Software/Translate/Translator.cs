@@ -34,7 +34,7 @@ internal readonly unsafe struct CodeSource
     /// <summary>The translation is to check itself (<see cref="Block.ChecksItself"/>); there is no second page then.</summary>
     public bool ChecksItself { get; init; }
 
-    /// <summary>With a second page: where the two parts of <see cref="Bytes"/> stand in the host, the second null if it is not memory.</summary>
+    /// <summary>With a second page: where the two parts of <see cref="Bytes"/> stand in the host.</summary>
     public byte* FirstPart { get; init; }
     public byte* SecondPart { get; init; }
     public int FirstLength { get; init; }
@@ -42,7 +42,7 @@ internal readonly unsafe struct CodeSource
     /// <summary>Reads the parts of an instruction that crosses pages again, now that writes to them are seen.</summary>
     public void Refresh()
     {
-        if (SecondPage != Block.NoPage && SecondPart != null)
+        if (SecondPage != Block.NoPage)
         {
             new ReadOnlySpan<byte>(FirstPart, FirstLength).CopyTo(new Span<byte>(Bytes, FirstLength));
             new ReadOnlySpan<byte>(SecondPart, Length - FirstLength).CopyTo(new Span<byte>(Bytes + FirstLength, Length - FirstLength));
@@ -104,6 +104,8 @@ internal sealed unsafe partial class Translator
     /// <summary>What the CPU model makes of each instruction form.</summary>
     public required CpuFeatures Features { get; init; }
 
+    public required CpuModel Model { get; init; }
+
     public required EngineOptions Options { get; init; }
 
     /// <summary>RIPs at which translations, but not careful ones, leave for the run loop: a debugger's breakpoints.</summary>
@@ -121,8 +123,8 @@ internal sealed unsafe partial class Translator
     /// <summary>True if the cache may be too full for another block.</summary>
     public bool NeedsRoom => _cache.Free < MaxBlockBytes * 2;
 
-    /// <summary>Translates one block; null if the first instruction needs bytes beyond <see cref="CodeSource.Length"/>.</summary>
-    public Block? Translate(in CodeSource source, BlockMode mode)
+    /// <summary>Translates one block; none if the first instruction needs bytes beyond <see cref="CodeSource.Length"/>.</summary>
+    public Block Translate(in CodeSource source, BlockMode mode)
     {
         _source = source;
         _mode = mode;
@@ -139,7 +141,7 @@ internal sealed unsafe partial class Translator
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
         if (!Decode(limit))
         {
-            return null;
+            return default;
         }
 
         if (source.ChecksItself)
@@ -182,14 +184,8 @@ internal sealed unsafe partial class Translator
         _mode = mode;
         EmitMismatch();
         InstructionCount += _index;
-        return new Block
-        {
-            Key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit),
-            Code = _blockCode,
-            SecondPage = source.SecondPage,
-            ChecksItself = source.ChecksItself,
-            Record = Record(length),
-        };
+        var key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit);
+        return Block.Create(_records, key, _blockCode, Record(length), source.SecondPage, source.ChecksItself);
     }
 
     /// <summary>Notes what is to be known of the block later.</summary>
@@ -212,7 +208,7 @@ internal sealed unsafe partial class Translator
             Highest = relocations.Highest,
         };
         header.Size = (uint)header.Measure();
-        BlockRecord* record = _records.Allocate((int)header.Size);
+        var record = (BlockRecord*)_records.Allocate((int)header.Size);
         *record = header;
         if (relocations.Complete)
         {

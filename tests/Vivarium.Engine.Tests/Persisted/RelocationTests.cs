@@ -51,6 +51,47 @@ public unsafe class RelocationTests
         Assert.Equal(0, m.Cpu.Statistics.BlocksCopied);
     }
 
+    [Theory]
+    [InlineData("all", 1, 3)]
+    [InlineData("no-copy-ahead", 2, 2)]
+    public void WhereAJumpGoesIsCopiedAlong(string options, long exits, long copies)
+    {
+        using SnippetMachine m = SnippetMachine.Long(options: EngineOptions.Parse(options));
+        m.Pages.Map(SnippetMachine.Spare, SnippetMachine.Data);
+        ulong end = m.Write(SnippetMachine.Code, a =>
+        {
+            Label other = a.CreateLabel();
+            a.test(ecx, ecx);
+            a.jnz(other);
+            a.mov(eax, 1);
+            a.hlt();
+            a.Label(ref other);
+            a.mov(eax, 2);
+            a.hlt();
+        });
+        m.Memory.Write(SnippetMachine.Data, Bytes(m, SnippetMachine.Code, (int)(end - SnippetMachine.Code)));
+        foreach (ulong way in (ReadOnlySpan<ulong>)[0, 1])
+        {
+            m.Rcx = way;
+            m.Restart(SnippetMachine.Code);
+            m.RunToEnd();
+        }
+
+        long before = m.Cpu.Statistics.Exits(ExitCause.Translation);
+        m.Rcx = 1;
+        m.Restart(SnippetMachine.Spare);
+        m.RunToEnd();
+        Assert.Equal(2ul, m.Rax);
+        Assert.Equal(exits, m.Cpu.Statistics.Exits(ExitCause.Translation) - before);
+        Assert.Equal(copies, m.Cpu.Statistics.BlocksCopied);
+
+        m.Rcx = 0;
+        m.Restart(SnippetMachine.Spare);
+        m.RunToEnd();
+        Assert.Equal(1ul, m.Rax);
+        Assert.Equal(3, m.Cpu.Statistics.BlocksCopied);
+    }
+
     [Fact]
     public void OtherBytesAreTranslated()
     {
@@ -104,7 +145,7 @@ public unsafe class RelocationTests
             code[0] = (i & 3) switch { 0 => 0x48, 1 => 0x0F, 2 => 0xE8, _ => code[0] };
             ulong rip = @base + (ulong)chance.Next(0x1000);
             BlockMode mode = (i & 1) == 0 ? TranslatorBench.Kernel : User | ((i & 8) != 0 ? BlockMode.Careful : 0);
-            if (bench.Translate(code, rip, mode) is { } block && block.Record->Flags.HasFlag(RecordFlags.Movable))
+            if (bench.Translate(code, rip, mode) is { Exists: true } block && block.Record->Flags.HasFlag(RecordFlags.Movable))
             {
                 movable++;
                 bench.Check.Check(block, bench.Source(code, rip), mode);
@@ -118,7 +159,7 @@ public unsafe class RelocationTests
     public void TheCheckFindsWhatIsNotNoted()
     {
         using var bench = new TranslatorBench();
-        Block block = bench.Translate(Cpuid, 0x40_0000)!;
+        Block block = bench.Translate(Cpuid, 0x40_0000);
         Relocation* relocations = BlockRecord.RelocationsOf(block.Record);
         Assert.NotEqual(0, block.Record->RelocationCount);
         for (int i = 0; i < block.Record->RelocationCount; i++)

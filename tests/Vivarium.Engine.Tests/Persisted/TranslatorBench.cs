@@ -30,8 +30,8 @@ internal sealed unsafe class TranslatorBench : IDisposable
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         var thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), null, null, null, SoftwareVcpu.Spaces, EngineOptions.Default, alone: true);
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, thunks, _records) { Features = new CpuFeatures(_model), Options = EngineOptions.Default };
-        Relocator = new Relocator(_cache, _translator.Traps);
+        _translator = new Translator(emitter, _cache, thunks, _records) { Features = new CpuFeatures(_model), Model = _model, Options = EngineOptions.Default };
+        Relocator = new Relocator(_cache, _translator.Traps, _records);
         Check = new RelocationCheck(_cache, _translator, Relocator);
         Identity = Identity.Of(_model, Optimizations.All, false, emitter.Here - _cache.Region.Executable);
     }
@@ -64,7 +64,7 @@ internal sealed unsafe class TranslatorBench : IDisposable
     }
 
     /// <summary>Translates code, keeps its place, and makes a template of it if it can be one.</summary>
-    public Block? Translate(ReadOnlySpan<byte> code, ulong rip, BlockMode mode = Kernel)
+    public Block Translate(ReadOnlySpan<byte> code, ulong rip, BlockMode mode = Kernel)
     {
         if (_translator.NeedsRoom)
         {
@@ -75,9 +75,9 @@ internal sealed unsafe class TranslatorBench : IDisposable
         }
 
         CodeSource source = Source(code, rip);
-        if (_translator.Translate(source, mode) is not { } block)
+        if (_translator.Translate(source, mode) is not { Exists: true } block)
         {
-            return null;
+            return default;
         }
 
         CodePage page = _cache.Pages.Open(source.Gpa, out _, out _);
@@ -94,7 +94,7 @@ internal sealed unsafe class TranslatorBench : IDisposable
     /// <summary>Whether the template, moved to where the source stands, is what the translator makes there.</summary>
     public bool IsExact(in Template template, in CodeSource source, BlockMode mode = Kernel)
     {
-        Block anew = _translator.Translate(source, mode)!;
+        Block anew = _translator.Translate(source, mode);
         byte[] wanted = [.. new ReadOnlySpan<byte>(anew.Code, anew.CodeLength)];
         Block copy = Relocator.Copy(template, source, mode);
         return copy.CodeLength == wanted.Length && new ReadOnlySpan<byte>(copy.Code, wanted.Length).SequenceEqual(wanted);

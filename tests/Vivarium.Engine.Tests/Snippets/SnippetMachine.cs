@@ -91,6 +91,8 @@ internal sealed class SnippetMachine : IDisposable
 
     public IVcpu Cpu { get; }
 
+    public bool A20 { get => _engine.A20; set => _engine.A20 = value; }
+
     public CodeCacheUse CodeCache => _engine.CodeCache;
 
     public SnippetBus Bus { get; } = new();
