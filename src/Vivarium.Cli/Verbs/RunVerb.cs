@@ -23,7 +23,7 @@ internal static class RunVerb
         var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G (512M; debian has 1G)");
         var cpu = Text("--cpu", "MODEL", "Processor that the guest sees: " + string.Join(", ", Engine.CpuModel.Names), Engine.CpuModel.Names[0]);
         var cpus = Text("--cpus", "N", $"How many processors the guest has, 1 to {MachineSpec.MostCpus}", "1");
-        var virt = Text("--virt", "STYLE", "The machine's hardware: para (virtio, paravirtual clock and calls), or full (a classic PC, no sign of a hypervisor)", "para");
+        var virt = Text("--virt", "STYLE", "The machine's hardware: para (virtio, paravirtual clock and calls; the default with a kernel), or full (a classic PC, no sign of a hypervisor; the default without)");
         var engine = Text("--engine", "NAME", "What executes the guest: auto, software", "auto");
         var engineOptions = Text("--engine-opt", "LIST", "For bisecting: switch parts of the software engine off, for example no-linking,code-cache=4M (an unknown name lists all)");
         var codeCache = Text("--code-cache", "DIR|off", "Where translated code is kept for the next start (the user's cache folder): only in a folder that nobody else can write");
@@ -70,23 +70,31 @@ internal static class RunVerb
         DisplayOption HowShown(ParseResult parsed) => DisplayOption.Choose(
             DisplayOption.Parse(parsed.GetValue(display)),
             startsFirmware: (parsed.GetValue(kernel) ?? parsed.GetValue(guest)) is null,
-            isClassic: RunOptions.ParseVirtualization(parsed.GetValue(virt)!) == Virtualization.Full,
+            isClassic: Virtualize(parsed) == Virtualization.Full,
             serialSaid: parsed.GetValue(serial) is not null,
             parsed.GetValue(background),
             () => ScreenTerminal.IsPossible);
+        // Who names nothing but media wants a PC that boots from them.
+        Virtualization Virtualize(ParseResult parsed) => parsed.GetValue(virt) is { } style
+            ? RunOptions.ParseVirtualization(style)
+            : (parsed.GetValue(guest) ?? parsed.GetValue(kernel)) is null
+                && (parsed.GetValue(firmware) ?? parsed.GetValue(bootOrder) ?? parsed.GetValue(cdrom)?.FirstOrDefault() ?? parsed.GetValue(floppy)?.FirstOrDefault() ?? parsed.GetValue(disk)?.FirstOrDefault()) is not null
+                ? Virtualization.Full
+                : Virtualization.Para;
+
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
             Guest = parsed.GetValue(guest),
             Kernel = parsed.GetValue(kernel),
             Initrd = parsed.GetValue(initrd),
             Append = parsed.GetValue(append),
-            Firmware = FirmwareOption.Parse(parsed.GetValue(firmware), (parsed.GetValue(kernel) ?? parsed.GetValue(guest)) is not null, RunOptions.ParseVirtualization(parsed.GetValue(virt)!)),
+            Firmware = FirmwareOption.Parse(parsed.GetValue(firmware), (parsed.GetValue(kernel) ?? parsed.GetValue(guest)) is not null, Virtualize(parsed)),
             BootOrder = BootOption.Parse(parsed.GetValue(bootOrder)),
             DebugConsole = parsed.GetValue(debugcon),
             Memory = parsed.GetValue(memory) is { } size ? RunOptions.ParseMemory(size) : null,
             Cpu = RunOptions.ParseCpu(parsed.GetValue(cpu)!),
             Cpus = RunOptions.ParseCpus(parsed.GetValue(cpus)!),
-            Virtualization = RunOptions.ParseVirtualization(parsed.GetValue(virt)!),
+            Virtualization = Virtualize(parsed),
             Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
             EngineOptions = RunOptions.ParseEngineOptions(parsed.GetValue(engineOptions)) with { TranslationFolder = RunOptions.ParseCodeCache(parsed.GetValue(codeCache)) },
             Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background), HowShown(parsed)),
