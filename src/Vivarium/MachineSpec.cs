@@ -35,6 +35,9 @@ public sealed record MachineSpec
 
     public const int MostShares = 8;
 
+    /// <summary>What firmware tries if nothing else is said.</summary>
+    public static IReadOnlyList<BootDevice> DefaultBootOrder { get; } = [BootDevice.Disk, BootDevice.Cd, BootDevice.Floppy];
+
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 
     /// <summary>
@@ -52,7 +55,7 @@ public sealed record MachineSpec
     public FirmwareSpec? Firmware { get; init; }
 
     /// <summary>From what firmware boots, in this order; with what is not named it does as it likes.</summary>
-    public IReadOnlyList<BootDevice> BootOrder { get; init; } = [BootDevice.Disk, BootDevice.Cd, BootDevice.Floppy];
+    public IReadOnlyList<BootDevice> BootOrder { get; init; } = DefaultBootOrder;
 
     /// <summary>Initial RAM disk, or null.</summary>
     public string? Initrd { get; init; }

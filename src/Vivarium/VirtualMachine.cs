@@ -480,7 +480,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// What the board is to have and the tables are to tell. A guest that knows that it is virtual needs no keyboard
     /// controller, and no HPET beside its paravirtual clock; why the rest of the old devices stays is in docs/compare.md.
     /// </summary>
-    private static PlatformLayout LayOut(MachineSpec spec)
+    internal static PlatformLayout LayOut(MachineSpec spec)
     {
         bool classic = spec.Virtualization == Virtualization.Full;
         return new PlatformLayout

@@ -9,6 +9,16 @@ namespace Vivarium.Cli.Tests;
 public sealed class OptionTests
 {
     [Fact]
+    public void A_boot_order_is_a_list_without_repetition()
+    {
+        Assert.Null(BootOption.Parse(null));
+        Assert.Equal([BootDevice.Cd, BootDevice.Disk, BootDevice.Floppy, BootDevice.Network], BootOption.Parse("cd,disk,floppy,net"));
+        Assert.Contains("twice", Assert.Throws<InvalidInputException>(() => BootOption.Parse("cd,cd")).Message);
+        Assert.Contains("'usb' is nothing to boot from", Assert.Throws<InvalidInputException>(() => BootOption.Parse("disk,usb")).Message);
+        Assert.Contains("nothing to boot from", Assert.Throws<InvalidInputException>(() => BootOption.Parse("")).Message);
+    }
+
+    [Fact]
     public void A_disk_is_a_file_with_properties()
     {
         Assert.Equal(new DiskSpec { Path = "a.img" }, DiskOption.Parse("a.img"));

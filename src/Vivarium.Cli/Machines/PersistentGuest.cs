@@ -49,7 +49,8 @@ internal static class PersistentGuest
         }
     }
 
-    private static string DataHome()
+    /// <summary>Where machines keep what is theirs.</summary>
+    public static string DataHome()
     {
         string? set = Environment.GetEnvironmentVariable("XDG_DATA_HOME");
         string home = Path.IsPathRooted(set)

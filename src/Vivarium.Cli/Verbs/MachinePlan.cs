@@ -26,6 +26,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Kernel = options.Kernel ?? (options.Firmware is null ? "" : null),
             Modules = options.Modules,
             Firmware = options.Firmware?.Draft,
+            BootOrder = options.BootOrder ?? MachineSpec.DefaultBootOrder,
             Initrd = options.Initrd,
             CommandLine = options.Append ?? "",
             Memory = options.Memory ?? MachineSpec.DefaultMemory,

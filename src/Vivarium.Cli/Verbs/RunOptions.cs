@@ -17,6 +17,9 @@ internal sealed record RunOptions
     public IReadOnlyList<ModuleSpec> Modules { get; init; } = [];
     public string? Initrd { get; init; }
 
+    /// <summary>Null: nothing was said about it.</summary>
+    public IReadOnlyList<BootDevice>? BootOrder { get; init; }
+
     /// <summary>Null: a kernel starts.</summary>
     public FirmwareOption? Firmware { get; init; }
 

@@ -70,6 +70,11 @@ internal sealed class RunSession
             throw new InvalidInputException("say what to run: viv run linux, or viv run --kernel FILE, or viv run --virt full to start a PC's firmware");
         }
 
+        if (options is { BootOrder: not null, Firmware: null })
+        {
+            throw new InvalidInputException("--boot tells firmware what to try, and this machine starts a kernel; leave out one of them");
+        }
+
         if (options.Guest is not null && options.Kernel is not null)
         {
             throw new InvalidInputException($"'{options.Guest}' brings its own kernel; leave out either the name or --kernel");
@@ -186,7 +191,7 @@ internal sealed class RunSession
         _folder.Write(_record);
         BootSet? boot = Obtain(_options, _options.Rebuild && _background is null);
         MachinePlan plan = MachinePlan.Complete(_spec, _options, boot, _folder.Name);
-        _spec = plan.Spec with { Firmware = _options.Firmware?.Obtain(GuestCache.Default) };
+        _spec = plan.Spec with { Firmware = _options.Firmware?.Obtain(GuestCache.Default, _options.Name) };
         await using VirtualMachine machine = VirtualMachine.Create(_spec);
         await using Stream? output = OpenSerial();
         await using var console = new ConsoleHub(output);

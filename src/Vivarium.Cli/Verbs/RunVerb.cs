@@ -18,12 +18,13 @@ internal static class RunVerb
         var initrd = Text("--initrd", "FILE", "Initial RAM disk for the kernel");
         var append = Text("--append", "TEXT", "Kernel command line (after a named guest's own)");
         var module = Repeated("--module", "'FILE[ ARGS]'", "With a multiboot kernel: a file that it gets, and what it is told of it; may be repeated");
-        var firmware = Text("--firmware", "bios|FILE", "Start firmware instead of a kernel, which finds what to boot by itself: bios (SeaBIOS; what --virt full does without a kernel), or a file");
+        var firmware = Text("--firmware", "bios|uefi|FILE", "Start firmware instead of a kernel, which finds what to boot by itself: bios (SeaBIOS; what a machine without a kernel does), uefi (OVMF; its variables are kept if the machine has a --name), or a file");
+        var bootOrder = Text("--boot", "LIST", $"What firmware tries, in this order: {BootOption.Names}, with commas between (disk,cd,floppy)");
         var debugcon = Text("--debugcon", "FILE|-", "Where firmware's messages go (ports 0x402 and 0xE9): a file, or - for this terminal");
         var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G (512M; debian has 1G)");
         var cpu = Text("--cpu", "MODEL", "Processor that the guest sees: " + string.Join(", ", Engine.CpuModel.Names), Engine.CpuModel.Names[0]);
         var cpus = Text("--cpus", "N", $"How many processors the guest has, 1 to {MachineSpec.MostCpus}", "1");
-        var virt = Text("--virt", "STYLE", "The machine's hardware: para (virtio, paravirtual clock and calls), or full (a classic PC, no sign of a hypervisor)", "para");
+        var virt = Text("--virt", "STYLE", "The machine's hardware: para (virtio, paravirtual clock and calls; the default with a kernel), or full (a classic PC, no sign of a hypervisor; the default without)");
         var engine = Text("--engine", "NAME", "What executes the guest: auto, software", "auto");
         var engineOptions = Text("--engine-opt", "LIST", "For bisecting: switch parts of the software engine off, for example no-linking,code-cache=4M (an unknown name lists all)");
         var codeCache = Text("--code-cache", "DIR|off", "Where translated code is kept for the next start (the user's cache folder): only in a folder that nobody else can write");
@@ -64,18 +65,26 @@ internal static class RunVerb
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, module, firmware, debugcon, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, display, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
+            guest, kernel, initrd, append, module, firmware, bootOrder, debugcon, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, display, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
             disk, cdrom, floppy, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
         };
         FirmwareOption? Firmware(ParseResult parsed) => FirmwareOption.Parse(
-            parsed.GetValue(firmware), parsed.GetValue(kernel), parsed.GetValue(guest) is not null, RunOptions.ParseVirtualization(parsed.GetValue(virt)!));
+            parsed.GetValue(firmware), parsed.GetValue(kernel), parsed.GetValue(guest) is not null, Virtualize(parsed));
         DisplayOption HowShown(ParseResult parsed) => DisplayOption.Choose(
             DisplayOption.Parse(parsed.GetValue(display)),
             startsFirmware: Firmware(parsed) is not null,
-            isClassic: RunOptions.ParseVirtualization(parsed.GetValue(virt)!) == Virtualization.Full,
+            isClassic: Virtualize(parsed) == Virtualization.Full,
             serialSaid: parsed.GetValue(serial) is not null,
             parsed.GetValue(background),
             () => ScreenTerminal.IsPossible);
+        // Who names nothing but media wants a PC that boots from them.
+        Virtualization Virtualize(ParseResult parsed) => parsed.GetValue(virt) is { } style
+            ? RunOptions.ParseVirtualization(style)
+            : (parsed.GetValue(guest) ?? parsed.GetValue(kernel)) is null
+                && (parsed.GetValue(firmware) ?? parsed.GetValue(bootOrder) ?? parsed.GetValue(cdrom)?.FirstOrDefault() ?? parsed.GetValue(floppy)?.FirstOrDefault() ?? parsed.GetValue(disk)?.FirstOrDefault()) is not null
+                ? Virtualization.Full
+                : Virtualization.Para;
+
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
             Guest = parsed.GetValue(guest),
@@ -84,11 +93,12 @@ internal static class RunVerb
             Append = parsed.GetValue(append),
             Firmware = Firmware(parsed),
             Modules = [.. (parsed.GetValue(module) ?? []).Select(RunOptions.ParseModule)],
+            BootOrder = BootOption.Parse(parsed.GetValue(bootOrder)),
             DebugConsole = parsed.GetValue(debugcon),
             Memory = parsed.GetValue(memory) is { } size ? RunOptions.ParseMemory(size) : null,
             Cpu = RunOptions.ParseCpu(parsed.GetValue(cpu)!),
             Cpus = RunOptions.ParseCpus(parsed.GetValue(cpus)!),
-            Virtualization = RunOptions.ParseVirtualization(parsed.GetValue(virt)!),
+            Virtualization = Virtualize(parsed),
             Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
             EngineOptions = RunOptions.ParseEngineOptions(parsed.GetValue(engineOptions)) with { TranslationFolder = RunOptions.ParseCodeCache(parsed.GetValue(codeCache)) },
             Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background), HowShown(parsed)),

@@ -16,7 +16,9 @@ public sealed class AtaChannel : IPortDevice
     public const int ControlOffset = CommandPorts;
 
     private const int Devices = 2;
-    private const byte Floating = 0xFF;
+
+    /// <summary>What a channel without devices reads as: the host pulls DD7 down, so that nobody takes it for busy (ATA/ATAPI-7, 3.1.1).</summary>
+    private const byte Floating = 0x7F;
 
     // Device Control (ATA8-ACS, 6.4).
     private const byte InterruptDisable = 1 << 1;

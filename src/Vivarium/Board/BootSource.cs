@@ -4,7 +4,7 @@ using Vivarium.Firmware.Boot;
 namespace Vivarium.Board;
 
 /// <summary>What a machine starts: a kernel that a loader places, or firmware, or firmware that is handed a kernel.</summary>
-internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware, OptionRom? VideoBios = null) : IDisposable
+internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware, OptionRom? VideoBios = null, FirmwareVariables? Variables = null) : IDisposable
 {
     /// <summary>Opens the files and checks them.</summary>
     /// <exception cref="BootException">Something is wrong with them; the message says what.</exception>
@@ -12,15 +12,23 @@ internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware, Opt
     {
         FirmwareImage? firmware = spec.Firmware is null ? null : FirmwareImage.Load(spec.Firmware.Path);
         OptionRom? videoBios = spec.Firmware?.VideoBios is { } rom ? OptionRom.Load(rom) : null;
-        return new BootSource(spec.Kernel is null ? null : Plan(spec, layout), firmware, videoBios);
+        BootPlan? kernel = spec.Kernel is null ? null : Plan(spec, layout);
+        try
+        {
+            FirmwareVariables? variables = spec.Firmware is { VariablesTemplate: { } template } ? FirmwareVariables.Open(template, spec.Firmware.Variables) : null;
+            return new BootSource(kernel, firmware, videoBios, variables);
+        }
+        catch
+        {
+            Close(kernel);
+            throw;
+        }
     }
 
     public void Dispose()
     {
-        if (Kernel is not null)
-        {
-            Close(Kernel);
-        }
+        Variables?.Dispose();
+        Close(Kernel);
     }
 
     private static BootPlan Plan(MachineSpec spec, PlatformLayout layout)
@@ -48,8 +56,13 @@ internal sealed record BootSource(BootPlan? Kernel, FirmwareImage? Firmware, Opt
         }
     }
 
-    private static void Close(BootPlan plan)
+    private static void Close(BootPlan? plan)
     {
+        if (plan is null)
+        {
+            return;
+        }
+
         foreach (BootModule module in plan.Modules)
         {
             module.Dispose();

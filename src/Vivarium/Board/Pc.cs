@@ -27,6 +27,7 @@ internal sealed class Pc : IDisposable
     private readonly PiixIde? _ide;
     private readonly MachineScreen? _screen;
     private Piix4Pm? _powerFunction;
+    private CfiFlash? _flash;
     private readonly AhciController? _ahci;
     private readonly List<NvmeController> _nvme = [];
     private readonly FloppyController? _floppy;
@@ -71,7 +72,7 @@ internal sealed class Pc : IDisposable
         }
 
         var reset = new ResetControl { ResetRequested = Reset };
-        PciHost pciHost = firmware is null ? new PciHost(reset) : PlaceFirmware(firmware, ram, reset);
+        PciHost pciHost = firmware is null ? new PciHost(reset) : PlaceFirmware(firmware, boot.Variables, ram, reset, parts.Warn);
         pciHost.Map(Ports);
         if (firmware is not null)
         {
@@ -327,17 +328,22 @@ internal sealed class Pc : IDisposable
     }
 
     /// <summary>Puts the firmware's ROM where processors begin.</summary>
-    private PciHost PlaceFirmware(FirmwareImage firmware, MemoryRegion ram, ResetControl reset)
+    private PciHost PlaceFirmware(FirmwareImage firmware, FirmwareVariables? variables, MemoryRegion ram, ResetControl reset, Action<string> warn)
     {
         ulong length = (ulong)firmware.Bytes.Length;
         MemoryRegion rom = Memory.Allocate(length);
         firmware.Bytes.Span.CopyTo(rom.Bytes);
         Memory.Map(PlatformLayout.HighRamStart - length, rom, 0, length, readOnly: true);
 
+        if (variables is not null)
+        {
+            _flash = FirmwareFlash.Place(Memory, Mmio, PlatformLayout.HighRamStart - length, variables, warn);
+        }
+
         // The last 128 KiB answer below 1 MiB as well, where real mode can reach them.
-        ulong lowLength = Math.Min(length, LowRomLength);
-        MemoryRegion lowRom = Memory.Allocate(lowLength);
-        firmware.Bytes.Span[^(int)lowLength..].CopyTo(lowRom.Bytes);
+        int low = (int)Math.Min(length, LowRomLength);
+        MemoryRegion lowRom = Memory.Allocate(LowRomLength);
+        firmware.Bytes.Span[^low..].CopyTo(lowRom.Bytes[^low..]);
         var area = new LegacyArea(Memory, ram, lowRom);
         area.Map(Mmio);
         var bridge = new HostBridge(area, s_knownToFirmware);

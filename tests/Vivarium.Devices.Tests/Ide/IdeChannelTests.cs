@@ -65,10 +65,10 @@ public sealed class IdeChannelTests
         for (var register = 0; register < 8; register++)
         {
             ide.Out(register, 0x55);
-            Assert.Equal(0xFF, ide.In(register));
+            Assert.Equal(0x7F, ide.In(register));
         }
 
-        Assert.Equal(0xFF, ide.AlternateStatus);
+        Assert.Equal(0x7F, ide.AlternateStatus);
         ide.Control(4);
         ide.Control(0);
         ide.StartMaster(toMemory: true);
