@@ -40,7 +40,7 @@ internal sealed class ExampleHelp(HelpAction usual) : SynchronousCommandLineActi
           viv run linux --stats                            at the end, say where time went
           viv run linux --trace pio,irq --trace-file log   write down what happens (docs/observing.md)
           viv run linux --virt full                        a classic PC: the guest finds no hypervisor
-          viv run debian --virt full --net user,bus=virtio ... with one virtio card mixed in
+          viv run debian --virt full --net user,model=virtio  ... with one virtio card mixed in
 
         Keys, when the terminal is the guest's console:
           Ctrl-A x        end the machine

@@ -36,6 +36,8 @@ public sealed record EngineOptions
         ("system-registers", Optimizations.SystemRegisters, "control registers and segment bases are read without leaving translated code"),
         ("page-walks", Optimizations.PageWalks, "translated code walks 4-level paging structures itself"),
         ("fetch-walks", Optimizations.FetchWalks, "jumps to pages whose code was not asked for lately look into the second-level TLB and the paging structures themselves"),
+        ("flush-lists", Optimizations.FlushLists, "changes of the address space empty what was filled of TLBs and jump caches, not all of them"),
+        ("extended-saves", Optimizations.ExtendedSaves, "XSAVE, XSAVEC and XRSTOR do not leave translated code"),
         ("inner-returns", Optimizations.InnerReturns, "IRET within ring 0 does not leave translated code"),
         ("quick-delivery", Optimizations.QuickDelivery, "faults and interrupts are delivered by what the TLB knows of the tables"),
     ];

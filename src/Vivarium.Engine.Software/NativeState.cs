@@ -64,6 +64,32 @@ internal unsafe struct NativeTlb
     public fixed ulong Delta[Entries];
 }
 
+/// <summary>
+/// What was filled of a TLB or a jump cache since it was last emptied, so that emptying it costs no more than filling it did.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct NativeFilled
+{
+    public const int Capacity = 255;
+    public const int ItemsOffset = sizeof(ulong);
+
+    /// <summary>At most <see cref="Capacity"/>, which says that there may have been more.</summary>
+    public ulong Count;
+
+    /// <summary>Linear addresses in the pages, or where in the jump cache entries stand; one that does not count is written before it is noticed that there are too many.</summary>
+    public fixed ulong Items[Capacity + 1];
+
+    public readonly bool TooMany => Count >= Capacity;
+
+    public void Add(ulong item)
+    {
+        if (Count < Capacity)
+        {
+            Items[Count++] = item;
+        }
+    }
+}
+
 /// <summary>Where indirect and cross-page jumps look first: guest RIP to translated code, direct-mapped.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeJumpCache
@@ -108,11 +134,7 @@ internal unsafe struct NativeExecutedPages
 
     public fixed ulong Seen[2 * SeenWords];
 
-    /// <summary>Not zero: there are entries, by which translated code fills the jump caches of the address space.</summary>
-    public ulong Filled;
-
     public const int SeenOffset = Entries * sizeof(ulong);
-    public const int FilledOffset = SeenOffset + (2 * SeenWords * sizeof(ulong));
 
     public static int IndexOf(ulong linear) => (int)(linear >> 12) & (Entries - 1);
 
@@ -223,9 +245,6 @@ internal unsafe struct NativeState
     /// <summary>The second-level TLB: <see cref="Mmu.NativePages"/>, then its entries.</summary>
     public Mmu.NativePages* SecondLevel;
 
-    /// <summary>By <see cref="AddressSpace"/>, not zero: a page that is not global came from the second-level TLB to the first.</summary>
-    public fixed uint TookLocal[4];
-
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;
 
@@ -295,7 +314,13 @@ internal unsafe struct NativeState
     /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC.</summary>
     public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
 
+    /// <summary>The pages in them that are not global, which a change of address space must drop.</summary>
+    public NativeFilled UserLocal, SupervisorLocal, SupervisorAcLocal;
+
     public NativeExecutedPages UserPages, SupervisorPages;
+
+    /// <summary>The entries of the jump caches that are in use.</summary>
+    public NativeFilled UserJumpsFilled, SupervisorJumpsFilled, SupervisorAcJumpsFilled;
 
     public NativeJumpCache UserJumps, SupervisorJumps, SupervisorAcJumps;
 }

@@ -69,5 +69,11 @@ public enum Optimizations : ulong
     /// <summary>Jumps of translated code look for the target's physical page in the second-level TLB and the paging structures themselves.</summary>
     FetchWalks = 1ul << 22,
 
+    /// <summary>Emptying TLBs and jump caches touches what was filled only.</summary>
+    FlushLists = 1ul << 23,
+
+    /// <summary>XSAVE, XSAVEC and XRSTOR run as the host's own.</summary>
+    ExtendedSaves = 1ul << 24,
+
     All = ulong.MaxValue,
 }

@@ -35,6 +35,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>The blocks that check themselves, also those that were dropped since <see cref="_reconsidered"/>.</summary>
     private readonly List<Block> _checking = [];
     private long _reconsidered;
+    private ulong _addressMask = Mmu.AddressMask.All;
     private readonly Translator _translator;
     private readonly Templates _templates = new();
     private readonly Relocator _relocator;
@@ -55,7 +56,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), AlignJumps = model.ProcessorCount > 1, Options = options };
+        _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), Model = model, AlignJumps = model.ProcessorCount > 1, Options = options };
         _relocator = new Relocator(_cache, _translator.Traps, _records) { KeepsTemplates = options.CheckRelocation };
         if (options.TranslationFolder is { } folder && options.Has(Optimizations.Relocation | Optimizations.Persisted))
         {
@@ -65,6 +66,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
         _check = options.CheckRelocation ? new RelocationCheck(_cache, _translator, _relocator) : null;
         memory.CodeWritten += OnWritten;
+        memory.Remapped += OnRemapped;
+        memory.DirtyTaken += ForgetWrites;
     }
 
     public Thunks Thunks { get; }
@@ -76,6 +79,22 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>The instructions of <see cref="ExitCode.Trap"/> exits.</summary>
     public TrapTable Traps => _translator.Traps;
+
+    /// <summary>What is left of a physical address (see <see cref="Mmu.AddressMask"/>).</summary>
+    public ulong AddressMask => Volatile.Read(ref _addressMask);
+
+    public void SetAddressMask(ulong mask)
+    {
+        if (Interlocked.Exchange(ref _addressMask, mask) == mask)
+        {
+            return;
+        }
+
+        foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+        {
+            vcpu.RequestTlbFlush();
+        }
+    }
 
     /// <summary>Counts how often everything was thrown away. Constant while the caller runs.</summary>
     public int Generation => _cache.Generation;
@@ -156,10 +175,18 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// The block that another vCPU has made meanwhile, or a new one; none if the first instruction needs bytes beyond the
     /// source's. Its pages are between <see cref="BeginTranslation"/> and <see cref="EndTranslation"/>.
     /// </summary>
-    public Block Translate(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    /// <param name="moved">There is none because other memory stands there by now: RIP is to be looked up again.</param>
+    public Block Translate(in CodeSource source, BlockMode mode, VcpuStatistics statistics, out bool moved)
     {
         lock (_gate)
         {
+            // Who changes the map takes the lock after that: the change is seen here, or the block is seen there.
+            moved = !Stands(source);
+            if (moved)
+            {
+                return default;
+            }
+
             if (_cache.Find(new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit)) is { Exists: true } present && present.SecondPage == source.SecondPage)
             {
                 return present;
@@ -198,6 +225,29 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             statistics.BlocksTranslated++;
             statistics.InstructionsTranslated += _translator.InstructionCount - before;
             statistics.GuestBytesTranslated += block.GuestLength;
+            return block;
+        }
+    }
+
+    private bool Stands(in CodeSource source) => source.SecondPage == Block.NoPage
+        ? Stands(source.Gpa, source.Bytes)
+        : Stands(source.Gpa, source.FirstPart) && Stands(source.SecondPage, source.SecondPart);
+
+    private bool Stands(ulong gpa, byte* host) => _memory.Find(gpa) is { } slot ? slot.Host + (gpa - slot.Start) == host : host == null;
+
+    /// <summary>A translation that nobody else will find, from a copy of the bytes; none if the first instruction needs bytes beyond the source's.</summary>
+    public Block TranslateOnce(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    {
+        lock (_gate)
+        {
+            if (_translator.Translate(source, mode) is not { Exists: true } block)
+            {
+                return default;
+            }
+
+            _cache.Add(block);
+            _cache.Remove(block);
+            statistics.BlocksTranslated++;
             return block;
         }
     }
@@ -480,6 +530,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     public void Dispose()
     {
         _memory.CodeWritten -= OnWritten;
+        _memory.Remapped -= OnRemapped;
+        _memory.DirtyTaken -= ForgetWrites;
         _store?.Save(_templates);
         _store?.Dispose();
         _cache.Dispose();
@@ -546,6 +598,40 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     }
 
     private void OnWritten(ulong gpa, int length) => Invalidate(gpa, length);
+
+    /// <summary>
+    /// Other memory stands in a range now, or none. The vCPU that has caused it sees that with its next instruction, others
+    /// soon; until then they may use what was there, which nobody else sees.
+    /// </summary>
+    private void OnRemapped(ulong start, ulong length)
+    {
+        lock (_gate)
+        {
+            Drop(CollectionsMarshal.AsSpan(_cache.ForgetRange(start, length)));
+            foreach (Block block in _checking)
+            {
+                if (block.Valid && block.Key.Gpa - start < length)
+                {
+                    _cache.Remove(block);
+                    Drop([block]);
+                }
+            }
+        }
+
+        foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+        {
+            vcpu.RequestTlbFlush();
+        }
+    }
+
+    /// <summary>The dirty log begins anew.</summary>
+    private void ForgetWrites()
+    {
+        foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
+        {
+            vcpu.ForgetWrites();
+        }
+    }
 
     /// <summary>
     /// Waits until no other vCPU can write to the page without telling. Returns true if it had to wait: the caller was

@@ -1,5 +1,6 @@
 using Vivarium.Engine.Host;
 using Vivarium.Engine.Software.Host;
+using Vivarium.Engine.Software.Mmu;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software;
@@ -42,6 +43,12 @@ public sealed unsafe class SoftwareEngine : IEngine
     }
 
     public string Name => "software";
+
+    public bool A20
+    {
+        get => _code.AddressMask == AddressMask.All;
+        set => _code.SetAddressMask(value ? AddressMask.All : AddressMask.WithoutLine20);
+    }
 
     public void Observe(ITranslationObserver? observer) => _code.Observe(observer);
 

@@ -16,8 +16,6 @@ internal sealed unsafe partial class SoftwareVcpu
 
     private readonly BlockMode[] _jumpModes = new BlockMode[Spaces];
 
-    /// <summary>Whether each jump cache holds anything. At first they hold zeros, which have to be cleared too.</summary>
-    private readonly bool[] _jumpsFilled = [true, true, true];
     private readonly ulong[] _jumpSegments = new ulong[Spaces];
 
     private BlockMode Mode => S->Mode;

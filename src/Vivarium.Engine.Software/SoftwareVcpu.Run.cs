@@ -539,14 +539,13 @@ internal sealed unsafe partial class SoftwareVcpu
             return default;
         }
 
-        if (page.Host == null)
-        {
-            _internalError = $"the guest jumped to {rip:x} (physical {page.Gpa:x}), where there is no memory";
-            return default;
-        }
-
         ulong offset = linear & GuestMemory.PageMask;
         var key = new BlockKey(page.Gpa + offset, rip, mode, Code64 ? 0 : S->Cs.Limit);
+        if (page.Host == null)
+        {
+            return TranslateFromBus(key, linear);
+        }
+
         ref Block recent = ref _recentBlocks[key.GetHashCode() & (RecentBlocks - 1)];
         Block block = recent is { Valid: true } known && known.Key.Equals(key) ? known : _code.Find(key);
         recent = block;
@@ -584,7 +583,7 @@ internal sealed unsafe partial class SoftwareVcpu
             SecondPage = Block.NoPage,
             ChecksItself = _code.ChangesOften(key.Gpa),
         };
-        if (source.ChecksItself && _code.Translate(source, key.Mode, Statistics) is { Exists: true } checking)
+        if (source.ChecksItself && _code.Translate(source, key.Mode, Statistics, out _) is { Exists: true } checking)
         {
             return checking;
         }
@@ -593,9 +592,14 @@ internal sealed unsafe partial class SoftwareVcpu
         CodePage page = _code.BeginTranslation(this, key.Gpa);
         try
         {
-            if (_code.Translate(source, key.Mode, Statistics) is { Exists: true } block)
+            if (_code.Translate(source, key.Mode, Statistics, out bool moved) is { Exists: true } block)
             {
                 return block;
+            }
+
+            if (moved)
+            {
+                return default;
             }
 
             if (limit < length)
@@ -619,6 +623,11 @@ internal sealed unsafe partial class SoftwareVcpu
         TryFetch(linear, new Span<byte>(buffer, MaxInstructionLength), out int got, out _, out PageFaultInfo fault);
         if (got > firstPart && TryTranslate(linear + (ulong)firstPart, Access.Execute, FetchSpace, out CachedPage second, out _))
         {
+            if (second.Host == null)
+            {
+                return TranslateFromBus(key, linear);
+            }
+
             int generation = _code.Generation;
             CodePage page = _code.BeginTranslation(this, second.Gpa);
             try
@@ -642,9 +651,14 @@ internal sealed unsafe partial class SoftwareVcpu
                     FirstLength = firstPart,
                     SecondPage = second.Gpa,
                 };
-                if (_code.Translate(source, key.Mode, Statistics) is { Exists: true } block)
+                if (_code.Translate(source, key.Mode, Statistics, out bool moved) is { Exists: true } block)
                 {
                     return block;
+                }
+
+                if (moved)
+                {
+                    return default;
                 }
             }
             finally
@@ -653,16 +667,7 @@ internal sealed unsafe partial class SoftwareVcpu
             }
         }
 
-        if (got == MaxInstructionLength || fault.NotCanonical)
-        {
-            DeliverFault(Vector.GeneralProtection, 0);
-        }
-        else
-        {
-            S->Cr2 = fault.Address;
-            DeliverFault(Vector.PageFault, fault.ErrorCode);
-        }
-
+        DeliverFetchFault(got, fault);
         return default;
     }
 }

@@ -40,12 +40,19 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         FaultHandler.Install();
         _code = code;
         _findsByPage = code.Options.Has(Optimizations.JumpsByPage);
+        _listsFilled = code.Options.Has(Optimizations.FlushLists);
         _rendezvous = rendezvous;
         _chaos = code.Options.ChaosSeed is { } seed ? new Chaos(seed, index) : null;
         S->ExitThunk = code.Thunks.Exit;
         S->GranuleBias = code.GranuleBias;
         S->SecondLevel = _tlb.Native;
         CodeWatch = code;
+        for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
+        {
+            // What stands there at first is nothing.
+            FilledJumpsOf(space)->Count = NativeFilled.Capacity;
+        }
+
         FlushTlb(keepGlobal: false);
         rendezvous.Add(this);
     }

@@ -29,16 +29,19 @@ public sealed record PlatformLayout
     public const byte IoApicId = 0;
     public const int IoApicInputs = 24;
 
+    /// <summary>The ports that the power management registers take (PIIX4 data sheet, 7.2).</summary>
+    public const byte PowerManagementPorts = 64;
+
     /// <summary>PM1a event block: status at +0, enable at +2 (ACPI 4.8.4.1).</summary>
-    public const ushort Pm1aEventBlock = 0x600;
+    public ushort Pm1aEventBlock => PowerManagementBase;
     public const byte Pm1EventLength = 4;
 
     /// <summary>PM1a control block (ACPI 4.8.4.2). SCI_EN reads as one: there is no SMI command port to change the mode.</summary>
-    public const ushort Pm1aControlBlock = 0x604;
+    public ushort Pm1aControlBlock => (ushort)(PowerManagementBase + 4);
     public const byte Pm1ControlLength = 2;
 
     /// <summary>ACPI power management timer, 32 bits at 3.579545 MHz.</summary>
-    public const ushort PmTimerBlock = 0x608;
+    public ushort PmTimerBlock => (ushort)(PowerManagementBase + 8);
     public const byte PmTimerLength = 4;
 
     /// <summary>General purpose event block 0: two status bytes, two enable bytes.</summary>
@@ -65,7 +68,7 @@ public sealed record PlatformLayout
     /// <summary>The IOAPIC input of the 8254, as on every PC: ISA IRQ 0 arrives at GSI 2.</summary>
     public const byte PitGsi = 2;
 
-    /// <summary>The IOAPIC inputs of PCI interrupt lines A to D; device d, pin p uses line (d + p) mod 4.</summary>
+    /// <summary>The IOAPIC inputs of PCI interrupt lines A to D; device d, pin p uses line (d + p - 1) mod 4.</summary>
     public const byte PciGsiBase = 16;
 
     /// <summary>First of the register windows of virtio devices that are not on PCI; above the APICs' own range.</summary>
@@ -118,8 +121,11 @@ public sealed record PlatformLayout
     /// <summary>First port of general purpose event block 0.</summary>
     public ushort Gpe0Block { get; init; } = 0xAFE0;
 
+    /// <summary>First of the power management registers' ports; firmware may move them.</summary>
+    public ushort PowerManagementBase { get; init; } = 0x600;
+
     /// <summary>Value of SLP_TYP that means soft-off (S5).</summary>
-    public byte SleepTypeS5 { get; init; } = 5;
+    public byte SleepTypeS5 { get; init; }
 
     public bool HasKeyboardController { get; init; } = true;
 

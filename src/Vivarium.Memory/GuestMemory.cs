@@ -8,8 +8,12 @@ namespace Vivarium.Memory;
 /// The guest-physical address map: which GPAs are RAM or ROM, and where they stand in the host.
 /// Everything that is not in a slot is MMIO or nothing. Accesses through this type never leave a slot.
 /// </summary>
-/// <remarks>The set of slots is fixed before the machine starts; looking up needs no lock.</remarks>
-public sealed unsafe class GuestMemory : IDisposable
+/// <remarks>
+/// The map may change while the machine runs (<see cref="Map"/>, <see cref="Unmap"/>): each change is a new array of slots,
+/// published by one store, so that looking up needs no lock. Regions never move in the host, and stay to the end: who still has
+/// a host address from before a change reaches memory that the guest does not see there any more, and nothing worse.
+/// </remarks>
+public sealed unsafe partial class GuestMemory : IDisposable
 {
     public const int PageShift = 12;
     public const ulong PageSize = 1ul << PageShift;
@@ -17,13 +21,17 @@ public sealed unsafe class GuestMemory : IDisposable
 
     private const ulong ReportLimit = 1ul << 30;
 
-    private readonly List<MemorySlot> _slots = [];
+    private readonly Lock _mapping = new();
+    private readonly List<MemoryRegion> _regions = [];
     private readonly byte* _host;
     private readonly PageFlags* _flags;
     private readonly ulong _capacity;
     private readonly int _fd;
     private ulong _used;
     private bool _disposed;
+
+    /// <summary>The largest first: nearly all accesses are to the machine's memory proper.</summary>
+    private volatile MemorySlot[] _slots = [];
 
     /// <summary>Reserves host memory for <paramref name="capacity"/> bytes of RAM and ROM; pages cost nothing until touched.</summary>
     /// <exception cref="OutOfMemoryException">The host refuses the reservation.</exception>
@@ -61,20 +69,24 @@ public sealed unsafe class GuestMemory : IDisposable
     /// <summary>The memfd behind every slot.</summary>
     public int FileDescriptor => _fd;
 
+    /// <summary>The map as it is now, in no particular order.</summary>
     public IReadOnlyList<MemorySlot> Slots => _slots;
 
-    /// <summary>Sum of the sizes of all slots that are not ROM, in bytes.</summary>
+    /// <summary>The machine's memory in bytes: the sizes of all regions of RAM, mapped or not.</summary>
     public ulong RamSize
     {
         get
         {
-            ulong sum = 0;
-            foreach (MemorySlot slot in _slots)
+            lock (_mapping)
             {
-                sum += slot.ReadOnly ? 0 : slot.Length;
-            }
+                ulong sum = 0;
+                foreach (MemoryRegion region in _regions)
+                {
+                    sum += region.IsRam ? region.Length : 0;
+                }
 
-            return sum;
+                return sum;
+            }
         }
     }
 
@@ -84,38 +96,11 @@ public sealed unsafe class GuestMemory : IDisposable
     /// <summary>Called (on the writing thread, after the bytes have changed) when <see cref="Write(ulong, ReadOnlySpan{byte})"/> or what <see cref="NoteWritten"/> reports touches a page flagged <see cref="PageFlags.Code"/>.</summary>
     public Action<ulong, int>? CodeWritten { get; set; }
 
-    /// <summary>Adds a slot. Start and length are page-aligned; slots may not overlap or exceed the capacity.</summary>
-    public MemorySlot AddSlot(ulong start, ulong length, bool readOnly = false)
-    {
-        if (((start | length) & PageMask) != 0 || length == 0)
-        {
-            throw new ArgumentException("a memory slot is a whole number of 4 KiB pages");
-        }
-
-        if (_used + length > _capacity)
-        {
-            throw new ArgumentException("memory slots exceed the reserved capacity");
-        }
-
-        foreach (MemorySlot other in _slots)
-        {
-            if (start < other.End && other.Start < start + length)
-            {
-                throw new ArgumentException($"memory slot at {start:x} overlaps the one at {other.Start:x}");
-            }
-        }
-
-        var slot = new MemorySlot(start, length, (long)_used, _host + _used, _flags + (_used >> PageShift), readOnly);
-        _used += length;
-        _slots.Add(slot);
-        return slot;
-    }
-
     /// <summary>The slot that holds <paramref name="gpa"/>, or null where there is no RAM or ROM.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public MemorySlot? Find(ulong gpa)
     {
-        foreach (MemorySlot slot in CollectionsMarshal.AsSpan(_slots))
+        foreach (MemorySlot slot in _slots)
         {
             if (slot.Contains(gpa))
             {
@@ -169,9 +154,29 @@ public sealed unsafe class GuestMemory : IDisposable
 
             // The bytes must be there before the flags are looked at: an engine sets the flag and then reads the bytes.
             Interlocked.MemoryBarrier();
-            NoteWrite(slot, gpa, (ulong)part);
+            NoteWrite(slot.Host + (gpa - slot.Start), (ulong)part);
             data = data[part..];
             gpa += (ulong)part;
+        }
+
+        return true;
+    }
+
+    /// <summary>As <see cref="TryWrite"/>, as a device writes: ROM is not written, and counts as not backed.</summary>
+    public bool TryWriteRam(ulong gpa, ReadOnlySpan<byte> data)
+    {
+        while (!data.IsEmpty)
+        {
+            byte* host = TryGetRam(gpa, (ulong)data.Length, out ulong part);
+            if (host == null)
+            {
+                return false;
+            }
+
+            data[..(int)part].CopyTo(new Span<byte>(host, (int)part));
+            NoteWritten(host, part);
+            data = data[(int)part..];
+            gpa += part;
         }
 
         return true;
@@ -212,7 +217,7 @@ public sealed unsafe class GuestMemory : IDisposable
         }
 
         _disposed = true;
-        _slots.Clear();
+        _slots = [];
         _ = LinuxMemory.Munmap(_host, (nuint)_capacity);
         _ = LinuxMemory.Close(_fd);
         NativeMemory.Free(_flags);
@@ -251,14 +256,9 @@ public sealed unsafe class GuestMemory : IDisposable
         // An engine flags a page and then reads the code in it; we have changed the bytes and read the flag. One of the
         // two must see what the other did.
         Interlocked.MemoryBarrier();
-        foreach (MemorySlot slot in CollectionsMarshal.AsSpan(_slots))
+        if ((ulong)(host - _host) < _capacity)
         {
-            ulong offset = (ulong)(host - slot.Host);
-            if (offset < slot.Length)
-            {
-                NoteWrite(slot, slot.Start + offset, Math.Min(length, slot.Length - offset));
-                return;
-            }
+            NoteWrite(host, Math.Min(length, _capacity - (ulong)(host - _host)));
         }
     }
 
@@ -277,7 +277,7 @@ public sealed unsafe class GuestMemory : IDisposable
     /// <summary>The same for a range that begins at an address from <see cref="TryGetRam"/>.</summary>
     public ulong Release(byte* host, ulong length)
     {
-        foreach (MemorySlot slot in CollectionsMarshal.AsSpan(_slots))
+        foreach (MemorySlot slot in _slots)
         {
             ulong offset = (ulong)(host - slot.Host);
             if (offset < slot.Length && !slot.ReadOnly)
@@ -300,14 +300,14 @@ public sealed unsafe class GuestMemory : IDisposable
 
         // As in NoteWritten.
         Interlocked.MemoryBarrier();
-        NoteWrite(slot, slot.Start + first, end - first);
+        NoteWrite(slot.Host + first, end - first);
         return end - first;
     }
 
-    private void NoteWrite(MemorySlot slot, ulong gpa, ulong length)
+    private void NoteWrite(byte* host, ulong length)
     {
-        PageFlags* page = slot.Flags + ((gpa - slot.Start) >> PageShift);
-        PageFlags* last = slot.Flags + ((gpa - slot.Start + length - 1) >> PageShift);
+        PageFlags* page = _flags + ((ulong)(host - _host) >> PageShift);
+        PageFlags* last = _flags + (((ulong)(host - _host) + length - 1) >> PageShift);
         bool code = false;
         for (; page <= last; page++)
         {
@@ -327,10 +327,24 @@ public sealed unsafe class GuestMemory : IDisposable
 
         if (code)
         {
+            ReportCode(host, length);
+        }
+    }
+
+    /// <summary>Tells of changed bytes wherever the guest sees them.</summary>
+    private void ReportCode(byte* host, ulong length)
+    {
+        foreach (MemorySlot slot in _slots)
+        {
+            byte* first = host > slot.Host ? host : slot.Host;
+            byte* end = host + length < slot.Host + slot.Length ? host + length : slot.Host + slot.Length;
+
             // The report counts bytes in an int; a range of 2 GiB is reported in parts.
-            for (ulong done = 0; done < length; done += ReportLimit)
+            while (first < end)
             {
-                CodeWritten?.Invoke(gpa + done, (int)Math.Min(length - done, ReportLimit));
+                int part = (int)Math.Min((ulong)(end - first), ReportLimit);
+                CodeWritten?.Invoke(slot.Start + (ulong)(first - slot.Host), part);
+                first += part;
             }
         }
     }

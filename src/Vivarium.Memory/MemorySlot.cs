@@ -1,19 +1,20 @@
 namespace Vivarium.Memory;
 
 /// <summary>
-/// One range of guest-physical addresses backed by host memory: RAM or ROM.
+/// One range of guest-physical addresses backed by host memory: a part of a <see cref="MemoryRegion"/>, as RAM or ROM.
 /// All slots of a machine are windows into one memfd, so that a machine's memory can be handed to KVM,
 /// to another process or to a snapshot without a copy.
 /// </summary>
 public sealed unsafe class MemorySlot
 {
-    internal MemorySlot(ulong start, ulong length, long fileOffset, byte* host, PageFlags* flags, bool readOnly)
+    internal MemorySlot(ulong start, MemoryRegion region, ulong offset, ulong length, bool readOnly)
     {
         Start = start;
+        Region = region;
         Length = length;
-        FileOffset = fileOffset;
-        Host = host;
-        Flags = flags;
+        FileOffset = region.FileOffset + (long)offset;
+        Host = region.Host + offset;
+        Flags = region.Flags + (offset >> GuestMemory.PageShift);
         ReadOnly = readOnly;
     }
 
@@ -26,6 +27,9 @@ public sealed unsafe class MemorySlot
     /// <summary>First GPA past the slot.</summary>
     public ulong End => Start + Length;
 
+    /// <summary>What the slot shows a part of.</summary>
+    public MemoryRegion Region { get; }
+
     /// <summary>Offset of the slot's first byte in the memfd.</summary>
     public long FileOffset { get; }
 
@@ -35,8 +39,17 @@ public sealed unsafe class MemorySlot
     /// <summary>One <see cref="PageFlags"/> byte per 4 KiB page.</summary>
     public PageFlags* Flags { get; }
 
-    /// <summary>True for ROM: guest writes are dropped (loaders and the monitor may still write).</summary>
+    /// <summary>
+    /// True for ROM: the guest reads and executes it as memory, and its writes go to the bus as if there were none (loaders
+    /// and the monitor may still write).
+    /// </summary>
     public bool ReadOnly { get; }
 
     public bool Contains(ulong gpa) => gpa - Start < Length;
+
+    /// <summary>The part from <paramref name="start"/> to <paramref name="end"/>, which lie in the slot.</summary>
+    internal MemorySlot Part(ulong start, ulong end) => new(start, Region, (ulong)(FileOffset - Region.FileOffset) + (start - Start), end - start, ReadOnly);
+
+    /// <summary>Another slot goes on where this one ends, with the bytes that follow.</summary>
+    internal bool Continues(MemorySlot next) => next.Start == End && next.Region == Region && next.Host == Host + Length && next.ReadOnly == ReadOnly;
 }

@@ -21,9 +21,7 @@ public sealed class MachineConsole
     private bool _ready;
     private bool _closed;
 
-    internal MachineConsole()
-    {
-    }
+    internal MachineConsole() => Backend = new RecordedOutput(Transcript, _output);
 
     /// <summary>Receives what the guest writes; null (the default) discards it. Set before the machine starts; the caller keeps ownership.</summary>
     public Stream? Output
@@ -32,7 +30,10 @@ public sealed class MachineConsole
         set => _output.Target = value;
     }
 
-    internal ISerialBackend Backend => _output;
+    /// <summary>What the guest wrote last.</summary>
+    internal ConsoleTranscript Transcript { get; } = new();
+
+    internal ISerialBackend Backend { get; }
 
     /// <summary>Queues bytes for the guest; waits while the queue is full. False if the machine has ended.</summary>
     public bool Send(ReadOnlySpan<byte> bytes)

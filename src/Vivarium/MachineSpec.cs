@@ -33,8 +33,14 @@ public sealed record MachineSpec
 
     public const ulong DefaultMemory = 512 * ByteSize.MiB;
 
-    /// <summary>Kernel file: bzImage, or ELF vmlinux with a PVH note.</summary>
-    public required string Kernel { get; init; }
+    /// <summary>Kernel file: bzImage, or ELF vmlinux with a PVH note; null to start <see cref="Firmware"/>.</summary>
+    public string? Kernel { get; init; }
+
+    /// <summary>Firmware to start at the reset vector instead of a kernel; null for a kernel.</summary>
+    public FirmwareSpec? Firmware { get; init; }
+
+    /// <summary>From what firmware boots, in this order; with what is not named it does as it likes.</summary>
+    public IReadOnlyList<BootDevice> BootOrder { get; init; } = [BootDevice.Disk, BootDevice.Cd, BootDevice.Floppy];
 
     /// <summary>Initial RAM disk, or null.</summary>
     public string? Initrd { get; init; }
@@ -115,6 +121,12 @@ public sealed record MachineSpec
     /// <summary>How a disk of this machine is connected.</summary>
     internal DiskBus BusOf(DiskSpec disk) => disk.Bus ?? (Virtualization == Virtualization.Full ? DiskBus.Ide : DiskBus.Virtio);
 
+    /// <summary>A guest that knows that it is virtual needs no keyboard controller, nor what is plugged into it.</summary>
+    internal bool HasKeyboardController => Virtualization == Virtualization.Full;
+
+    /// <summary>Which card a network of this machine has.</summary>
+    internal NetworkModel ModelOf(NetworkSpec network) => network.Model ?? (Virtualization == Virtualization.Full ? NetworkModel.E1000 : NetworkModel.Virtio);
+
     /// <summary>How many disks and CD drives are connected in this way.</summary>
     private int OnBus(DiskBus bus) => Disks.Count(disk => BusOf(disk) == bus) + Cdroms.Count(cdrom => cdrom.Bus == bus);
 
@@ -155,6 +167,11 @@ public sealed record MachineSpec
         if (CommandLine.AsSpan().ContainsAnyInRange('\0', '\u001f'))
         {
             throw new InvalidInputException("the kernel command line contains control characters");
+        }
+
+        if (Kernel is null == Firmware is null)
+        {
+            throw new InvalidInputException("a machine starts either a kernel or firmware; name one of them");
         }
 
         if (Disks.Count > MostDisks)

@@ -7,7 +7,9 @@ using Vivarium.Devices;
 using Vivarium.Engine;
 using Vivarium.Firmware;
 using Vivarium.Firmware.Boot;
+using Vivarium.Expect;
 using Vivarium.Gdb;
+using Vivarium.Input;
 using Vivarium.Metrics;
 using Vivarium.Network;
 using Vivarium.Profiling;
@@ -32,7 +34,7 @@ public sealed class VirtualMachine : IAsyncDisposable
 
     private readonly MachineSpec _spec;
     private readonly PlatformLayout _layout;
-    private readonly BootPlan _plan;
+    private readonly BootSource _boot;
     private readonly CpuModel _model;
     private readonly MachineParts _parts;
     private readonly Warnings _warnings = new();
@@ -40,6 +42,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     private readonly GuestOutput _debugOutput = new("debug output");
     private readonly Lock _lock = new();
     private readonly GdbServer? _gdb;
+    private readonly TextWatcher _watcher;
     private PowerCycle? _cycle;
     private Thread? _thread;
     private Timer? _timeout;
@@ -49,15 +52,16 @@ public sealed class VirtualMachine : IAsyncDisposable
     private int _measurements;
     private bool _disposed;
 
-    private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model)
+    private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootSource boot, CpuModel model)
     {
         _parts = MachineParts.Open(spec, _warnings.Say);
         layout = layout with { VirtioMmioCount = spec.Virtio.Transport == VirtioTransport.Mmio ? _parts.VirtioDevices : 0 };
         _spec = spec;
         _layout = layout;
-        _plan = plan;
+        _boot = boot;
         _model = model;
         _measurements = spec.MeasureTimes ? 1 : 0;
+        _watcher = new TextWatcher((_parts.VirtioConsole ?? Console).Transcript, () => _parts.Screen?.ReadText());
         try
         {
             _trace = spec.Trace is { } trace ? new MachineTrace(trace, _warnings.Say) : null;
@@ -81,8 +85,17 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <summary>The guest's virtio console; null unless <see cref="MachineSpec.VirtioConsole"/> asks for one.</summary>
     public MachineConsole? VirtioConsole => _parts.VirtioConsole;
 
+    /// <summary>The guest's keyboard, for typing and for those who pass on keys.</summary>
+    public MachineKeyboard Keyboard => _parts.Keyboard;
+
+    /// <summary>The guest's mouse.</summary>
+    public MachinePointer Pointer => _parts.Pointer;
+
     /// <summary>The guest's virtio console ports (<see cref="MachineSpec.Ports"/>) by name.</summary>
     public IReadOnlyDictionary<string, MachineConsole> Ports => _parts.Ports;
+
+    /// <summary>What a monitor on the guest's video card shows; null if it has none (<see cref="Virtualization.Para"/>).</summary>
+    public MachineScreen? Screen => _parts.Screen;
 
     /// <summary>Receives what the guest writes to port 0xE9; null (the default) discards it. Set before <see cref="Start"/>.</summary>
     public Stream? DebugOutput
@@ -115,22 +128,15 @@ public sealed class VirtualMachine : IAsyncDisposable
         ArgumentNullException.ThrowIfNull(spec);
         spec.Validate();
         PlatformLayout layout = LayOut(spec);
-        BootPlan? plan = null;
+        BootSource? boot = null;
         try
         {
-            plan = new BootPlan { Kernel = KernelImage.Load(spec.Kernel), CommandLine = spec.CommandLine };
-            if (spec.Initrd is not null)
-            {
-                plan = plan with { Initrd = Initrd.Load(spec.Initrd) };
-            }
-
-            plan.Check(layout);
-            return new VirtualMachine(spec, layout, plan, EngineFactory.CreateModel(spec.Cpu, spec.Cpus, showHypervisor: spec.Virtualization == Virtualization.Para));
+            boot = BootSource.Open(spec, layout);
+            return new VirtualMachine(spec, layout, boot, EngineFactory.CreateModel(spec.Cpu, spec.Cpus, showHypervisor: spec.Virtualization == Virtualization.Para));
         }
         catch (Exception e)
         {
-            plan?.Initrd?.Dispose();
-            plan?.Kernel.Dispose();
+            boot?.Dispose();
             if (e is BootException)
             {
                 throw new InvalidInputException(e.Message, e);
@@ -201,6 +207,29 @@ public sealed class VirtualMachine : IAsyncDisposable
                 _cycle?.PressPowerButton();
             }
         }
+    }
+
+    /// <summary>
+    /// Waits until the guest has written a text to its serial line (or virtio console), or shows it on its screen in a text mode. All
+    /// counts that is still known, also what came before the question or has scrolled off.
+    /// </summary>
+    /// <param name="onlyNew">Search only what has come since the last text that was found so.</param>
+    /// <returns>Where it was found; null if it has not come within <paramref name="patience"/>.</returns>
+    /// <exception cref="VivariumException">The machine has ended without it.</exception>
+    public async Task<FoundText?> ExpectAsync(TextPattern pattern, TimeSpan patience, TextSource source = TextSource.Any, bool onlyNew = false, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(pattern);
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        Task<FoundText?> watch = _watcher.WaitAsync(pattern, source, onlyNew, patience, ended.Token);
+        if (await Task.WhenAny(watch, _exit.Task).ConfigureAwait(false) == watch)
+        {
+            return await watch.ConfigureAwait(false);
+        }
+
+        // What it said last counts.
+        await ended.CancelAsync().ConfigureAwait(false);
+        return await _watcher.WaitAsync(pattern, source, onlyNew, TimeSpan.Zero, cancellation).ConfigureAwait(false)
+            ?? throw new VivariumException($"the machine ended without saying '{pattern}'");
     }
 
     /// <summary>
@@ -325,8 +354,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         _parts.Dispose();
         Console.Close();
         _debugOutput.Close(s_outputPatience);
-        _plan.Initrd?.Dispose();
-        _plan.Kernel.Dispose();
+        _boot.Dispose();
     }
 
     private void AddMeasurement(int change)
@@ -464,13 +492,14 @@ public sealed class VirtualMachine : IAsyncDisposable
             Gpe0Block = AcpiPm.GpeBase,
             SleepTypeS5 = AcpiPm.SleepTypeS5,
             HasHpet = classic,
-            HasKeyboardController = classic,
+            HasKeyboardController = spec.HasKeyboardController,
+            HasMouse = spec.HasKeyboardController,
         };
     }
 
     private PowerCycle StartCycle(bool debuggerWaits)
     {
-        var cycle = new PowerCycle(_spec, _layout, _plan, _model, _parts, Console, WriteDebugByte, debuggerWaits);
+        var cycle = new PowerCycle(_spec, _layout, _boot, _model, _parts, Console, WriteDebugByte, debuggerWaits);
         cycle.Measure(_measurements != 0);
         _trace?.Attach(cycle.Vcpus);
         if (_perfMap is not null)

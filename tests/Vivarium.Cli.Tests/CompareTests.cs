@@ -116,20 +116,6 @@ public sealed class CompareTests
     public void Any_other_preset_is_explained(string text) =>
         Assert.Contains("known are para, full", Assert.Throws<InvalidInputException>(() => RunOptions.ParseVirtualization(text)).Message);
 
-    [Fact]
-    public void A_full_machine_gets_a_network_only_by_the_name_of_its_bus()
-    {
-        RunOptions full = Words with { Virtualization = Virtualization.Full };
-        MachineSpec Draft(string? net, params string[] publish) => MachinePlan.Draft(full with { Network = NetworkOptions.Parse(net, publish, []) });
-        Assert.Equal(Virtualization.Full, Draft(null).Virtualization);
-        _ = Draft("none");
-        _ = Draft("user,bus=virtio", "2222:22");
-        Assert.Contains("--net user,bus=virtio", Assert.Throws<InvalidInputException>(() => Draft("user")).Message);
-        Assert.Contains("--net tap:tap0,bus=virtio", Assert.Throws<InvalidInputException>(() => Draft("tap:tap0")).Message);
-        Assert.Contains("--net user,bus=virtio", Assert.Throws<InvalidInputException>(() => Draft(null, "2222:22")).Message);
-        Assert.Contains("no card", Assert.Throws<InvalidInputException>(() => Draft("none,bus=virtio")).Message);
-    }
-
     [Theory]
     [InlineData("there is no guest 'nobody'", "nobody")]
     [InlineData("unknown option '--fast'", "--fast")]

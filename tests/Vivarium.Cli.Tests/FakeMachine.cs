@@ -1,6 +1,8 @@
+using System.Collections.Concurrent;
 using System.Text;
 using Vivarium.Cli.Machines;
 using Vivarium.Cli.Statistics;
+using Vivarium.Expect;
 
 namespace Vivarium.Cli.Tests;
 
@@ -52,6 +54,44 @@ internal sealed class FakeMachine : IControlledMachine
             Reported = 2,
             Hinted = collect ? 3ul : 0,
         });
+
+    /// <summary>What it sends for a picture; null: it has no screen.</summary>
+    public byte[]? Picture { get; set; }
+
+    public byte[] TakePicture() => Picture ?? throw new InvalidInputException("there is no screen");
+
+    /// <summary>Says "found" to whoever waits for it, and never says anything else.</summary>
+    public async Task<FoundText?> OperateAsync(ControlOrder order, CancellationToken cancellation)
+    {
+        Orders.Enqueue(order);
+        if (order.Verb != ControlVerb.Expect)
+        {
+            return order.Text == "nonsense" ? throw new InvalidInputException("it cannot be") : null;
+        }
+
+        if (order.Text == "found")
+        {
+            return new FoundText(TextSource.Serial, "found", "it is found");
+        }
+
+        try
+        {
+            await Task.Delay(TimeSpan.FromSeconds(order.Seconds ?? 0), cancellation);
+        }
+        catch (OperationCanceledException)
+        {
+            _ = GivenUp.TrySetResult();
+            throw;
+        }
+
+        return null;
+    }
+
+    /// <summary>What was asked of its keyboard, mouse, drives and voice.</summary>
+    public ConcurrentQueue<ControlOrder> Orders { get; } = [];
+
+    /// <summary>Completes when somebody no longer waits for what it says.</summary>
+    public TaskCompletionSource GivenUp { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public void End(EndRecord end)
     {

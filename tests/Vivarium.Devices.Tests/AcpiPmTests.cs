@@ -35,12 +35,12 @@ public class AcpiPmTests
     {
         var off = 0;
         _pm.PowerOff = () => off++;
-        _board.Ports.Write(0x604, 2, 5 << 10);
+        _board.Ports.Write(0x604, 2, AcpiPm.SleepTypeS5 << 10);
         _board.Ports.Write(0x604, 2, 3 << 10 | 1 << 13);
         Assert.Equal(0, off);
-        _board.Ports.Write(0x604, 2, 5 << 10 | 1 << 13);
+        _board.Ports.Write(0x604, 2, AcpiPm.SleepTypeS5 << 10 | 1 << 13);
         Assert.Equal(1, off);
-        Assert.Equal(5u << 10 | 1, _board.Ports.Read(0x604, 2));
+        Assert.Equal((AcpiPm.SleepTypeS5 << 10) | 1u, _board.Ports.Read(0x604, 2));
     }
 
     [Fact]

@@ -32,8 +32,8 @@ public class BoardStressTests
         new Rtc(clock, irq8, RamSize, 0).Map(ports);
         new Hpet(clock, interrupts, irq0, irq8).Map(mmio);
         pm.Map(ports);
-        new I8042(interrupts.CreateIsaLine(I8042.KeyboardIrq), interrupts.CreateIsaLine(I8042.AuxiliaryIrq)).Map(ports);
-        new SystemControlPort().Map(ports);
+        new I8042(interrupts.CreateIsaLine(I8042.KeyboardIrq), interrupts.CreateIsaLine(I8042.AuxiliaryIrq), new A20Gate(), new Ps2Keyboard(clock), new Ps2Mouse()).Map(ports);
+        new SystemControlPort(new A20Gate()).Map(ports);
         new PostCode().Map(ports);
         new DebugConsole(_ => { }).Map(ports);
         host.Map(ports);

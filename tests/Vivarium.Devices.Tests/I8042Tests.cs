@@ -12,7 +12,7 @@ public class I8042Tests
     {
         _irq1 = _board.Interrupts.CreateIsaLine(I8042.KeyboardIrq);
         _irq12 = _board.Interrupts.CreateIsaLine(I8042.AuxiliaryIrq);
-        _controller = new I8042(_irq1, _irq12) { ResetRequested = () => _resets++ };
+        _controller = new I8042(_irq1, _irq12, new A20Gate()) { ResetRequested = () => _resets++ };
         _controller.Map(_board.Ports);
     }
 
@@ -114,7 +114,7 @@ public class I8042Tests
         _board.Out(0x64, 0xD3);
         var state = _controller.Save();
         var line = _board.Interrupts.CreateIsaLine(12);
-        var copy = new I8042(_board.Interrupts.CreateIsaLine(1), line);
+        var copy = new I8042(_board.Interrupts.CreateIsaLine(1), line, new A20Gate());
         copy.Restore(state);
         Assert.True(line.Level);
         Assert.Equal(state.Output, copy.Save().Output);

@@ -131,7 +131,7 @@ public class PlatformPortTests
         post.Map(_ports);
         _ports.Write(0x80, 1, 0x55);
         Assert.Equal(0x55, post.Last);
-        var control = new SystemControlPort { ResetRequested = () => _resets++ };
+        var control = new SystemControlPort(new A20Gate()) { ResetRequested = () => _resets++ };
         control.Map(_ports);
         Assert.Equal(2u, _ports.Read(0x92, 1));
         _ports.Write(0x92, 1, 0);
@@ -151,7 +151,7 @@ public class PlatformPortTests
         new Rtc(board.Clock, irq8, 1UL << 28, 0).Map(board.Ports);
         new Hpet(board.Clock, board.Interrupts, irq0, irq8).Map(board.Mmio);
         new AcpiPm(board.Clock, board.Interrupts.CreateIsaLine(9)).Map(board.Ports);
-        new I8042(board.Interrupts.CreateIsaLine(1), board.Interrupts.CreateIsaLine(12)).Map(board.Ports);
+        new I8042(board.Interrupts.CreateIsaLine(1), board.Interrupts.CreateIsaLine(12), new A20Gate(), new Ps2Keyboard(board.Clock), new Ps2Mouse()).Map(board.Ports);
         new PciHost(new ResetControl()).Map(board.Ports);
         new Uart16550(board.Interrupts.CreateIsaLine(4), null).Map(board.Ports, Uart16550.Com1, "COM1");
         var ports = board.Ports.Mappings().ToArray();

@@ -11,7 +11,7 @@ internal sealed record Mismatch(Code Form, ulong Seed, int Index, string Text)
         var text = new StringBuilder();
         string what = test.Form == Code.INVALID ? $"sequence {test.Index}" : $"{test.Form} case {test.Index}";
         string again = test.Form == Code.INVALID ? $"--sequence {test.Index}" : $"--form {test.Form} --case {test.Index}";
-        text.Append($"{what}, again with: --seed {test.Seed}{(test.Bitness == 32 ? " --bits 32" : "")} {again}\n");
+        text.Append($"{what}, again with: --seed {test.Seed}{(test.Bitness != 64 ? $" --bits {test.Bitness}" : "")} {again}\n");
         text.Append($"  code at {test.CodeAddress:x}, CPL {test.Cpl}: {Convert.ToHexStringLower(test.Code)}\n");
         foreach (Instruction instruction in test.Instructions.Where(instruction => instruction.Code != Code.Nopd))
         {

@@ -134,7 +134,7 @@ internal sealed class OracleRun(ICaseRunner expected, ICaseRunner actual, ulong 
         for (int at = 1; at < _test.Instructions.Count; at++)
         {
             Instruction jump = _test.Instructions[at];
-            if (jump.FlowControl == FlowControl.ConditionalBranch && jump.NearBranchTarget < jump.IP
+            if (jump.FlowControl == FlowControl.ConditionalBranch && _test.ToRip(jump.NearBranchTarget) < _test.ToRip(jump.IP)
                 && instruction.Op0Register == _test.Instructions[at - 1].Op0Register
                 && (instruction.Code == Code.Mov_r32_imm32 || instruction.IP == _test.Instructions[at - 1].IP))
             {

@@ -17,9 +17,10 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
     [Theory]
     [InlineData(64)]
     [InlineData(32)]
+    [InlineData(16)]
     public void EngineAgreesWithHost(int bitness)
     {
-        FormCatalog catalog = bitness == 32 ? FormCatalog.For32Bit() : FormCatalog.For64Bit();
+        FormCatalog catalog = FormCatalog.For(bitness);
         using EngineRunner engine = Runners.Software(model: null);
         var run = new OracleRun(s_native.Value, engine, seed: 1, catalog, bitness);
         var clock = Stopwatch.StartNew();
@@ -35,9 +36,10 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
     [Theory]
     [InlineData(64)]
     [InlineData(32)]
+    [InlineData(16)]
     public void HostAgreesWithItself(int bitness)
     {
-        var run = new OracleRun(s_native.Value, s_native.Value, seed: 2, bitness == 32 ? FormCatalog.For32Bit() : FormCatalog.For64Bit(), bitness);
+        var run = new OracleRun(s_native.Value, s_native.Value, seed: 2, FormCatalog.For(bitness), bitness);
         var clock = Stopwatch.StartNew();
         run.CompareForms(0, 2, clock, TimeSpan.FromSeconds(10));
         run.CompareSequences(0, 1000, clock, TimeSpan.FromSeconds(15));
@@ -62,7 +64,7 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
             "rip" => (_, outcome) => outcome.State->Rip++,
             _ => (_, outcome) => outcome.Vector = outcome.Vector == 6 ? 13 : 6,
         };
-        var run = new OracleRun(s_native.Value, new BrokenRunner(s_native.Value, spoil), seed: 3, FormCatalog.For64Bit());
+        var run = new OracleRun(s_native.Value, new BrokenRunner(s_native.Value, spoil), seed: 3, FormCatalog.For(64));
         run.CompareCase(Iced.Intel.Code.Mov_r64_rm64, 0);
         run.CompareCase(Iced.Intel.Code.Add_r64_rm64, 0);
         Assert.Equal(2, run.MismatchCount);
@@ -79,7 +81,7 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
                 outcome.State->Rflags ^= 0x8D5 & ~test.UndefinedFlags & ~test.UndefinedFlagsAtFault;
             }
         });
-        var run = new OracleRun(s_native.Value, broken, seed: 4, FormCatalog.For64Bit());
+        var run = new OracleRun(s_native.Value, broken, seed: 4, FormCatalog.For(64));
         run.CompareSequences(0, 300, Stopwatch.StartNew(), TimeSpan.FromSeconds(20));
         Assert.InRange(run.MismatchCount, 1, 299);
     }

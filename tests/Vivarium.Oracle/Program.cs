@@ -26,8 +26,8 @@ internal static class Program
 
     private static int RunLong(string[] args)
     {
-        int bitness = Option(args, "--bits") == "32" ? 32 : 64;
-        FormCatalog catalog = bitness == 32 ? FormCatalog.For32Bit() : FormCatalog.For64Bit();
+        int bitness = Option(args, "--bits") switch { "16" => 16, "32" => 32, _ => 64 };
+        FormCatalog catalog = FormCatalog.For(bitness);
         if (args.Contains("--list"))
         {
             PrintLeftOut(catalog, all: true);

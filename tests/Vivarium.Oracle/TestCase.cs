@@ -26,8 +26,14 @@ internal sealed unsafe class TestCase
 
     public const int PadSize = 8;
 
-    /// <summary>64: 64-bit mode; 32: a 32-bit code segment of compatibility mode.</summary>
+    /// <summary>64: 64-bit mode; 32: a 32-bit code segment of compatibility mode; 16: a 16-bit one, with bases and limits.</summary>
     public int Bitness { get; set; } = 64;
+
+    /// <summary>What RIP holds at a linear address of the code.</summary>
+    public ulong ToRip(ulong linear) => Bitness == 16 ? (ushort)linear : linear;
+
+    /// <summary>The linear address of the code at a RIP.</summary>
+    public ulong ToLinear(ulong rip) => Bitness == 16 ? CaseWindow.CodeBase + rip : rip;
 
     /// <summary>Runs at this privilege level in the guest; the host always runs at 3.</summary>
     public int Cpl { get; set; }

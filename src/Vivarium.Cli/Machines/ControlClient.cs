@@ -107,6 +107,28 @@ internal sealed class ControlClient : IDisposable
         }
     }
 
+    /// <summary>The bytes that come after an answer.</summary>
+    /// <exception cref="VivariumException">They do not come.</exception>
+    public byte[] ReceiveBytes(int count, TimeSpan patience)
+    {
+        byte[] bytes = new byte[count];
+        try
+        {
+            Socket.ReceiveTimeout = (int)patience.TotalMilliseconds;
+            for (int received = 0; received < count;)
+            {
+                int part = Socket.Receive(bytes.AsSpan(received));
+                received += part != 0 ? part : throw Lost();
+            }
+
+            return bytes;
+        }
+        catch (SocketException)
+        {
+            throw Lost();
+        }
+    }
+
     public void Dispose() => Socket.Dispose();
 
     private ControlReply Understand(List<byte> line)

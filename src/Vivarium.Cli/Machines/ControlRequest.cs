@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Vivarium.Cli.Statistics;
+using Vivarium.Expect;
 
 namespace Vivarium.Cli.Machines;
 
@@ -27,13 +28,56 @@ internal enum ControlVerb
 
     /// <summary>Its counters. From the first such request until the connection ends the machine measures where its time goes.</summary>
     Statistics,
+
+    /// <summary>A picture of its screen. After the answer come <see cref="ControlReply.Length"/> bytes of a PNG file.</summary>
+    Screenshot,
+
+    /// <summary>Type <see cref="ControlOrder.Text"/>, each key held for <see cref="ControlOrder.Seconds"/>. Answered when it is typed.</summary>
+    Type,
+
+    /// <summary>Press the keys that <see cref="ControlOrder.Text"/> names. Answered when they are let go.</summary>
+    Key,
+
+    /// <summary>Do with the mouse what <see cref="ControlOrder.Text"/> says. Answered when it is done.</summary>
+    Mouse,
+
+    /// <summary>Answered when the guest has said <see cref="ControlOrder.Text"/>, or after <see cref="ControlOrder.Seconds"/>.</summary>
+    Expect,
+
+    /// <summary>Put <see cref="ControlOrder.File"/> into the drive that <see cref="ControlOrder.Text"/> names.</summary>
+    Insert,
+
+    /// <summary>Take out what is in the drive that <see cref="ControlOrder.Text"/> names.</summary>
+    Eject,
 }
 
 /// <summary>A request, understood.</summary>
 /// <param name="Verb">What is asked for.</param>
 /// <param name="Target">To <see cref="ControlVerb.Balloon"/>: how large the balloon is to be, in bytes; null leaves it.</param>
 /// <param name="Collect">To <see cref="ControlVerb.Balloon"/>: the guest is asked for its free pages.</param>
-internal readonly record struct ControlOrder(ControlVerb Verb, ulong? Target = null, bool Collect = false);
+internal readonly record struct ControlOrder(ControlVerb Verb, ulong? Target = null, bool Collect = false)
+{
+    /// <summary>What to type, press, do, wait for; or the name of a drive.</summary>
+    public string? Text { get; init; }
+
+    /// <summary>How long to hold keys, or to wait.</summary>
+    public double? Seconds { get; init; }
+
+    /// <summary>To <see cref="ControlVerb.Expect"/>: the text is a regular expression.</summary>
+    public bool Regex { get; init; }
+
+    /// <summary>To <see cref="ControlVerb.Expect"/>: only what has come since the last text that was found.</summary>
+    public bool New { get; init; }
+
+    /// <summary>To <see cref="ControlVerb.Expect"/>: serial or screen; null for both.</summary>
+    public string? On { get; init; }
+
+    /// <summary>An image, by its whole path.</summary>
+    public string? File { get; init; }
+
+    /// <summary>To <see cref="ControlVerb.Eject"/>: also if the guest has locked the drive.</summary>
+    public bool Force { get; init; }
+}
 
 /// <summary>One line from a client of the control socket: <c>{"request":"stop"}</c>.</summary>
 internal static class ControlRequest
@@ -50,6 +94,13 @@ internal static class ControlRequest
         ("console", ControlVerb.Console),
         ("balloon", ControlVerb.Balloon),
         ("statistics", ControlVerb.Statistics),
+        ("screenshot", ControlVerb.Screenshot),
+        ("type", ControlVerb.Type),
+        ("key", ControlVerb.Key),
+        ("mouse", ControlVerb.Mouse),
+        ("expect", ControlVerb.Expect),
+        ("insert", ControlVerb.Insert),
+        ("eject", ControlVerb.Eject),
     ];
 
     /// <summary>Understands a line, or says in one sentence what is wrong with it. Never throws.</summary>
@@ -71,7 +122,16 @@ internal static class ControlRequest
         {
             if (request?.Request == word)
             {
-                order = new ControlOrder(known, request.Target, request.Collect);
+                order = new ControlOrder(known, request.Target, request.Collect)
+                {
+                    Text = request.Text,
+                    Seconds = request.Seconds,
+                    Regex = request.Regex,
+                    New = request.New,
+                    On = request.On,
+                    File = request.File,
+                    Force = request.Force,
+                };
                 error = "";
                 return true;
             }
@@ -84,7 +144,19 @@ internal static class ControlRequest
     /// <summary>The line that asks for something.</summary>
     public static byte[] Format(ControlOrder order)
     {
-        var line = new ControlRequestLine { Request = s_verbs[(int)order.Verb].Word, Target = order.Target, Collect = order.Collect };
+        var line = new ControlRequestLine
+        {
+            Request = s_verbs[(int)order.Verb].Word,
+            Target = order.Target,
+            Collect = order.Collect,
+            Text = order.Text,
+            Seconds = order.Seconds,
+            Regex = order.Regex,
+            New = order.New,
+            On = order.On,
+            File = order.File,
+            Force = order.Force,
+        };
         return [.. JsonSerializer.SerializeToUtf8Bytes(line, ControlJson.Default.ControlRequestLine), (byte)'\n'];
     }
 }
@@ -97,6 +169,23 @@ internal sealed record ControlRequestLine
 
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public bool Collect { get; init; }
+
+    public string? Text { get; init; }
+
+    public double? Seconds { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool Regex { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool New { get; init; }
+
+    public string? On { get; init; }
+
+    public string? File { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public bool Force { get; init; }
 }
 
 /// <summary>The answer to a request, one line.</summary>
@@ -115,6 +204,12 @@ internal sealed record ControlReply
 
     /// <summary>To a balloon request.</summary>
     public BalloonStatistics? Balloon { get; init; }
+
+    /// <summary>To a screenshot request: how many bytes follow.</summary>
+    public int? Length { get; init; }
+
+    /// <summary>To an expect request; null if the text has not come.</summary>
+    public FoundText? Found { get; init; }
 
     /// <summary>To a statistics request.</summary>
     public MachineSample? Statistics { get; init; }

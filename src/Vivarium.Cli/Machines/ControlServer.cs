@@ -127,10 +127,16 @@ internal sealed class ControlServer : IAsyncDisposable
                 continue;
             }
 
-            if (order.Verb is ControlVerb.Wait or ControlVerb.Console)
+            if (order.Verb is ControlVerb.Wait or ControlVerb.Console or >= ControlVerb.Type)
             {
-                await StayAsync(client, order.Verb, buffer.AsMemory(0, length)).ConfigureAwait(false);
+                await StayAsync(client, order, buffer.AsMemory(0, length)).ConfigureAwait(false);
                 return;
+            }
+
+            if (order.Verb == ControlVerb.Screenshot)
+            {
+                await ShowPictureAsync(client).ConfigureAwait(false);
+                continue;
             }
 
             await AnswerAsync(client, await ObeyAsync(order, measurement).ConfigureAwait(false)).ConfigureAwait(false);
@@ -165,7 +171,24 @@ internal sealed class ControlServer : IAsyncDisposable
         }
     }
 
-    private async Task StayAsync(Socket client, ControlVerb verb, ReadOnlyMemory<byte> typedAhead)
+    private async Task ShowPictureAsync(Socket client)
+    {
+        byte[] picture;
+        try
+        {
+            picture = _machine.TakePicture();
+        }
+        catch (VivariumException e)
+        {
+            await AnswerAsync(client, Refusal(e.Message)).ConfigureAwait(false);
+            return;
+        }
+
+        await AnswerAsync(client, new ControlReply { Ok = true, Length = picture.Length }).ConfigureAwait(false);
+        await SendAsync(client, picture).ConfigureAwait(false);
+    }
+
+    private async Task StayAsync(Socket client, ControlOrder order, ReadOnlyMemory<byte> typedAhead)
     {
         try
         {
@@ -173,9 +196,13 @@ internal sealed class ControlServer : IAsyncDisposable
             {
                 await AnswerAsync(client, Refusal("too many consoles are open; close one")).ConfigureAwait(false);
             }
-            else if (verb == ControlVerb.Wait)
+            else if (order.Verb == ControlVerb.Wait)
             {
                 await WaitAsync(client).ConfigureAwait(false);
+            }
+            else if (order.Verb != ControlVerb.Console)
+            {
+                await OperateAsync(client, order).ConfigureAwait(false);
             }
             else
             {
@@ -197,6 +224,26 @@ internal sealed class ControlServer : IAsyncDisposable
         Task hangUp = WatchForHangUpAsync(client, left);
         EndRecord ended = await _machine.Ended.WaitAsync(left.Token).ConfigureAwait(false);
         await AnswerAsync(client, new ControlReply { Ok = true, Ended = ended }).ConfigureAwait(false);
+        await left.CancelAsync().ConfigureAwait(false);
+        await hangUp.ConfigureAwait(false);
+    }
+
+    /// <summary>What may take its time; who hangs up wants it no longer.</summary>
+    private async Task OperateAsync(Socket client, ControlOrder order)
+    {
+        using var left = CancellationTokenSource.CreateLinkedTokenSource(_closing.Token);
+        Task hangUp = WatchForHangUpAsync(client, left);
+        ControlReply reply;
+        try
+        {
+            reply = new ControlReply { Ok = true, Found = await _machine.OperateAsync(order, left.Token).ConfigureAwait(false) };
+        }
+        catch (VivariumException e)
+        {
+            reply = Refusal(e.Message);
+        }
+
+        await AnswerAsync(client, reply).ConfigureAwait(false);
         await left.CancelAsync().ConfigureAwait(false);
         await hangUp.ConfigureAwait(false);
     }
@@ -279,13 +326,15 @@ internal sealed class ControlServer : IAsyncDisposable
 
     private static ControlReply Refusal(string sentence) => new() { Ok = false, Error = sentence };
 
-    private static async Task AnswerAsync(Socket client, ControlReply reply)
+    private static Task AnswerAsync(Socket client, ControlReply reply) =>
+        SendAsync(client, [.. JsonSerializer.SerializeToUtf8Bytes(reply, ControlJson.Default.ControlReply), (byte)'\n']);
+
+    private static async Task SendAsync(Socket client, byte[] bytes)
     {
         using var deadline = new CancellationTokenSource(s_patience);
-        byte[] line = [.. JsonSerializer.SerializeToUtf8Bytes(reply, ControlJson.Default.ControlReply), (byte)'\n'];
-        for (int sent = 0; sent < line.Length;)
+        for (int sent = 0; sent < bytes.Length;)
         {
-            sent += await client.SendAsync(line.AsMemory(sent), deadline.Token).ConfigureAwait(false);
+            sent += await client.SendAsync(bytes.AsMemory(sent), deadline.Token).ConfigureAwait(false);
         }
     }
 

@@ -1,4 +1,5 @@
 using Vivarium.Cli.Statistics;
+using Vivarium.Expect;
 
 namespace Vivarium.Cli.Machines;
 
@@ -23,11 +24,20 @@ internal interface IControlledMachine
     /// <exception cref="VivariumException">It cannot be; the message says why.</exception>
     Task<BalloonStatistics> AskBalloonAsync(ulong? target, bool collect);
 
+    /// <summary>A picture of its screen as a PNG file.</summary>
+    /// <exception cref="VivariumException">It has no screen.</exception>
+    byte[] TakePicture();
+
     /// <summary>Its counters now.</summary>
     MachineSample Sample();
 
     /// <summary>Has it measure where its time goes until the answer is disposed of.</summary>
     IDisposable Measure();
+
+    /// <summary>Types, presses keys, moves the mouse, changes media, waits for a text.</summary>
+    /// <returns>What was waited for and found.</returns>
+    /// <exception cref="VivariumException">It cannot be; the message says why.</exception>
+    Task<FoundText?> OperateAsync(ControlOrder order, CancellationToken cancellation);
 
     /// <summary>Types at the console; false if there is no room now.</summary>
     bool TryType(ReadOnlySpan<byte> keys);

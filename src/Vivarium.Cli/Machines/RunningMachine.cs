@@ -1,4 +1,5 @@
 using Vivarium.Cli.Statistics;
+using Vivarium.Expect;
 
 namespace Vivarium.Cli.Machines;
 
@@ -32,9 +33,18 @@ internal sealed class RunningMachine(VirtualMachine machine, MachineConsole line
         return collect ? await machine.CollectFreePagesAsync(s_collectPatience).ConfigureAwait(false) : figures;
     }
 
+    public byte[] TakePicture()
+    {
+        var file = new MemoryStream();
+        (machine.Screen ?? throw new InvalidInputException("this machine has no screen; a machine with --virt full has one")).SavePng(file);
+        return file.ToArray();
+    }
+
     public MachineSample Sample() => MachineSample.Take(machine.Statistics);
 
     public IDisposable Measure() => machine.Measure();
+
+    public Task<FoundText?> OperateAsync(ControlOrder order, CancellationToken cancellation) => Operation.RunAsync(machine, order, cancellation);
 
     public bool TryType(ReadOnlySpan<byte> keys) => line.TrySend(keys);
 

@@ -10,7 +10,7 @@ namespace Vivarium.Cli.Terminal;
 internal sealed unsafe class RawTerminal : IDisposable
 {
     // Runs until the pipe on its standard input says a word (all is well) or just ends (viv is gone).
-    private const string WatcherScript = "trap '' HUP INT TERM QUIT TSTP TTOU; read -r word || stty -F /dev/tty \"$0\"";
+    private const string WatcherScript = "trap '' HUP INT TERM QUIT TSTP TTOU; read -r word || { stty -F /dev/tty \"$0\"; printf '%b' \"$1\" > /dev/tty; }";
 
     private readonly Lock _lock = new();
     private readonly Process? _watcher;
@@ -18,24 +18,25 @@ internal sealed unsafe class RawTerminal : IDisposable
     private Posix.Termios _raw;
     private bool _restored;
 
-    private RawTerminal(Posix.Termios saved)
+    private RawTerminal(Posix.Termios saved, string leave)
     {
         _saved = saved;
         _raw = saved;
         Posix.Termios raw = saved;
         Posix.CfMakeRaw(&raw);
         _raw = raw;
-        _watcher = StartWatcher();
+        _watcher = StartWatcher(leave);
         Apply();
     }
 
     public static bool IsTerminal(int fd) => Posix.IsATty(fd) == 1;
 
     /// <summary>Null if standard input is no terminal.</summary>
-    public static RawTerminal? Enter()
+    /// <param name="leave">What the watcher writes to the terminal besides, in the notation of printf.</param>
+    public static RawTerminal? Enter(string leave = "")
     {
         Posix.Termios saved;
-        return IsTerminal(Posix.StandardInput) && Posix.TcGetAttr(Posix.StandardInput, &saved) == 0 ? new RawTerminal(saved) : null;
+        return IsTerminal(Posix.StandardInput) && Posix.TcGetAttr(Posix.StandardInput, &saved) == 0 ? new RawTerminal(saved, leave) : null;
     }
 
     /// <summary>Sets raw mode again, after the job was stopped and continued.</summary>
@@ -77,14 +78,14 @@ internal sealed unsafe class RawTerminal : IDisposable
         }
     }
 
-    private static Process? StartWatcher()
+    private static Process? StartWatcher(string leave)
     {
         try
         {
             using var stty = Process.Start(new ProcessStartInfo("stty", ["-F", "/dev/tty", "-g"]) { RedirectStandardOutput = true, RedirectStandardError = true });
             string settings = stty!.StandardOutput.ReadToEnd().Trim();
             stty.WaitForExit();
-            return stty.ExitCode != 0 ? null : Process.Start(new ProcessStartInfo("sh", ["-c", WatcherScript, settings])
+            return stty.ExitCode != 0 ? null : Process.Start(new ProcessStartInfo("sh", ["-c", WatcherScript, settings, leave])
             {
                 RedirectStandardInput = true,
                 RedirectStandardOutput = true,

@@ -23,7 +23,8 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
     {
         var spec = new MachineSpec
         {
-            Kernel = options.Kernel ?? "",
+            Kernel = options.Firmware is null ? options.Kernel ?? "" : null,
+            Firmware = options.Firmware?.Draft,
             Initrd = options.Initrd,
             CommandLine = options.Append ?? "",
             Memory = options.Memory ?? MachineSpec.DefaultMemory,
@@ -48,11 +49,6 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Floppies = [.. options.Floppies.Select(floppy => options.Ephemeral && !floppy.ReadOnly ? floppy with { Overlay = true } : floppy)],
         };
         spec.Validate();
-        if (options.Virtualization == Virtualization.Full)
-        {
-            options.Network.RequireBus();
-        }
-
         return spec;
     }
 
@@ -71,7 +67,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Disks = boot.Disk is null ? draft.Disks : [new DiskSpec { Path = boot.Disk, Format = ImageFormat.Raw, Overlay = !options.Persist }, .. draft.Disks],
         };
         spec = spec with { Name = name, Trace = options.Trace?.For(name) };
-        NetworkOption network = options.Network.OrDefault(hasDisk: spec.Disks.Count != 0, options.Virtualization);
+        NetworkOption network = options.Network.OrDefault(hasDisk: spec.Disks.Count != 0);
         if (network is NetworkOption.None)
         {
             spec.Validate();
@@ -86,7 +82,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
 
         spec = spec with
         {
-            Networks = [new NetworkSpec { Network = network, Forwards = [.. options.Network.Forwards.Except(anyPort)], Allow = options.Network.Allow, Name = name }],
+            Networks = [new NetworkSpec { Network = network, Model = options.Network.Model, Forwards = [.. options.Network.Forwards.Except(anyPort)], Allow = options.Network.Allow, Name = name }],
         };
         spec.Validate();
         return new MachinePlan(spec, anyPort, boot?.Ssh);

@@ -5,23 +5,32 @@ namespace Vivarium.Cli.Verbs;
 /// <summary>What <c>--net</c>, <c>--publish</c> and <c>--net-allow</c> ask for together.</summary>
 /// <param name="Network">Null if nothing was said; see <see cref="OrDefault"/>.</param>
 /// <param name="Forwards">Ports of this host that lead into the guest.</param>
-/// <param name="OnVirtio">It was said that the card is a virtio one.</param>
+/// <param name="Model">What card it is to be; null: the preset's.</param>
 /// <param name="Allow">All that the guest may reach; null if it may reach everything.</param>
-internal sealed record NetworkOptions(NetworkOption? Network, bool OnVirtio, IReadOnlyList<PortForward> Forwards, IReadOnlyList<EgressRule>? Allow)
+internal sealed record NetworkOptions(NetworkOption? Network, NetworkModel? Model, IReadOnlyList<PortForward> Forwards, IReadOnlyList<EgressRule>? Allow)
 {
-    private const string VirtioBus = ",bus=virtio";
+    private const string ModelKey = "model=";
 
-    public static readonly NetworkOptions Unsaid = new(null, false, [], null);
+    /// <summary>What disks say, understood here too.</summary>
+    private const string VirtioBus = "bus=virtio";
+
+    private static readonly (string Word, NetworkModel Model)[] s_models =
+    [
+        ("virtio", NetworkModel.Virtio),
+        ("e1000", NetworkModel.E1000),
+    ];
+
+    public static readonly NetworkOptions Unsaid = new(null, null, [], null);
 
     /// <exception cref="InvalidInputException">Something is wrong; the message says what.</exception>
     public static NetworkOptions Parse(string? network, IReadOnlyList<string> publish, IReadOnlyList<string> allow)
     {
         try
         {
-            bool onVirtio = network is not null && network.EndsWith(VirtioBus, StringComparison.Ordinal);
+            List<string> words = network is null ? [] : OptionParts.Split(network);
             var options = new NetworkOptions(
-                network is null ? null : NetworkOption.Parse(onVirtio ? network[..^VirtioBus.Length] : network),
-                onVirtio,
+                words.Count == 0 ? null : NetworkOption.Parse(words[0]),
+                words.Count < 2 ? null : ParseModel(network!, words),
                 [.. publish.Select(PortForward.Parse)],
                 allow.Count == 0 ? null : [.. allow.Select(EgressRule.Parse)]);
             options.Check();
@@ -34,24 +43,43 @@ internal sealed record NetworkOptions(NetworkOption? Network, bool OnVirtio, IRe
     }
 
     /// <summary>Without a word about it, a machine has a network if it has a disk that could hold a system to use it, or if something was said that needs one.</summary>
-    public NetworkOption OrDefault(bool hasDisk, Virtualization virtualization) =>
-        Network ?? ((hasDisk && virtualization == Virtualization.Para) || Forwards.Count != 0 || Allow is not null ? new NetworkOption.User() : new NetworkOption.None());
+    public NetworkOption OrDefault(bool hasDisk) =>
+        Network ?? (hasDisk || Forwards.Count != 0 || Allow is not null ? new NetworkOption.User() : new NetworkOption.None());
 
-    /// <summary>A classic PC has no network card of its own yet; a virtio card must be asked for by name.</summary>
-    /// <exception cref="InvalidInputException">A network was asked for without its bus.</exception>
-    public void RequireBus()
+    private static NetworkModel ParseModel(string text, List<string> words)
     {
-        if (!OnVirtio && (Network is NetworkOption.User or NetworkOption.Tap || Forwards.Count != 0 || Allow is not null))
+        if (words is not [_, var word])
         {
-            throw new InvalidInputException($"--virt full has no classic network card yet; write --net {Network ?? new NetworkOption.User()},bus=virtio to mix in a virtio card, or leave the network out");
+            throw new InvalidInputException($"the network '{text}' says too much; write KIND or KIND,model=CARD, for example user,model=e1000");
         }
+
+        if (word == VirtioBus)
+        {
+            return NetworkModel.Virtio;
+        }
+
+        if (!word.StartsWith(ModelKey, StringComparison.Ordinal))
+        {
+            throw new InvalidInputException($"the network '{text}' has the unknown property '{word}'; write for example user,model=e1000");
+        }
+
+        string name = word[ModelKey.Length..];
+        foreach ((string known, NetworkModel model) in s_models)
+        {
+            if (known == name)
+            {
+                return model;
+            }
+        }
+
+        throw new InvalidInputException($"'{name}' is no network card that viv knows; known are {string.Join(", ", s_models.Select(known => known.Word))}");
     }
 
     private void Check()
     {
-        if (OnVirtio && Network is NetworkOption.None)
+        if (Model is not null && Network is NetworkOption.None)
         {
-            throw new InvalidInputException("--net none has no card to put on a bus; leave out bus=virtio");
+            throw new InvalidInputException("--net none has no card; leave out what kind it is to be");
         }
 
         if ((Forwards.Count != 0 || Allow is not null) && Network is NetworkOption.None or NetworkOption.Tap)

@@ -14,6 +14,12 @@ internal sealed record RunOptions
     public string? Guest { get; init; }
     public string? Kernel { get; init; }
     public string? Initrd { get; init; }
+
+    /// <summary>Null: a kernel starts.</summary>
+    public FirmwareOption? Firmware { get; init; }
+
+    /// <summary>Where what the guest writes to debug ports goes: a file, "-" for standard output, null for nowhere.</summary>
+    public string? DebugConsole { get; init; }
     public string? Append { get; init; }
 
     /// <summary>Bytes; null leaves it to the guest.</summary>
@@ -25,6 +31,10 @@ internal sealed record RunOptions
     public required EngineKind Engine { get; init; }
     public EngineOptions EngineOptions { get; init; } = EngineOptions.Default;
     public required SerialTarget Serial { get; init; }
+
+    /// <summary>Where the guest's screen is shown.</summary>
+    public DisplayOption Display { get; init; } = DisplayOption.None;
+
     public bool NoReboot { get; init; }
     public TimeSpan? Timeout { get; init; }
     public bool Statistics { get; init; }
@@ -133,9 +143,10 @@ internal sealed record RunOptions
         _ => throw new InvalidInputException($"unknown engine '{text}'; known are auto, software"),
     };
 
-    public static SerialTarget ParseSerial(string? text, bool background) => text switch
+    public static SerialTarget ParseSerial(string? text, bool background, DisplayOption display) => text switch
     {
-        null => background ? SerialTarget.None : SerialTarget.Stdio,
+        null => background || display.Kind == DisplayKind.Text ? SerialTarget.None : SerialTarget.Stdio,
+        "stdio" when display.Kind == DisplayKind.Text => throw new InvalidInputException("--display text and --serial stdio both want this terminal; leave out one of them, and look at the serial console with viv console"),
         "stdio" when background => throw new InvalidInputException("a machine in the background has no terminal; leave out --serial stdio, and look in with viv console"),
         "stdio" => SerialTarget.Stdio,
         "none" => SerialTarget.None,

@@ -30,7 +30,7 @@ internal sealed class RunSession
             Name = folder.Name,
             Pid = Environment.ProcessId,
             Stage = MachineStage.Starting,
-            Guest = options.Guest ?? Path.GetFullPath(options.Kernel!),
+            Guest = options.Guest ?? (options.Firmware is { } firmware ? firmware.Text : Path.GetFullPath(options.Kernel!)),
             Started = DateTimeOffset.UtcNow,
             Memory = spec.Memory,
             Cpus = 1,
@@ -65,9 +65,9 @@ internal sealed class RunSession
             throw new InvalidInputException($"unknown option '{options.Guest}'; see viv run --help");
         }
 
-        if (options.Guest is null && options.Kernel is null)
+        if (options.Guest is null && options.Kernel is null && options.Firmware is null)
         {
-            throw new InvalidInputException("say what to run: viv run linux, or viv run --kernel FILE");
+            throw new InvalidInputException("say what to run: viv run linux, or viv run --kernel FILE, or viv run --virt full to start a PC's firmware");
         }
 
         if (options.Guest is not null && options.Kernel is not null)
@@ -75,6 +75,12 @@ internal sealed class RunSession
             throw new InvalidInputException($"'{options.Guest}' brings its own kernel; leave out either the name or --kernel");
         }
 
+        if (options is { Kernel: null, Firmware: not null } && (options.Initrd ?? options.Append) is not null)
+        {
+            throw new InvalidInputException($"{(options.Initrd is null ? "--append" : "--initrd")} goes with --kernel, and this machine starts its firmware");
+        }
+
+        CheckDisplay(options);
         if (options.Kernel is null && options.Initrd is not null)
         {
             throw new InvalidInputException($"'{options.Guest}' brings its own initrd; --initrd goes with --kernel");
@@ -93,6 +99,29 @@ internal sealed class RunSession
         if (options.Persist)
         {
             PersistentGuest.Check(GuestCatalog.Find(options.Guest!));
+        }
+    }
+
+    private static void CheckDisplay(RunOptions options)
+    {
+        if (options.Display.Kind == DisplayKind.None)
+        {
+            return;
+        }
+
+        if (options.Virtualization == Virtualization.Para)
+        {
+            throw new InvalidInputException("a --virt para machine has no screen to show; leave out --display, or write --virt full for a PC that has one");
+        }
+
+        if (options.Display.Kind == DisplayKind.Text && options.Background)
+        {
+            throw new InvalidInputException("a machine in the background has no terminal; write --display vnc to look in with a VNC viewer, or take pictures with viv screenshot");
+        }
+
+        if (options.Display.Kind == DisplayKind.Text && !ScreenTerminal.IsPossible)
+        {
+            throw new InvalidInputException("--display text needs a terminal for input and output; write --display none or vnc");
         }
     }
 
@@ -135,16 +164,35 @@ internal sealed class RunSession
         }
     }
 
+    private Stream? OpenDebugOutput()
+    {
+        try
+        {
+            return _options.DebugConsole switch
+            {
+                null => null,
+                "-" => new StandardOutput(),
+                { } path => new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0),
+            };
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new InvalidInputException($"cannot write the debug output to '{_options.DebugConsole}': {e.Message}", e);
+        }
+    }
+
     private async Task<int> RunAsync()
     {
         _folder.Write(_record);
         BootSet? boot = Obtain(_options, _options.Rebuild && _background is null);
         MachinePlan plan = MachinePlan.Complete(_spec, _options, boot, _folder.Name);
-        _spec = plan.Spec;
+        _spec = plan.Spec with { Firmware = _options.Firmware?.Obtain(GuestCache.Default) };
         await using VirtualMachine machine = VirtualMachine.Create(_spec);
         await using Stream? output = OpenSerial();
         await using var console = new ConsoleHub(output);
         machine.Console.Output = console;
+        await using Stream? debugOutput = OpenDebugOutput();
+        machine.DebugOutput = debugOutput;
         MachineConsole line = machine.Console;
         if (machine.VirtioConsole is { } virtio)
         {
@@ -157,7 +205,9 @@ internal sealed class RunSession
         _record = plan.Describe(_record, [.. plan.AnyPort.Select(machine.ForwardPort)], _folder);
         var running = new RunningMachine(machine, line, console, _record);
         await using var control = new ControlServer(_folder.Socket, running);
-        SayWhatIsMissing();
+        SayWhatIsMissing(boot);
+        await using VncDisplay? vnc = _options.Display.Kind == DisplayKind.Vnc ? VncDisplay.Open(_options.Display, machine, _folder.Name) : null;
+        vnc?.Start(_options.Display);
         SayHowToLogIn(boot);
         SayHowToDebug(machine);
         try
@@ -175,12 +225,16 @@ internal sealed class RunSession
     {
         int signalled = 0;
         MachineExit exit;
-        using (RawTerminal? terminal = _options.Serial.Kind == SerialKind.Stdio ? RawTerminal.Enter() : null)
+        bool showsScreen = _options.Display.Kind == DisplayKind.Text;
+        bool takesKeys = showsScreen || _options.Serial.Kind == SerialKind.Stdio;
+        using (RawTerminal? terminal = takesKeys ? RawTerminal.Enter(showsScreen ? ScreenTerminal.LeaveForPrintf : "") : null)
+        using (ScreenTerminal? screen = showsScreen ? ScreenTerminal.Enter(machine.Screen!) : null)
         {
             void EndBySignal(PosixSignalContext context)
             {
                 context.Cancel = true;
                 signalled = SignalStatus + NumberOf(context.Signal);
+                screen?.Dispose();
                 terminal?.Dispose();
                 _ = machine.StopAsync();
             }
@@ -192,9 +246,9 @@ internal sealed class RunSession
             using var onContinue = PosixSignalRegistration.Create(PosixSignal.SIGCONT, _ => terminal?.Apply());
             AppDomain.CurrentDomain.UnhandledException += (_, _) => terminal?.Dispose();
 
-            if (_options.Serial.Kind == SerialKind.Stdio)
+            if (takesKeys)
             {
-                new StandardInput(new GuestKeyboard(line), terminal is not null, asked => Obey(asked, machine)).Start();
+                new StandardInput(showsScreen ? new ScreenKeyboard(machine.Keyboard) : new GuestKeyboard(line), terminal is not null, asked => Obey(asked, machine)).Start();
             }
 
             machine.Start();
@@ -231,11 +285,12 @@ internal sealed class RunSession
         return end.Status;
     }
 
-    private void SayWhatIsMissing()
+    private void SayWhatIsMissing(BootSet? boot)
     {
-        if (_spec is { Virtualization: Virtualization.Full, Networks: [], Disks: not [] } && _options.Network.Network is null)
+        // Debian's cloud kernel, which the guests that viv knows run, has no drivers for classic cards.
+        if (boot is not null && _spec.Networks.Any(network => network.Model is null && _spec.Virtualization == Virtualization.Full))
         {
-            Notices.Say("--virt full has no classic network card yet, so the guest has no network; --net user,bus=virtio mixes in a virtio card");
+            Notices.Say("the guest's kernel has no driver for the classic network card of --virt full; --net user,model=virtio mixes in a card that it knows");
         }
     }
 

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Vivarium.Cli.Terminal;
 using Vivarium.Cli.Guests;
 
 namespace Vivarium.Cli.Verbs;
@@ -16,6 +17,8 @@ internal static class RunVerb
         var kernel = Text("--kernel", "FILE", "Linux kernel to boot: bzImage, or ELF vmlinux with a PVH note");
         var initrd = Text("--initrd", "FILE", "Initial RAM disk for the kernel");
         var append = Text("--append", "TEXT", "Kernel command line (after a named guest's own)");
+        var firmware = Text("--firmware", "bios|FILE", "Start firmware instead of a kernel, which finds what to boot by itself: bios (SeaBIOS; what --virt full does without a kernel), or a file");
+        var debugcon = Text("--debugcon", "FILE|-", "Where firmware's messages go (ports 0x402 and 0xE9): a file, or - for this terminal");
         var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G (512M; debian has 1G)");
         var cpu = Text("--cpu", "MODEL", "Processor that the guest sees: " + string.Join(", ", Engine.CpuModel.Names), Engine.CpuModel.Names[0]);
         var cpus = Text("--cpus", "N", $"How many processors the guest has, 1 to {MachineSpec.MostCpus}", "1");
@@ -24,6 +27,7 @@ internal static class RunVerb
         var engineOptions = Text("--engine-opt", "LIST", "For bisecting: switch parts of the software engine off, for example no-linking,code-cache=4M (an unknown name lists all)");
         var codeCache = Text("--code-cache", "DIR|off", "Where translated code is kept for the next start (the user's cache folder): only in a folder that nobody else can write");
         var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none");
+        var display = Text("--display", "HOW", "The screen of a --virt full machine: text (in this terminal; what firmware gets there), vnc[=[HOST:]PORT|unix:PATH][,password-file=PATH], or none");
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
         var timeout = Text("--timeout", "TIME", "End after this time, for example 60s, 5m, 1500ms");
         var stats = new Option<bool>("--stats") { Description = "Print to stderr at the end where time went: exits by reason, TLBs, translations (docs/observing.md)" };
@@ -42,7 +46,7 @@ internal static class RunVerb
         var ephemeral = new Option<bool>("--ephemeral") { Description = "Throw away what the guest writes to any disk" };
         var persist = new Option<bool>("--persist") { Description = "Keep what a named guest writes: it gets a root disk of its own, used again next time" };
         var rebuild = new Option<bool>("--rebuild") { Description = "Make a named guest's files again from Debian's packages" };
-        var net = Text("--net", "KIND", "Network: user (NAT, no privileges; the default with a disk), tap:IFACE, none; a --virt full machine needs ,bus=virtio behind it");
+        var net = Text("--net", "KIND", "Network: user (NAT, no privileges; the default with a disk), tap:IFACE, none; and the card: ,model=virtio|e1000 (virtio; e1000 with --virt full)");
         var publish = Repeated("--publish", "PORTS", "Lead a port of this host into the guest: [ADDR:]2222:22[/udp]", "-p");
         var allow = Repeated("--net-allow", "WHERE", "Let the guest reach only this: HOST, *.HOST or CIDR, with :PORT if wanted");
         var virtio = Text("--virtio", "HOW", "How disks and network are attached: pci or mmio, and the rings: ,split or ,packed", "pci");
@@ -59,22 +63,32 @@ internal static class RunVerb
 
         var command = new Command("run", "Run a machine, its serial console on this terminal (or in the background, with -d).")
         {
-            guest, kernel, initrd, append, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
+            guest, kernel, initrd, append, firmware, debugcon, memory, cpu, cpus, virt, engine, engineOptions, codeCache, serial, display, noReboot, timeout, stats, trace, traceFile, traceSize, perfMap, perfSymbols, name, background, json,
             disk, cdrom, floppy, ephemeral, persist, rebuild, net, publish, allow, virtio, console, port, vsock, balloon, share, gdb, gdbWait,
         };
+        DisplayOption HowShown(ParseResult parsed) => DisplayOption.Choose(
+            DisplayOption.Parse(parsed.GetValue(display)),
+            startsFirmware: (parsed.GetValue(kernel) ?? parsed.GetValue(guest)) is null,
+            isClassic: RunOptions.ParseVirtualization(parsed.GetValue(virt)!) == Virtualization.Full,
+            serialSaid: parsed.GetValue(serial) is not null,
+            parsed.GetValue(background),
+            () => ScreenTerminal.IsPossible);
         command.SetAction(parsed => RunSession.Run(new RunOptions
         {
             Guest = parsed.GetValue(guest),
             Kernel = parsed.GetValue(kernel),
             Initrd = parsed.GetValue(initrd),
             Append = parsed.GetValue(append),
+            Firmware = FirmwareOption.Parse(parsed.GetValue(firmware), (parsed.GetValue(kernel) ?? parsed.GetValue(guest)) is not null, RunOptions.ParseVirtualization(parsed.GetValue(virt)!)),
+            DebugConsole = parsed.GetValue(debugcon),
             Memory = parsed.GetValue(memory) is { } size ? RunOptions.ParseMemory(size) : null,
             Cpu = RunOptions.ParseCpu(parsed.GetValue(cpu)!),
             Cpus = RunOptions.ParseCpus(parsed.GetValue(cpus)!),
             Virtualization = RunOptions.ParseVirtualization(parsed.GetValue(virt)!),
             Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
             EngineOptions = RunOptions.ParseEngineOptions(parsed.GetValue(engineOptions)) with { TranslationFolder = RunOptions.ParseCodeCache(parsed.GetValue(codeCache)) },
-            Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background)),
+            Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background), HowShown(parsed)),
+            Display = HowShown(parsed),
             NoReboot = parsed.GetValue(noReboot),
             Timeout = parsed.GetValue(timeout) is { } time ? RunOptions.ParseTimeout(time) : null,
             Statistics = parsed.GetValue(stats),

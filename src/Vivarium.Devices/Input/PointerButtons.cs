@@ -8,4 +8,8 @@ public enum PointerButtons : byte
     Left = 1 << 0,
     Right = 1 << 1,
     Middle = 1 << 2,
+
+    /// <summary>The side buttons, which not every guest sees.</summary>
+    Back = 1 << 3,
+    Forward = 1 << 4,
 }

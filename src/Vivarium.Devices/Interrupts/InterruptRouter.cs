@@ -15,14 +15,23 @@ public sealed class InterruptRouter
 {
     public const int IsaIrqs = 16;
 
+    private const int PciLines = 4;
+
     /// <summary>The 8259's cascade input: no device can use it.</summary>
     public const int CascadeIrq = 2;
 
     /// <summary>Where ISA IRQ 0 arrives at the I/O APIC.</summary>
     public const int TimerPin = 2;
 
+    /// <summary>Numbers from here on are PCI interrupts, wherever they are led to.</summary>
+    private const int FirstPciIrq = IsaIrqs;
+
     private readonly int[] _isaAsserted = new int[IsaIrqs];
     private readonly int[] _pinAsserted = new int[IoApic.Pins];
+    private readonly int[] _pciAsserted = new int[PciLines];
+
+    /// <summary>The ISA interrupts that the PCI interrupts are led to; null: none.</summary>
+    private readonly int?[] _pciRoutes = [PciIrq(0), PciIrq(1), PciIrq(2), PciIrq(3)];
 
     public InterruptRouter()
     {
@@ -58,22 +67,54 @@ public sealed class InterruptRouter
     }
 
     /// <summary>
-    /// A line to one of the four PCI interrupts: to I/O APIC pin 16 + <paramref name="line"/>, and to the 8259 as IRQ 10 or
-    /// 11, which firmware makes level-triggered.
+    /// A line to one of the four PCI interrupts: to I/O APIC pin 16 + <paramref name="line"/>, and as an ISA interrupt to where
+    /// <see cref="RoutePci"/> leads it: at first IRQ 10 or 11, level-triggered, as firmware leaves it.
     /// </summary>
     public InterruptLine CreatePciLine(int line)
     {
-        if (line is < 0 or > 3)
+        if (line is < 0 or >= PciLines)
             throw new ArgumentOutOfRangeException(nameof(line), line, "There is no such PCI interrupt.");
-        var irq = PciIrq(line);
-        Pic.SetLevelTriggered(irq);
-        return new InterruptLine(this, irq, IsaIrqs + line);
+        Pic.SetLevelTriggered(PciIrq(line));
+        return new InterruptLine(this, FirstPciIrq + line, IsaIrqs + line);
+    }
+
+    /// <summary>Leads a PCI interrupt to an ISA interrupt, or to none. One to which no device can have a line is none.</summary>
+    public void RoutePci(int line, int? irq)
+    {
+        lock (Lock)
+        {
+            var wanted = irq is < 0 or >= IsaIrqs or 0 or CascadeIrq ? null : irq;
+            var before = _pciRoutes[line];
+            if (wanted == before)
+                return;
+            _pciRoutes[line] = wanted;
+            if (_pciAsserted[line] == 0)
+                return;
+            if (before is { } old)
+                DriveIsa(old, old, false);
+            if (wanted is { } now)
+                DriveIsa(now, now, true);
+        }
     }
 
     /// <summary>The 8259's input for a PCI interrupt line.</summary>
     internal static int PciIrq(int line) => line < 2 ? 10 : 11;
 
     internal void Drive(int isaIrq, int pin, bool level)
+    {
+        if (isaIrq < FirstPciIrq)
+        {
+            DriveIsa(isaIrq, pin, level);
+            return;
+        }
+
+        var line = isaIrq - FirstPciIrq;
+        DriveIsa(-1, pin, level);
+        if (Changes(ref _pciAsserted[line], level) && _pciRoutes[line] is { } irq)
+            DriveIsa(irq, irq, level);
+    }
+
+    private void DriveIsa(int isaIrq, int pin, bool level)
     {
         if (isaIrq >= 0 && Changes(ref _isaAsserted[isaIrq], level))
             Pic.SetInput(isaIrq, level);

@@ -1,3 +1,5 @@
+using Vivarium.Memory;
+
 namespace Vivarium.Devices;
 
 /// <summary>
@@ -37,6 +39,12 @@ public sealed class PciBus
     private uint _nextPort = PortWindowStart;
     private int _nextDevice = FirstDevice;
 
+    /// <summary>Where memory of the functions' own appears (<see cref="PciFunction.AddMemoryBar(int, MemoryRegion)"/>); null if none has any.</summary>
+    public GuestMemory? Memory { get; init; }
+
+    /// <summary>Firmware finds the functions and gives them addresses and interrupt lines; else the bus does it as they come.</summary>
+    public bool FirmwareAssigns { get; init; }
+
     public PciBus(PciHost host, MmioBus mmio, PortBus ports, InterruptRouter interrupts)
     {
         _host = host;
@@ -61,20 +69,18 @@ public sealed class PciBus
     public void Attach(int device, int number, PciFunction function)
     {
         function.MsiX?.Connect(_interrupts.Apics);
-        foreach (var bar in function.BaseAddresses)
-            function.SetBar(bar, bar.Memory is not null ? AllocateMemory(bar.Size) : AllocatePorts((uint)bar.Size));
+        function.Msi?.Connect(_interrupts.Apics);
         lock (_mapping)
             _functions.Add(function);
 
-        if (function.HasInterrupt)
+        // The swizzle that the DSDT's _PRT declares, for INTA#.
+        var line = (device + Lines - 1) % Lines;
+        function.Connect(this, function.HasInterrupt ? _interrupts.CreatePciLine(line) : null);
+        if (!FirmwareAssigns)
         {
-            // The swizzle that the DSDT's _PRT declares, for INTA#.
-            var line = device % Lines;
-            function.Connect(this, _interrupts.CreatePciLine(line), (byte)InterruptRouter.PciIrq(line));
-        }
-        else
-        {
-            function.Connect(this, null, 0);
+            foreach (var bar in function.BaseAddresses)
+                function.SetBar(bar, bar.Ports is null ? AllocateMemory(bar.Size) : AllocatePorts((uint)bar.Size));
+            function.Configure(function.HasInterrupt ? (byte)InterruptRouter.PciIrq(line) : (byte)0);
         }
 
         _host.Attach(device, number, function);
@@ -92,10 +98,7 @@ public sealed class PciBus
             {
                 if (bar.MappedAt is not { } mapped || mapped == changed.DecodedAddress(bar))
                     continue;
-                if (bar.Memory is not null)
-                    _mmio.Unmap(mapped);
-                else
-                    _ports.Unmap((ushort)mapped);
+                Unmap(bar, mapped);
                 bar.MappedAt = null;
             }
 
@@ -110,9 +113,33 @@ public sealed class PciBus
         }
     }
 
-    private bool TryMap(PciFunction function, PciBar bar, ulong address) => bar.Memory is not null
-        ? _mmio.TryMap(address, bar.Size, bar.Memory, function.Name) is null
-        : _ports.TryMap((ushort)address, (int)bar.Size, bar.Ports!, function.Name) is null;
+    private bool TryMap(PciFunction function, PciBar bar, ulong address)
+    {
+        if (bar.Ports is not null)
+            return _ports.TryMap((ushort)address, (int)bar.Size, bar.Ports, function.Name) is null;
+        if (_mmio.TryMap(address, bar.Size, bar.Registers ?? Silence.Instance, function.Name) is not null)
+            return false;
+        if (bar.Region is null || MemoryOf(function).TryMap(address, bar.Region, readOnly: bar.IsRom))
+            return true;
+        _mmio.Unmap(address);
+        return false;
+    }
+
+    private void Unmap(PciBar bar, ulong address)
+    {
+        if (bar.Ports is not null)
+        {
+            _ports.Unmap((ushort)address);
+            return;
+        }
+
+        if (bar.Region is not null)
+            Memory!.Unmap(address, bar.Size);
+        _mmio.Unmap(address);
+    }
+
+    private GuestMemory MemoryOf(PciFunction function) =>
+        Memory ?? throw new InvalidOperationException($"{function.Name} has memory of its own, and the bus was not told where to put it.");
 
     /// <summary>At least a page apart, so that a guest can protect each on its own.</summary>
     private ulong AllocateMemory(ulong size)
@@ -132,5 +159,17 @@ public sealed class PciBus
             throw new InvalidOperationException("The PCI devices need more ports than there are.");
         _nextPort = port + size;
         return (ushort)port;
+    }
+
+    /// <summary>Holds the place of memory among the registers, and takes what is written to a ROM.</summary>
+    private sealed class Silence : IMmioDevice
+    {
+        public static readonly Silence Instance = new();
+
+        public ulong ReadMmio(ulong offset, int size) => ulong.MaxValue;
+
+        public void WriteMmio(ulong offset, int size, ulong value)
+        {
+        }
     }
 }

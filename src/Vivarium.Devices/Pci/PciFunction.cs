@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Numerics;
+using Vivarium.Memory;
 
 namespace Vivarium.Devices;
 
@@ -27,6 +28,7 @@ public sealed class PciFunction : IPciFunction
     private const int FirstBar = 0x10;
     private const int SubsystemVendorIdRegister = 0x2C;
     private const int SubsystemIdRegister = 0x2E;
+    private const int ExpansionRom = 0x30;
     private const int CapabilitiesPointer = 0x34;
     private const int InterruptLineRegister = 0x3C;
     private const int InterruptPinRegister = 0x3D;
@@ -48,6 +50,8 @@ public sealed class PciFunction : IPciFunction
     // Base address registers.
     private const uint BarIo = 1;
     private const uint Bar64Bit = 4;
+    private const uint BarPrefetchable = 8;
+    private const uint RomEnable = 1;
 
     private const byte InterruptPinA = 1;
 
@@ -58,10 +62,12 @@ public sealed class PciFunction : IPciFunction
     private readonly byte[] _config = new byte[ConfigSize];
     private readonly byte[] _writable = new byte[ConfigSize];
     private readonly List<(int Offset, PciCapability Capability)> _capabilities = [];
+    private readonly List<(int Offset, int Length, Action<PciFunction> Changed)> _registers = [];
     private readonly List<PciBar> _bars = [];
     private PciBus? _bus;
     private InterruptLine? _line;
     private bool _interrupt;
+    private bool _message;
 
     /// <param name="name">For listings and messages.</param>
     /// <param name="hasInterrupt">It uses INTA#.</param>
@@ -95,8 +101,14 @@ public sealed class PciFunction : IPciFunction
     /// <summary>The function's MSI-X capability, if it has one.</summary>
     public MsiX? MsiX { get; private set; }
 
+    /// <summary>The function's MSI capability, if it has one.</summary>
+    public Msi? Msi { get; private set; }
+
     /// <summary>The guest lets the function write to memory, which messages do as well.</summary>
     public bool IsBusMaster => (Volatile.Read(ref _config[CommandRegister]) & BusMasterEnable) != 0;
+
+    /// <summary>What <see cref="SetInterrupt"/> was last told.</summary>
+    public bool Interrupt => Volatile.Read(ref _interrupt);
 
     /// <summary>Called without any lock when <see cref="IsBusMaster"/> changes.</summary>
     public Action<bool>? BusMasterChanged { get; set; }
@@ -117,7 +129,31 @@ public sealed class PciFunction : IPciFunction
         BinaryPrimitives.WriteUInt32LittleEndian(_writable.AsSpan(register), (uint)mask);
         if (is64Bit)
             BinaryPrimitives.WriteUInt32LittleEndian(_writable.AsSpan(register + sizeof(uint)), (uint)(mask >> 32));
-        _bars.Add(new PciBar(index, size, device, null, is64Bit));
+        _bars.Add(new PciBar { Index = index, Size = size, Registers = device, Is64Bit = is64Bit });
+    }
+
+    /// <summary>
+    /// Adds memory of the device's own, which the guest reads, writes and executes without the device: a frame buffer. What is
+    /// written is found by <see cref="GuestMemory.TakeDirty"/>.
+    /// </summary>
+    /// <param name="region">Its length is a power of two.</param>
+    public void AddMemoryBar(int index, MemoryRegion region)
+    {
+        CheckBar(index, region.Length, GuestMemory.PageSize, 1);
+        var register = FirstBar + index * sizeof(uint);
+        Set32(register, BarPrefetchable);
+        BinaryPrimitives.WriteUInt32LittleEndian(_writable.AsSpan(register), (uint)~(region.Length - 1));
+        _bars.Add(new PciBar { Index = index, Size = region.Length, Region = region });
+    }
+
+    /// <summary>Adds an expansion ROM (PCI 3.0, 6.3), whose program firmware copies and runs.</summary>
+    /// <param name="region">Its length is a power of two; the rest behind the ROM's image is zero.</param>
+    public void AddRom(MemoryRegion region)
+    {
+        if (!BitOperations.IsPow2(region.Length))
+            throw new ArgumentOutOfRangeException(nameof(region), region.Length, "A base address register's range is a power of two.");
+        BinaryPrimitives.WriteUInt32LittleEndian(_writable.AsSpan(ExpansionRom), (uint)~(region.Length - 1) | RomEnable);
+        _bars.Add(new PciBar { Index = Bars, Size = region.Length, Region = region });
     }
 
     /// <summary>Adds a range of ports.</summary>
@@ -130,17 +166,20 @@ public sealed class PciFunction : IPciFunction
         var register = FirstBar + index * sizeof(uint);
         Set32(register, BarIo);
         BinaryPrimitives.WriteUInt32LittleEndian(_writable.AsSpan(register), ~(uint)(size - 1));
-        _bars.Add(new PciBar(index, (ulong)size, null, device, false));
+        _bars.Add(new PciBar { Index = index, Size = (ulong)size, Ports = device });
     }
 
     /// <summary>Adds registers of the device's own, which keep what is written to their <paramref name="writable"/> bits.</summary>
     /// <param name="offset">From 0x40 on, where no capability is.</param>
-    public void AddRegisters(int offset, ReadOnlySpan<byte> values, ReadOnlySpan<byte> writable)
+    /// <param name="changed">Called after a guest has written to them, without any lock.</param>
+    public void AddRegisters(int offset, ReadOnlySpan<byte> values, ReadOnlySpan<byte> writable, Action<PciFunction>? changed = null)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(offset, FirstCapability);
         ArgumentOutOfRangeException.ThrowIfNotEqual(values.Length, writable.Length);
         values.CopyTo(_config.AsSpan(offset));
         writable.CopyTo(_writable.AsSpan(offset));
+        if (changed is not null)
+            _registers.Add((offset, values.Length, changed));
     }
 
     /// <summary>Adds to the capability list and returns where in the configuration space it stands.</summary>
@@ -174,7 +213,14 @@ public sealed class PciFunction : IPciFunction
         AddCapability(MsiX);
     }
 
-    /// <summary>Asserts or releases INTA#; it reaches the wire unless it is disabled or replaced by MSI-X.</summary>
+    /// <summary>Adds one message-signalled interrupt, which takes the place of INTA# when the guest wants it.</summary>
+    public void AddMsi()
+    {
+        Msi = new Msi(this);
+        AddCapability(Msi);
+    }
+
+    /// <summary>Asserts or releases INTA#; it reaches the wire unless it is disabled or replaced by MSI or MSI-X.</summary>
     public void SetInterrupt(bool level)
     {
         lock (_lock)
@@ -216,7 +262,7 @@ public sealed class PciFunction : IPciFunction
 
             isMaster = IsBusMaster;
             DriveInterrupt();
-            if (offset is >= CommandRegister and < CommandRegister + 2 or >= FirstBar and < FirstBar + Bars * sizeof(uint))
+            if (offset is >= CommandRegister and < CommandRegister + 2 or >= FirstBar and < FirstBar + Bars * sizeof(uint) or >= ExpansionRom and < ExpansionRom + sizeof(uint))
                 _bus?.Decode(this);
         }
 
@@ -224,6 +270,12 @@ public sealed class PciFunction : IPciFunction
         {
             if (offset >= first && offset < first + capability.Length)
                 capability.Written(_config.AsSpan(first, capability.Length), offset - first, size);
+        }
+
+        foreach (var (first, length, changed) in _registers)
+        {
+            if (offset < first + length && first < offset + size)
+                changed(this);
         }
 
         if (wasMaster == isMaster)
@@ -258,34 +310,43 @@ public sealed class PciFunction : IPciFunction
         {
             if (capability is MsiX messages)
                 messages.TakeControl(_config.AsSpan(first, capability.Length));
+            else if (capability is Msi message)
+                message.TakeRegisters(_config.AsSpan(first, capability.Length));
         }
 
         lock (_lock)
             DriveInterrupt();
+        foreach (var (_, _, changed) in _registers)
+            changed(this);
     }
 
-    /// <summary>The MSI-X capability has been switched on or off.</summary>
+    /// <summary>The MSI or MSI-X capability has been switched on or off.</summary>
     internal void InterruptModeChanged()
     {
         lock (_lock)
             DriveInterrupt();
     }
 
-    /// <summary>Called once by the bus, which has found the places of the BARs and writes them as firmware does.</summary>
-    internal void Connect(PciBus bus, InterruptLine? line, byte irq)
+    /// <summary>Called once by the bus.</summary>
+    internal void Connect(PciBus bus, InterruptLine? line)
     {
         _bus = bus;
         _line = line;
+    }
+
+    /// <summary>Called by a bus that has found the places of the BARs and writes them as firmware does.</summary>
+    internal void Configure(byte irq)
+    {
         _config[InterruptLineRegister] = irq;
         var command = (ushort)0;
         foreach (var bar in _bars)
-            command |= bar.Memory is not null ? MemorySpace : IoSpace;
+            command |= bar.Ports is null ? MemorySpace : IoSpace;
         WriteConfig(CommandRegister, sizeof(ushort), command);
     }
 
     internal void SetBar(PciBar bar, ulong address)
     {
-        var register = FirstBar + bar.Index * sizeof(uint);
+        var register = bar.IsRom ? ExpansionRom : FirstBar + bar.Index * sizeof(uint);
         WriteConfig(register, sizeof(uint), (uint)address);
         if (bar.Is64Bit)
             WriteConfig(register + sizeof(uint), sizeof(uint), (uint)(address >> 32));
@@ -294,12 +355,12 @@ public sealed class PciFunction : IPciFunction
     /// <summary>Where the function answers for a BAR now; null if decoding is off or no address has been given.</summary>
     internal ulong? DecodedAddress(PciBar bar)
     {
-        var register = FirstBar + bar.Index * sizeof(uint);
+        var register = bar.IsRom ? ExpansionRom : FirstBar + bar.Index * sizeof(uint);
         ulong value = BinaryPrimitives.ReadUInt32LittleEndian(_config.AsSpan(register));
         if (bar.Is64Bit)
             value |= (ulong)BinaryPrimitives.ReadUInt32LittleEndian(_config.AsSpan(register + sizeof(uint))) << 32;
+        var enabled = (Command & (bar.Ports is null ? MemorySpace : IoSpace)) != 0 && (!bar.IsRom || (value & RomEnable) != 0);
         value &= ~(bar.Size - 1);
-        var enabled = (Command & (bar.Memory is not null ? MemorySpace : IoSpace)) != 0;
         if (!enabled || value == 0 || (bar.Ports is not null && value >= PortBus.PortCount))
             return null;
         return value;
@@ -311,7 +372,11 @@ public sealed class PciFunction : IPciFunction
             _config[StatusRegister] |= (byte)InterruptStatus;
         else
             _config[StatusRegister] &= unchecked((byte)~InterruptStatus);
-        _line?.Set(_interrupt && (Command & InterruptDisable) == 0 && MsiX is not { Enabled: true });
+        _line?.Set(_interrupt && (Command & InterruptDisable) == 0 && MsiX is not { Enabled: true } && Msi is not { Enabled: true });
+        var message = _interrupt && Msi is { Enabled: true };
+        if (message && !_message)
+            Msi!.Send();
+        _message = message;
     }
 
     private void CheckBar(int index, ulong size, ulong smallest, int registers)

@@ -23,13 +23,15 @@ public sealed class PciHost : IPortDevice
     private const int Functions = 8;
 
     private readonly ResetControl _reset;
-    private readonly HostBridge _bridge = new();
+    private readonly HostBridge _bridge;
     private readonly IPciFunction?[] _functions = new IPciFunction?[Devices * Functions];
     private uint _address;
 
-    public PciHost(ResetControl reset)
+    /// <param name="bridge">Device 0; null for one in front of memory that is RAM throughout.</param>
+    public PciHost(ResetControl reset, HostBridge? bridge = null)
     {
         _reset = reset;
+        _bridge = bridge ?? new HostBridge();
         Attach(0, 0, _bridge);
     }
 

@@ -25,14 +25,17 @@ public sealed class AcpiPm : IPortDevice
     public const int SciIrq = 9;
 
     /// <summary>SLP_TYP of the \_S5 object.</summary>
-    public const int SleepTypeS5 = 5;
+    public const int SleepTypeS5 = 0;
 
     public const long TimerFrequency = 3_579_545;
 
     /// <summary>The width of the PM timer: the FADT says TMR_VAL_EXT.</summary>
     public const int TimerBits = 32;
 
-    private const int GpeOffset = 0x10;
+    /// <summary>How many ports the chip has; those that are not named here read as zero.</summary>
+    internal const int Ports = 64;
+
+    private const int GpeOffset = Ports;
 
     // PM1 status and enable.
     private const ushort TimerStatus = 1 << 0;
@@ -83,9 +86,16 @@ public sealed class AcpiPm : IPortDevice
         }
     }
 
+    /// <summary>Maps all of them.</summary>
     public void Map(PortBus ports)
     {
-        ports.Map(DefaultBase, TimerOffset + TimerLength, this, "ACPI power management");
+        ports.Map(DefaultBase, Ports, this, "ACPI power management");
+        MapEvents(ports);
+    }
+
+    /// <summary>Maps the general-purpose events; where the rest is, <see cref="Piix4Pm"/> says.</summary>
+    public void MapEvents(PortBus ports)
+    {
         ports.Map(GpeBase, GpeLength, this, "ACPI general-purpose events", GpeOffset);
     }
 

@@ -2,9 +2,10 @@ namespace Vivarium.Devices;
 
 /// <summary>
 /// The 8042 keyboard controller of a PC/AT with an auxiliary port (IBM PS/2 technical reference, keyboard and auxiliary
-/// device controller). Nothing is plugged in: what is sent to a device is answered at once as timed out, so that no
-/// system waits for one. Systems reset the machine through it.
+/// device controller), and what is plugged into it. What is sent to a device that is not there is answered at once as timed
+/// out, so that no system waits for one. Systems reset the machine and open address line 20 through it.
 /// </summary>
+/// <remarks>Lock order: the controller's lock, then the devices', then those of interrupt delivery.</remarks>
 public sealed class I8042 : IPortDevice
 {
     public const ushort DataPort = 0x60;
@@ -47,6 +48,8 @@ public sealed class I8042 : IPortDevice
     private const byte WriteKeyboardOutput = 0xD2;
     private const byte WriteAuxiliaryOutput = 0xD3;
     private const byte WriteAuxiliary = 0xD4;
+    private const byte CloseA20 = 0xDD;
+    private const byte OpenA20 = 0xDF;
     private const byte ReadTestInputs = 0xE0;
     private const byte FirstPulse = 0xF0;
     private const byte SelfTestPassed = 0x55;
@@ -68,6 +71,11 @@ public sealed class I8042 : IPortDevice
     private readonly Lock _lock = new();
     private readonly InterruptLine _keyboardIrq;
     private readonly InterruptLine _auxiliaryIrq;
+    private readonly A20Gate _a20;
+    private readonly IPs2Device? _keyboard;
+    private readonly IPs2Device? _mouse;
+
+    /// <summary>What the system reads next: answers of the controller, or one byte of a device.</summary>
     private readonly Queue<ushort> _output = new(OutputCapacity);
     private byte _commandByte = KeyboardInterrupt | SystemFlag | Translate;
     private byte _outputPort = OutputPortDefault;
@@ -75,11 +83,30 @@ public sealed class I8042 : IPortDevice
     private bool _lastWasCommand;
     private byte _lastData;
 
-    public I8042(InterruptLine keyboardIrq, InterruptLine auxiliaryIrq)
+    /// <summary>The translation has seen the prefix of a key that goes up.</summary>
+    private bool _goesUp;
+
+    /// <param name="a20">The gate that the output port sets.</param>
+    /// <param name="keyboard">Null if none is plugged in.</param>
+    /// <param name="mouse">Null if none is plugged in.</param>
+    public I8042(InterruptLine keyboardIrq, InterruptLine auxiliaryIrq, A20Gate a20, Ps2Keyboard? keyboard = null, Ps2Mouse? mouse = null)
     {
         _keyboardIrq = keyboardIrq;
         _auxiliaryIrq = auxiliaryIrq;
+        _a20 = a20;
+        Keyboard = keyboard;
+        Mouse = mouse;
+        _keyboard = keyboard;
+        _mouse = mouse;
+        if (_keyboard is not null)
+            _keyboard.Ready = OnReady;
+        if (_mouse is not null)
+            _mouse.Ready = OnReady;
     }
+
+    public Ps2Keyboard? Keyboard { get; }
+
+    public Ps2Mouse? Mouse { get; }
 
     /// <summary>The guest has pulled the reset line. Called on the vCPU's thread without any lock.</summary>
     public Action? ResetRequested { get; set; }
@@ -112,14 +139,22 @@ public sealed class I8042 : IPortDevice
 
     public void WritePort(ushort offset, int size, uint value)
     {
-        bool reset;
+        byte port;
+        bool reset, isPort;
         lock (_lock)
         {
+            // The gate is not the controller's alone.
+            port = _outputPort = (byte)(_a20.IsOpen ? _outputPort | A20 : _outputPort & ~A20);
             _lastWasCommand = offset == StatusOffset;
             reset = _lastWasCommand ? WriteCommand((byte)value) : WriteData((byte)value);
+            isPort = _outputPort != port;
+            port = _outputPort;
             Drive();
         }
 
+        // Others may have to be waited for.
+        if (isPort)
+            _a20.IsOpen = (port & A20) != 0;
         if (reset)
             ResetRequested?.Invoke();
     }
@@ -135,13 +170,19 @@ public sealed class I8042 : IPortDevice
                 PendingCommand = _pendingCommand,
                 LastWasCommand = _lastWasCommand,
                 Output = [.. _output],
+                GoesUp = _goesUp,
+                Keyboard = Keyboard?.Save(),
+                Mouse = Mouse?.Save(),
             };
         }
     }
 
     public void Restore(I8042State state)
     {
-        StateFormat.Require(state.Version == I8042State.CurrentVersion && state.Output is { Length: <= OutputCapacity }, "keyboard controller");
+        StateFormat.Require(state.Version == I8042State.CurrentVersion && state.Output is { Length: <= OutputCapacity }
+            && (state.Keyboard is null) == (Keyboard is null) && (state.Mouse is null) == (Mouse is null), "keyboard controller");
+        Keyboard?.Restore(state.Keyboard!);
+        Mouse?.Restore(state.Mouse!);
         lock (_lock)
         {
             _commandByte = (byte)(state.CommandByte & CommandByteWritable);
@@ -151,8 +192,11 @@ public sealed class I8042 : IPortDevice
             _output.Clear();
             foreach (var value in state.Output)
                 _output.Enqueue((ushort)(value & ((AuxiliaryOutput | Timeout) << 8 | 0xFF)));
+            _goesUp = state.GoesUp;
             Drive();
         }
+
+        _a20.IsOpen = (state.OutputPort & A20) != 0;
     }
 
     private byte Status()
@@ -161,12 +205,52 @@ public sealed class I8042 : IPortDevice
         return _output.Count == 0 ? status : (byte)(status | OutputFull | (_output.Peek() >> 8));
     }
 
+    private void OnReady()
+    {
+        lock (_lock)
+            Drive();
+    }
+
+    /// <summary>Takes a byte of a device that may speak, if there is room for it, and sets the interrupts.</summary>
     private void Drive()
     {
+        if (_output.Count == 0)
+            Fetch();
         var full = _output.Count != 0;
         var auxiliary = full && (_output.Peek() >> 8 & AuxiliaryOutput) != 0;
         _keyboardIrq.Set(full && !auxiliary && (_commandByte & KeyboardInterrupt) != 0);
         _auxiliaryIrq.Set(auxiliary && (_commandByte & AuxiliaryInterrupt) != 0);
+    }
+
+    private void Fetch()
+    {
+        if (_keyboard is not null && (_commandByte & KeyboardDisabled) == 0)
+        {
+            while (_keyboard.TryTake(out var code))
+            {
+                if ((_commandByte & Translate) != 0 && !TryTranslate(ref code))
+                    continue;
+                _output.Enqueue(code);
+                return;
+            }
+        }
+
+        if (_mouse is not null && (_commandByte & AuxiliaryDisabled) == 0 && _mouse.TryTake(out var value))
+            _output.Enqueue((ushort)(value | AuxiliaryOutput << 8));
+    }
+
+    /// <summary>False for a prefix, which becomes the upper bit of the next code.</summary>
+    private bool TryTranslate(ref byte code)
+    {
+        if (code == ScanCodes.BreakPrefix)
+        {
+            _goesUp = true;
+            return false;
+        }
+
+        code = (byte)(ScanCodes.Translate(code) | (_goesUp ? ScanCodes.BreakBit : 0));
+        _goesUp = false;
+        return true;
     }
 
     /// <summary>Queues a byte for the system; a guest that never reads loses what comes later.</summary>
@@ -214,6 +298,12 @@ public sealed class I8042 : IPortDevice
             case ReadOutputPort:
                 Answer(_outputPort);
                 break;
+            case CloseA20:
+                _outputPort &= unchecked((byte)~A20);
+                break;
+            case OpenA20:
+                _outputPort |= A20;
+                break;
             case ReadTestInputs:
                 Answer(0);
                 break;
@@ -244,12 +334,18 @@ public sealed class I8042 : IPortDevice
                 Answer(value, AuxiliaryOutput);
                 break;
             case WriteAuxiliary:
-                Answer(Resend, AuxiliaryOutput | Timeout);
+                if (_mouse is null)
+                    Answer(Resend, AuxiliaryOutput | Timeout);
+                else
+                    _mouse.Receive(value);
                 break;
             default:
                 // For the keyboard; sending to it also enables its interface.
                 _commandByte &= unchecked((byte)~KeyboardDisabled);
-                Answer(Resend, Timeout);
+                if (_keyboard is null)
+                    Answer(Resend, Timeout);
+                else
+                    _keyboard.Receive(value);
                 break;
         }
 

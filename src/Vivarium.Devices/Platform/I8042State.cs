@@ -18,4 +18,11 @@ public sealed record I8042State
 
     /// <summary>Bytes for the system in order; the high byte holds the status bits that come with each.</summary>
     public ushort[] Output { get; init; } = [];
+
+    /// <summary>The translation has seen the prefix of a key that goes up.</summary>
+    public bool GoesUp { get; init; }
+
+    /// <summary>The devices, if they are plugged in.</summary>
+    public Ps2KeyboardState? Keyboard { get; init; }
+    public Ps2MouseState? Mouse { get; init; }
 }

@@ -1,13 +1,18 @@
+using Vivarium.Memory;
+
 namespace Vivarium.Engine.Software.CodeCache;
 
 /// <summary>A guest page with translated code, or with code that is being translated.</summary>
 /// <param name="number">Guest-physical page number.</param>
-/// <param name="granules">The page's word of <see cref="CodeGranules"/>; null where there is no memory.</param>
-internal sealed unsafe class CodePage(ulong number, ulong* granules)
+/// <param name="granules">The word of <see cref="CodeGranules"/> of the memory that stood there when the page was made; null for none.</param>
+/// <param name="flags">The flags of that memory, or null.</param>
+internal sealed unsafe class CodePage(ulong number, ulong* granules, PageFlags* flags)
 {
     private int _unsettled;
 
     public ulong Number => number;
+
+    public PageFlags* Flags => flags;
 
     public List<Block> Blocks { get; } = [];
 

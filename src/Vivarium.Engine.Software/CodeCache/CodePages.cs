@@ -28,9 +28,9 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
         first = !_pages.TryGetValue(number, out CodePage? page);
         if (page is null)
         {
-            page = new CodePage(number, granules.Find(gpa));
+            page = new CodePage(number, granules.Find(gpa), FlagsOf(gpa));
             _pages.Add(number, page);
-            SetFlag(number, true);
+            SetFlag(page, true);
         }
 
         page.Translators++;
@@ -39,7 +39,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
 
         // Who has entered such a tag sets the flag and then looks at the granules; here it is the other way round.
         Interlocked.MemoryBarrier();
-        beside = TakeBesideFlag(gpa);
+        beside = TakeBesideFlag(page.Flags);
         return page;
     }
 
@@ -102,17 +102,49 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
         return hit;
     }
 
+    /// <summary>
+    /// Other memory stands in a range now, or none: takes out all blocks made from any of it. Whoever is just translating
+    /// from there holds on to a page that is no longer ours.
+    /// </summary>
+    public List<Block> ForgetRange(ulong start, ulong length)
+    {
+        List<Block> hit = [];
+        foreach (CodePage page in _pages.Values.Where(page => (page.Number << GuestMemory.PageShift) - start < length).ToArray())
+        {
+            hit.AddRange(page.Blocks);
+            foreach (Block block in page.Blocks)
+            {
+                if (block.SecondPage != Block.NoPage)
+                {
+                    ulong first = block.Key.Gpa >> GuestMemory.PageShift;
+                    Forget(block, first == page.Number ? block.SecondPage >> GuestMemory.PageShift : first);
+                }
+            }
+
+            Release(page);
+            _pages.Remove(page.Number);
+        }
+
+        return hit;
+    }
+
     public void Clear()
     {
         foreach (CodePage page in _pages.Values)
         {
-            SetFlag(page.Number, false);
-            page.Granules = 0;
-            page.Translators = 0;
-            page.Publish();
+            Release(page);
         }
 
         _pages.Clear();
+    }
+
+    private static void Release(CodePage page)
+    {
+        SetFlag(page, false);
+        page.Blocks.Clear();
+        page.Granules = 0;
+        page.Translators = 0;
+        page.Publish();
     }
 
     private static int FirstPart(Block block)
@@ -215,31 +247,29 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
         if (page.Blocks.Count == 0 && page.Translators == 0)
         {
             _pages.Remove(page.Number);
-            SetFlag(page.Number, false);
+            SetFlag(page, false);
         }
     }
 
-    private void SetFlag(ulong number, bool code)
+    private static void SetFlag(CodePage page, bool code)
     {
-        PageFlags* flags = FlagsOf(number << GuestMemory.PageShift);
-        if (flags == null)
+        if (page.Flags == null)
         {
             return;
         }
 
         if (code)
         {
-            SlotFlags.Set(flags, PageFlags.Code);
+            SlotFlags.Set(page.Flags, PageFlags.Code);
         }
         else
         {
-            SlotFlags.Clear(flags, PageFlags.Code);
+            SlotFlags.Clear(page.Flags, PageFlags.Code);
         }
     }
 
-    private bool TakeBesideFlag(ulong gpa)
+    private static bool TakeBesideFlag(PageFlags* flags)
     {
-        PageFlags* flags = FlagsOf(gpa);
         if (flags == null || (Volatile.Read(ref *(byte*)flags) & (byte)PageFlags.WrittenBesideCode) == 0)
         {
             return false;

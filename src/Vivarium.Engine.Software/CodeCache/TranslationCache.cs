@@ -115,6 +115,14 @@ internal sealed unsafe class TranslationCache : IDisposable
         Retire(block);
     }
 
+    private void Remove(ReadOnlySpan<Block> blocks)
+    {
+        foreach (Block block in blocks)
+        {
+            Remove(block);
+        }
+    }
+
     /// <summary>Makes the jump whose displacement stands at an executable address go to a block.</summary>
     public void Link(byte* displacement, Block target)
     {
@@ -127,12 +135,15 @@ internal sealed unsafe class TranslationCache : IDisposable
     public List<Block>? Invalidate(ulong gpa, int size, bool wholePages)
     {
         List<Block>? hit = _pages.Remove(gpa, size, wholePages);
-        foreach (Block block in CollectionsMarshal.AsSpan(hit))
-        {
-            _blocks.Remove(block);
-            Retire(block);
-        }
+        Remove(CollectionsMarshal.AsSpan(hit));
+        return hit;
+    }
 
+    /// <summary>As <see cref="Invalidate"/> for a range in which other memory stands now, or none: see <see cref="CodePages.ForgetRange"/>.</summary>
+    public List<Block> ForgetRange(ulong start, ulong length)
+    {
+        List<Block> hit = _pages.ForgetRange(start, length);
+        Remove(CollectionsMarshal.AsSpan(hit));
         return hit;
     }
 

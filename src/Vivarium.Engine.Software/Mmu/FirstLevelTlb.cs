@@ -111,6 +111,18 @@ internal static unsafe class FirstLevelTlb
         jumps->Entry[NativeJumpCache.IndexOf(1, space) * 2] = 0;
     }
 
+    /// <summary>The same, of the entries in a list only.</summary>
+    public static void Flush(NativeJumpCache* jumps, AddressSpace space, NativeFilled* filled)
+    {
+        ulong* entries = jumps->Entry;
+        for (ulong i = 0; i < filled->Count; i++)
+        {
+            entries[filled->Items[i] / sizeof(ulong)] = EmptyJump;
+        }
+
+        entries[NativeJumpCache.IndexOf(1, space) * 2] = 0;
+    }
+
     /// <summary>Forgets one translation. The vCPU may be jumping by this entry: its code address stays.</summary>
     public static void Drop(NativeJumpCache* jumps, AddressSpace space, ulong rip, byte* code)
     {
@@ -127,7 +139,6 @@ internal static unsafe class FirstLevelTlb
         new Span<ulong>(pages->Entry, NativeExecutedPages.Entries).Fill(NoPage);
         pages->Entry[NativeExecutedPages.Entries - 1] = 0;
         new Span<ulong>(pages->Seen, 2 * NativeExecutedPages.SeenWords).Clear();
-        pages->Filled = 0;
     }
 
     /// <summary>Code of a page may enter a jump cache.</summary>

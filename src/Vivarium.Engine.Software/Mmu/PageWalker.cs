@@ -55,7 +55,7 @@ internal static unsafe class PageWalker
         if (!paging.Paging)
         {
             errorCode = 0;
-            page = new PageTranslation((uint)linear, Size4K, PageRights.Writable | PageRights.User | PageRights.Dirty);
+            page = new PageTranslation(paging.Mask((uint)linear), Size4K, PageRights.Writable | PageRights.User | PageRights.Dirty);
             return true;
         }
 
@@ -78,7 +78,7 @@ internal static unsafe class PageWalker
         page = default;
         errorCode = PageFaultCode.For(paging, access, space);
 
-        TableEntry pde = TableEntry.Read32(memory, (paging.Cr3 & 0xFFFF_F000) + ((linear >> 22) * 4));
+        TableEntry pde = TableEntry.Read32(memory, paging.Mask((paging.Cr3 & 0xFFFF_F000) + ((linear >> 22) * 4)));
         if ((pde.Value & P) == 0)
         {
             return Outcome.Fault;
@@ -103,7 +103,7 @@ internal static unsafe class PageWalker
         }
         else
         {
-            leaf = TableEntry.Read32(memory, (pde.Value & 0xFFFF_F000) + (((linear >> 12) & 0x3FF) * 4));
+            leaf = TableEntry.Read32(memory, paging.Mask((pde.Value & 0xFFFF_F000) + (((linear >> 12) & 0x3FF) * 4)));
             if ((leaf.Value & P) == 0)
             {
                 return Outcome.Fault;
@@ -123,7 +123,7 @@ internal static unsafe class PageWalker
 
         if (access == Access.Inspect)
         {
-            page = new PageTranslation(frame | (linear & (size - 1)), size, allowed);
+            page = new PageTranslation(paging.Mask(frame | (linear & (size - 1))), size, allowed);
             return Outcome.Done;
         }
 
@@ -132,7 +132,7 @@ internal static unsafe class PageWalker
             return Outcome.Retry;
         }
 
-        page = new PageTranslation(frame | (linear & (size - 1)), size, access == Access.Write ? allowed | PageRights.Dirty : allowed);
+        page = new PageTranslation(paging.Mask(frame | (linear & (size - 1))), size, access == Access.Write ? allowed | PageRights.Dirty : allowed);
         return Outcome.Done;
     }
 
@@ -154,7 +154,7 @@ internal static unsafe class PageWalker
         else
         {
             // A PDPTE has no rights and no accessed flag.
-            ulong pdpte = TableEntry.Read64(memory, (paging.Cr3 & 0xFFFF_FFE0) + (((linear >> 30) & 3) * 8)).Value;
+            ulong pdpte = TableEntry.Read64(memory, paging.Mask((paging.Cr3 & 0xFFFF_FFE0) + (((linear >> 30) & 3) * 8))).Value;
             if ((pdpte & P) == 0)
             {
                 return Outcome.Fault;
@@ -179,7 +179,7 @@ internal static unsafe class PageWalker
         while (true)
         {
             int shift = 12 + ((level - 1) * 9);
-            TableEntry entry = TableEntry.Read64(memory, table + (((linear >> shift) & 0x1FF) * 8));
+            TableEntry entry = TableEntry.Read64(memory, paging.Mask(table + (((linear >> shift) & 0x1FF) * 8)));
             if ((entry.Value & P) == 0)
             {
                 return Outcome.Fault;
@@ -222,7 +222,7 @@ internal static unsafe class PageWalker
         }
 
         ulong frame = used[count - 1].Value & TableMask & ~(size - 1);
-        page = new PageTranslation(frame | (linear & (size - 1)), size, access == Access.Write ? allowed | PageRights.Dirty : allowed);
+        page = new PageTranslation(paging.Mask(frame | (linear & (size - 1))), size, access == Access.Write ? allowed | PageRights.Dirty : allowed);
         return Outcome.Done;
     }
 

@@ -1,8 +1,13 @@
 namespace Vivarium.Engine.Software.Mmu;
 
-/// <summary>The control registers that decide how linear addresses are translated (SDM vol. 3A, 4.1.1).</summary>
-internal readonly struct PagingContext(ulong cr0, ulong cr3, ulong cr4, ulong efer)
+/// <summary>The control registers that decide how linear addresses are translated (SDM vol. 3A, 4.1.1), and the address lines that are masked.</summary>
+internal readonly struct PagingContext(ulong cr0, ulong cr3, ulong cr4, ulong efer, ulong addressMask = AddressMask.All)
 {
+    /// <summary>Where on the bus a physical address is.</summary>
+    public ulong Mask(ulong address) => address & addressMask;
+
+    public bool Masks => addressMask != AddressMask.All;
+
     public ulong Cr3 { get; } = cr3;
 
     public bool Paging => (cr0 & Cr0Bits.Pg) != 0;

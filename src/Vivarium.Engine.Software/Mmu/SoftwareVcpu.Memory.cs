@@ -86,11 +86,11 @@ internal sealed unsafe partial class SoftwareVcpu
 
         CachedPage page = Translate(linear, Access.Write, space);
         ulong offset = linear & GuestMemory.PageMask;
-        if (page.Host == null)
+        if (page.Host == null || page.IsRom)
         {
             WriteMmio(page.Gpa + offset, size, value);
         }
-        else if (!page.IsRom)
+        else
         {
             WriteHost(page.Host + offset, size, value);
             NoteWritten(page, offset, size);
@@ -208,14 +208,10 @@ internal sealed unsafe partial class SoftwareVcpu
 
     private void WritePart(in CachedPage page, ulong offset, ReadOnlySpan<byte> data)
     {
-        if (page.Host != null)
+        if (page.Host != null && !page.IsRom)
         {
-            if (!page.IsRom)
-            {
-                data.CopyTo(new Span<byte>(page.Host + offset, data.Length));
-                NoteWritten(page, offset, data.Length);
-            }
-
+            data.CopyTo(new Span<byte>(page.Host + offset, data.Length));
+            NoteWritten(page, offset, data.Length);
             return;
         }
 

@@ -7,10 +7,8 @@ namespace Vivarium.Engine.Software;
 // Invalidation of TLBs (SDM vol. 3A, 4.10.4). Dropping more than asked for is always allowed, dropping less never.
 internal sealed unsafe partial class SoftwareVcpu
 {
-    /// <summary>For the first-level TLBs, by address space: the pages in them that are not global.</summary>
-    private readonly LocalPages[] _local = [new(), new(), new()];
-
     private readonly bool _findsByPage;
+    private readonly bool _listsFilled;
 
     /// <summary>Supervisor code may have been looked up in pages that are not global.</summary>
     private bool _ranLocal;
@@ -180,7 +178,6 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             BlockKey key = block.Key;
             PagesOf(space)->Entry[NativeExecutedPages.IndexOf(key.Rip)] = NativeExecutedPages.EntryFor(key.Rip, key.Gpa);
-            PagesOf(space)->Filled = 1;
             S->FoundBlocks[NativeFoundBlock.IndexOf(key.Rip)] = new NativeFoundBlock
             {
                 Rip = key.Rip,
@@ -203,7 +200,7 @@ internal sealed unsafe partial class SoftwareVcpu
         ulong* entry = JumpsOf(space)->Entry + (NativeJumpCache.IndexOf(rip, space) * 2);
         entry[0] = 0 - rip;
         entry[1] = (ulong)code;
-        _jumpsFilled[(int)space] = true;
+        FilledJumpsOf(space)->Add((ulong)NativeJumpCache.IndexOf(rip, space) << 4);
     }
 
     private void FlushUserCode()
@@ -223,11 +220,17 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Empties one jump cache, unless nothing can have been entered since it was last emptied.</summary>
     private void FlushJumps(AddressSpace space)
     {
-        if (_jumpsFilled[(int)space] || PagesOf(space)->Filled != 0)
+        NativeFilled* filled = FilledJumpsOf(space);
+        if (filled->TooMany || (filled->Count != 0 && !_listsFilled))
         {
             FirstLevelTlb.Flush(JumpsOf(space), space);
-            _jumpsFilled[(int)space] = false;
         }
+        else if (filled->Count != 0)
+        {
+            FirstLevelTlb.Flush(JumpsOf(space), space, filled);
+        }
+
+        filled->Count = 0;
     }
 
     private void FlushFirstLevel(bool keepGlobal)
@@ -235,20 +238,20 @@ internal sealed unsafe partial class SoftwareVcpu
         Statistics.TlbFlushes++;
         for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
         {
-            LocalPages local = _local[(int)space];
-            if (!keepGlobal || local.TooMany || TookLocal(space))
+            NativeFilled* local = LocalPagesOf(space);
+            if (!keepGlobal || local->TooMany || (local->Count != 0 && !_listsFilled))
             {
                 FirstLevelTlb.Flush(TlbOf(space));
             }
             else
             {
-                foreach (ulong page in local.Pages)
+                for (ulong i = 0; i < local->Count; i++)
                 {
-                    FirstLevelTlb.FlushPage(TlbOf(space), page);
+                    FirstLevelTlb.FlushPage(TlbOf(space), local->Items[i]);
                 }
             }
 
-            local.Clear();
+            local->Count = 0;
         }
 
         FlushUserCode();
@@ -258,13 +261,9 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
-    /// <summary>Translated code has found pages that are not global in the second level since it was last asked.</summary>
-    private bool TookLocal(AddressSpace space)
-    {
-        bool took = S->TookLocal[(int)space] != 0;
-        S->TookLocal[(int)space] = 0;
-        return took;
-    }
+    private NativeFilled* LocalPagesOf(AddressSpace space) => &S->UserLocal + (int)space;
+
+    private NativeFilled* FilledJumpsOf(AddressSpace space) => &S->UserJumpsFilled + (int)space;
 
     private void DropPage(ulong linear)
     {

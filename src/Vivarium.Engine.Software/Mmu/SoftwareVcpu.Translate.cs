@@ -24,7 +24,7 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>The PCID that is current: CR3 bits 11:0 if CR4.PCIDE is set, else 0 (SDM vol. 3A, 4.10.1).</summary>
     private int CurrentPcid => (S->Cr4 & Cr4Bits.Pcide) != 0 ? (int)(S->Cr3 & 0xFFF) : 0;
 
-    private PagingContext Paging => new(S->Cr0, S->Cr3, S->Cr4, S->Efer);
+    private PagingContext Paging => new(S->Cr0, S->Cr3, S->Cr4, S->Efer, _code.AddressMask);
 
     /// <summary>Bits 63:47 are all equal (with 4-level paging).</summary>
     public static bool IsCanonical(ulong address) => (ulong)((long)(address << 16) >> 16) == address;
@@ -98,7 +98,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         if ((page.Rights & PageRights.Global) == 0)
         {
-            _local[(int)space].Add(linear);
+            LocalPagesOf(space)->Add(linear);
         }
 
         FirstLevelTlb.Fill(TlbOf(space), linear, page.Host, writable);
@@ -141,7 +141,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         if ((page.Rights & PageRights.Global) == 0)
         {
-            _local[(int)AddressSpace.Supervisor].Add(linear);
+            LocalPagesOf(AddressSpace.Supervisor)->Add(linear);
         }
 
         FirstLevelTlb.Fill(&S->SupervisorTlb, linear, page.Host, writable: false);
@@ -163,7 +163,7 @@ internal sealed unsafe partial class SoftwareVcpu
         result = default;
         if ((page.Rights & PageRights.Global) == 0)
         {
-            _local[(int)space].Add(linear);
+            LocalPagesOf(space)->Add(linear);
         }
 
         FirstLevelTlb.FillBesideCode(TlbOf(space), linear, page.Host);

@@ -9,13 +9,16 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>What <see cref="NativePages.DirectAccesses"/> were worked out for.</summary>
     private PagingContext _preparedFor;
 
+    /// <summary>The map of memory that emitted walks know: a new list each time it changes.</summary>
+    private IReadOnlyList<MemorySlot>? _walkedSlots;
+
     /// <summary>After anything may have changed that decides about walks; the TLBs are empty.</summary>
     private void PrepareWalks()
     {
         PagingContext paging = Paging;
         NativePages* pages = _tlb.Native;
         bool first = pages->FrameMask == 0;
-        if (first)
+        if (_walkedSlots != Memory.Slots)
         {
             PrepareMemory(pages);
         }
@@ -40,7 +43,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private void PrepareWalkFromRoot()
     {
         ulong root = S->Cr3 & PageWalker.TableMask;
-        _tlb.Native->Root = Paging is { Paging: true, FourLevel: true } && _watchpoints.Length == 0 && Memory.Find(root) is { } slot
+        _tlb.Native->Root = Paging is { Paging: true, FourLevel: true, Masks: false } && _watchpoints.Length == 0 && Memory.Find(root) is { } slot
             ? (ulong)slot.Host + (root - slot.Start)
             : 0;
     }
@@ -48,7 +51,9 @@ internal sealed unsafe partial class SoftwareVcpu
     private void PrepareMemory(NativePages* pages)
     {
         const ulong highStart = 1ul << 32;
-        foreach (MemorySlot slot in Memory.Slots)
+        _walkedSlots = Memory.Slots;
+        pages->LowLength = pages->HighLength = 0;
+        foreach (MemorySlot slot in _walkedSlots)
         {
             if (slot.ReadOnly)
             {

@@ -44,8 +44,8 @@ internal enum ColdKind : byte
     /// <summary>An indirect call that the jump cache does not know; S-&gt;JumpTarget is set.</summary>
     CallMiss,
 
-    /// <summary>An indirect jump to an address that is not canonical.</summary>
-    NotCanonical,
+    /// <summary>An indirect jump to an address that is not canonical, or beyond the code segment's limit.</summary>
+    RefusedTarget,
 }
 
 /// <summary>A part of a block that is rarely run, and stands behind it.</summary>

@@ -408,6 +408,17 @@ internal sealed unsafe class Emitter
     }
 
     /// <summary>to = CRC-32C of a register, from 0. Changes the flags.</summary>
+    /// <summary>Adds a register's value to a <see cref="NativeFilled"/>. RFLAGS and the scratch register are lost.</summary>
+    public void AddToFilled(int filled, int item, int scratch)
+    {
+        LoadState(scratch, filled);
+        Rx(0x89, item, HostRegister.State, scratch, 3, filled + NativeFilled.ItemsOffset);
+        Rr(0x81, 7, scratch);                   // cmp: carry if there is room
+        Dword(NativeFilled.Capacity);
+        Rm(0x83, 2, HostRegister.State, filled); // adc
+        Byte(0);
+    }
+
     public void Crc32(int to, int from)
     {
         Rr(0x31, to, to, wide: false);

@@ -155,6 +155,7 @@ internal sealed unsafe class JumpThunks
 
         // Who throws a block away takes it out of the one table and then looks into the other; here it is the other way round.
         _e.JumpPlace(Rax, T1, space);
+        _e.AddToFilled(StateOffset.FilledJumps(space), Rax, T2);
         _e.Load(T2, Rcx, 16);
         _e.Rr(0xF7, 3, T1);                     // neg
         _e.Rx(0x89, T2, State, Rax, 0, jumps + 8);
@@ -243,7 +244,6 @@ internal sealed unsafe class JumpThunks
         _e.Rr(0x09, Rax, Rcx);                  // or rcx, rax
         _e.Bits(Rax, T1, GuestMemory.PageShift, NativeExecutedPages.Entries - 1);
         _e.Rx(0x89, Rcx, State, Rax, 3, pages);
-        _e.StoreStateImm32(pages + NativeExecutedPages.FilledOffset, 1);
         _e.Pop(Rdx);
         _e.Jmp(found);
 

@@ -61,7 +61,7 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone, Page
         byte* global = _e.ShortForward(0x70 | Equal);
         _e.Rm(Compare, Rcx, Rdx, NativePages.Offset(p => &p->Local));
         byte* otherSpace = _e.JumpForward(NotEqual);
-        _e.StoreStateImm32(StateOffset.TookLocal + ((int)space * sizeof(uint)), 1);
+        _e.AddToFilled(StateOffset.LocalPages(space), T1, Rcx);
         _e.LandShort(global);
         TestByte(T2, Direct, NativePage.DirectBit(space, write));
         Miss(Equal);

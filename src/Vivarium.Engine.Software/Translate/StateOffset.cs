@@ -36,7 +36,6 @@ internal static unsafe class StateOffset
     public static readonly int JumpCode = Of(s => &s->JumpCode);
     public static readonly int ResolvedDelta = Of(s => &s->ResolvedDelta);
     public static readonly int SecondLevel = Of(s => &s->SecondLevel);
-    public static readonly int TookLocal = Of(s => s->TookLocal);
     public static readonly int ExitCode = Of(s => &s->ExitCode);
     public static readonly int ExitHostPc = Of(s => &s->ExitHostPc);
     public static readonly int ExitInfo = Of(s => &s->ExitInfo);
@@ -48,6 +47,7 @@ internal static unsafe class StateOffset
     public static readonly int HostMxcsr = Of(s => &s->HostMxcsr);
     public static readonly int Cr0 = Of(s => &s->Cr0);
     public static readonly int Cr2 = Of(s => &s->Cr2);
+    public static readonly int Xcr0 = Of(s => &s->Xcr0);
     public static readonly int Cr3 = Of(s => &s->Cr3);
     public static readonly int Cr4 = Of(s => &s->Cr4);
     public static readonly int Efer = Of(s => &s->Efer);
@@ -76,6 +76,8 @@ internal static unsafe class StateOffset
     public static readonly int Es = Of(s => &s->Es);
     public static readonly int UserTlb = Of(s => &s->UserTlb);
     public static readonly int UserPages = Of(s => &s->UserPages);
+    public static readonly int UserLocal = Of(s => &s->UserLocal);
+    public static readonly int UserJumpsFilled = Of(s => &s->UserJumpsFilled);
     public static readonly int UserJumps = Of(s => &s->UserJumps);
 
     /// <summary>Offsets within a <see cref="NativeSegment"/>.</summary>
@@ -99,6 +101,10 @@ internal static unsafe class StateOffset
     public static int Tlb(AddressSpace space) => UserTlb + ((int)space * sizeof(NativeTlb));
 
     public static int ExecutedPages(AddressSpace space) => UserPages + (space == AddressSpace.User ? 0 : sizeof(NativeExecutedPages));
+
+    public static int LocalPages(AddressSpace space) => UserLocal + ((int)space * sizeof(NativeFilled));
+
+    public static int FilledJumps(AddressSpace space) => UserJumpsFilled + ((int)space * sizeof(NativeFilled));
 
     public static int Jumps(AddressSpace space) => UserJumps + ((int)space * sizeof(NativeJumpCache));
 

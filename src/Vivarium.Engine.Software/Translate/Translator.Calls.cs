@@ -23,6 +23,12 @@ internal sealed unsafe partial class Translator
     private void EmitCall(in Instruction instruction)
     {
         ulong target = instruction.NearBranchTarget;
+        if (IsBeyondLimit(target))
+        {
+            EmitExit(ExitCode.Protection);
+            return;
+        }
+
         EmitPushNextRip(instruction);
         if (!PairsCall || target == _nextRip)
         {
@@ -50,11 +56,12 @@ internal sealed unsafe partial class Translator
         EmitBranchOperand(instruction);
         if (!PairsCall)
         {
-            EmitCanonicalCheck();
+            int size = OperandSize(instruction);
+            EmitTargetCheck(size, popped: 0);
             _e.StoreState(StateOffset.Scratch, T1);
             EmitPushNextRip(instruction);
             _e.LoadState(T1, StateOffset.Scratch);
-            EmitIndirectJump();
+            EmitIndirectJump(size);
             return;
         }
 
@@ -89,7 +96,7 @@ internal sealed unsafe partial class Translator
         EmitAdjustStack(popped);
         if (size != 8 || !PairsCalls)
         {
-            EmitIndirectJump(popped);
+            EmitIndirectJump(size, popped);
             return;
         }
 

@@ -97,10 +97,10 @@ internal sealed unsafe partial class Translator
                 _e.LeaHost(T1, _thunks.Jumps.Call(_mode.Space()));
                 _e.Jmp(part.Resume);
                 _e.Land(refused);
-                EmitNotCanonical(part);
+                EmitRefusedTarget(part);
                 break;
-            case ColdKind.NotCanonical:
-                EmitNotCanonical(part);
+            case ColdKind.RefusedTarget:
+                EmitRefusedTarget(part);
                 break;
         }
     }
@@ -112,7 +112,7 @@ internal sealed unsafe partial class Translator
         _e.LeaHost(T2, _e.Here);
     }
 
-    private void EmitNotCanonical(in ColdPart part)
+    private void EmitRefusedTarget(in ColdPart part)
     {
         RestoreFlags(part);
         if (part.Data != 0)

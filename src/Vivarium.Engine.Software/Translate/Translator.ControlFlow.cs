@@ -22,7 +22,8 @@ internal sealed unsafe partial class Translator
         switch (instruction.FlowControl)
         {
             case FlowControl.UnconditionalBranch when instruction.IsJmpShortOrNear:
-                EmitJump(instruction.NearBranchTarget);
+                _ended = true;
+                EmitBranch(instruction.NearBranchTarget);
                 return true;
             case FlowControl.ConditionalBranch when instruction.IsJccShortOrNear:
                 EmitConditional((int)instruction.ConditionCode - 1, instruction.NearBranchTarget);
@@ -32,7 +33,7 @@ internal sealed unsafe partial class Translator
                 return true;
             case FlowControl.IndirectBranch when instruction.IsJmpNearIndirect:
                 EmitBranchOperand(instruction);
-                EmitIndirectJump();
+                EmitIndirectJump(OperandSize(instruction));
                 return true;
             case FlowControl.Call when instruction.IsCallNear:
                 EmitCall(instruction);
@@ -56,6 +57,21 @@ internal sealed unsafe partial class Translator
         _ended = true;
         EmitJumpTo(target);
     }
+
+    /// <summary>As <see cref="EmitJumpTo"/>, for the target of a jump: beyond the code segment's limit, the jump itself faults (SDM, JMP).</summary>
+    private void EmitBranch(ulong target)
+    {
+        if (IsBeyondLimit(target))
+        {
+            NeedFlags();
+            EmitExitAt(_rip, ExitCode.Protection);
+            return;
+        }
+
+        EmitJumpTo(target);
+    }
+
+    private bool IsBeyondLimit(ulong target) => CodeBits != 64 && target > _source.CodeLimit;
 
     private void EmitJumpTo(ulong target)
     {
@@ -160,21 +176,20 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>
+    /// <param name="size">Bytes of the target.</param>
     /// <param name="popped">What the instruction has added to the stack pointer: taken back if the target is refused.</param>
-    private void EmitIndirectJump(int popped = 0)
+    private void EmitIndirectJump(int size, int popped = 0)
     {
         _ended = true;
+        if (Careful || CodeBits != 64)
+        {
+            EmitTargetCheck(size, popped);
+        }
+
         _e.StoreState(StateOffset.Rip, T1);
         if (Careful)
         {
-            if (CodeBits == 64)
-            {
-                DestroyFlags();
-                EmitCanonicalTest(T1);
-                _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, (ulong)popped, _flags));
-                NeedFlags();
-            }
-
+            NeedFlags();
             EmitExitTail(ExitCode.CarefulDone);
             return;
         }
@@ -196,17 +211,27 @@ internal sealed unsafe partial class Translator
         _e.Rx(0x03, T1, State, T2, 0, StateOffset.Jumps(_mode.Space())); // add T1, [entry]
     }
 
-    /// <summary>A CALL to an address that is not canonical is refused before it pushes anything (SDM, CALL).</summary>
-    private void EmitCanonicalCheck()
+    /// <summary>The target in T1 is refused if it is not canonical or, outside 64-bit code, beyond the code segment's limit (SDM, JMP and CALL).</summary>
+    private void EmitTargetCheck(int size, int popped)
     {
-        if (CodeBits != 64)
+        if (CodeBits == 64)
         {
-            return;
+            DestroyFlags();
+            EmitCanonicalTest(T1);
+        }
+        else
+        {
+            if (_source.CodeLimit >= (size == 2 ? ushort.MaxValue : uint.MaxValue))
+            {
+                return;
+            }
+
+            DestroyFlags();
+            _e.Rr(0x81, 7, T1, wide: false);    // cmp
+            _e.Dword((int)_source.CodeLimit);
         }
 
-        DestroyFlags();
-        EmitCanonicalTest(T1);
-        _cold.Add(new ColdPart(ColdKind.NotCanonical, _rip, _e.JumpForward(JaCondition), null, 0, _flags));
+        _cold.Add(new ColdPart(ColdKind.RefusedTarget, _rip, _e.JumpForward(JaCondition), null, (ulong)popped, _flags));
         EndCheck();
     }
 
@@ -226,14 +251,14 @@ internal sealed unsafe partial class Translator
     {
         _ended = true;
         NeedFlags();
-        if (!Careful && InPage(target) && target > _rip)
+        if (!Careful && InPage(target) && target > _rip && !IsBeyondLimit(target))
         {
             EmitLinkable(condition, target);
         }
         else
         {
             byte* notTaken = _e.JumpForward(condition ^ 1);
-            EmitJumpTo(target);
+            EmitBranch(target);
             _e.Land(notTaken);
         }
 
@@ -249,16 +274,7 @@ internal sealed unsafe partial class Translator
         byte* notTaken = null;
         if (IsLoop(instruction))
         {
-            _e.Lea(T2, Rcx, -1, wide: size == 8);
-            if (size == 2)
-            {
-                Emit16(0x89, T2, Rcx);          // mov cx, T2w
-            }
-            else
-            {
-                _e.MovRr(Rcx, T2);              // Lea has zero-extended
-            }
-
+            EmitCount(-1, size);
             if (instruction.Mnemonic != Mnemonic.Loop)
             {
                 notTaken = _e.JumpForward(instruction.Mnemonic == Mnemonic.Loope ? 5 : 4);
@@ -284,7 +300,12 @@ internal sealed unsafe partial class Translator
         {
             byte* fallThrough = _e.JumpForward(-1);
             _e.Land(nonzero);
-            EmitJumpTo(instruction.NearBranchTarget);
+            if (IsBeyondLimit(instruction.NearBranchTarget))
+            {
+                EmitCount(1, size);
+            }
+
+            EmitBranch(instruction.NearBranchTarget);
             _e.Land(fallThrough);
             if (notTaken != null)
             {
@@ -293,11 +314,25 @@ internal sealed unsafe partial class Translator
         }
         else
         {
-            EmitJumpTo(instruction.NearBranchTarget);
+            EmitBranch(instruction.NearBranchTarget);
             _e.Land(nonzero);
         }
 
         EmitJumpTo(_nextRip);
+    }
+
+    /// <summary>Adds to the count register, in its size. T2 is lost.</summary>
+    private void EmitCount(int by, int size)
+    {
+        _e.Lea(T2, Rcx, by, wide: size == 8);
+        if (size == 2)
+        {
+            Emit16(0x89, T2, Rcx);              // mov cx, T2w
+        }
+        else
+        {
+            _e.MovRr(Rcx, T2);                  // Lea has zero-extended
+        }
     }
 
     private static int CountSize(Code code) => code switch

@@ -69,6 +69,9 @@ internal sealed unsafe partial class Translator
             case Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase when Options.Has(Optimizations.SystemRegisters):
                 EmitSegmentBase(instruction);
                 return true;
+            case Mnemonic.Xsave64 or Mnemonic.Xsavec64 or Mnemonic.Xrstor64 when MaySaveExtended(instruction):
+                EmitExtendedSave(instruction);
+                return true;
             case Mnemonic.Swapgs when Ring0:
                 EmitSwapGs();
                 return true;

@@ -34,7 +34,7 @@ internal readonly unsafe struct CodeSource
     /// <summary>The translation is to check itself (<see cref="Block.ChecksItself"/>); there is no second page then.</summary>
     public bool ChecksItself { get; init; }
 
-    /// <summary>With a second page: where the two parts of <see cref="Bytes"/> stand in the host, the second null if it is not memory.</summary>
+    /// <summary>With a second page: where the two parts of <see cref="Bytes"/> stand in the host.</summary>
     public byte* FirstPart { get; init; }
     public byte* SecondPart { get; init; }
     public int FirstLength { get; init; }
@@ -42,7 +42,7 @@ internal readonly unsafe struct CodeSource
     /// <summary>Reads the parts of an instruction that crosses pages again, now that writes to them are seen.</summary>
     public void Refresh()
     {
-        if (SecondPage != Block.NoPage && SecondPart != null)
+        if (SecondPage != Block.NoPage)
         {
             new ReadOnlySpan<byte>(FirstPart, FirstLength).CopyTo(new Span<byte>(Bytes, FirstLength));
             new ReadOnlySpan<byte>(SecondPart, Length - FirstLength).CopyTo(new Span<byte>(Bytes + FirstLength, Length - FirstLength));
@@ -103,6 +103,8 @@ internal sealed unsafe partial class Translator
 
     /// <summary>What the CPU model makes of each instruction form.</summary>
     public required CpuFeatures Features { get; init; }
+
+    public required CpuModel Model { get; init; }
 
     public required EngineOptions Options { get; init; }
 

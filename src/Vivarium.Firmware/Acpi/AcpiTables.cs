@@ -20,25 +20,29 @@ public sealed class AcpiTables
     /// <summary>Every table, the root pointer last.</summary>
     public IReadOnlyList<AcpiTable> Tables { get; }
 
-    public static AcpiTables Build(PlatformLayout layout)
+    public static AcpiTables Build(PlatformLayout layout) => Build(layout, layout.AcpiAreaStart, layout.AcpiNvsStart);
+
+    /// <summary>Lays the tables from <paramref name="start"/> on, the FACS before all others.</summary>
+    internal static AcpiTables Build(PlatformLayout layout, ulong start) => Build(layout, start + Alignment, start);
+
+    private static AcpiTables Build(PlatformLayout layout, ulong start, ulong facs)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(layout.MemorySize, PlatformLayout.MinimumMemorySize);
         ArgumentOutOfRangeException.ThrowIfLessThan(layout.CpuCount, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(layout.CpuCount, PlatformLayout.MaximumCpuCount);
 
         var tables = new List<AcpiTable>();
-        ulong next = layout.AcpiAreaStart;
+        ulong next = start;
         ulong Add(string signature, byte[] bytes)
         {
             ulong address = next;
             tables.Add(new AcpiTable(signature, address, bytes));
             next = address + (ulong)bytes.Length + Alignment - 1 & ~(Alignment - 1);
-            return next <= layout.AcpiNvsStart
+            return next <= start + PlatformLayout.AcpiAreaSize - PlatformLayout.AcpiNvsSize
                 ? address
                 : throw new InvalidOperationException("the ACPI tables do not fit into their area");
         }
 
-        ulong facs = layout.AcpiNvsStart;
         tables.Add(new AcpiTable("FACS", facs, Facs.Build()));
         ulong dsdt = Add("DSDT", Dsdt.Build(layout));
         List<ulong> described = [Add("FACP", Fadt.Build(layout, facs, dsdt)), Add("APIC", Madt.Build(layout))];

@@ -69,7 +69,7 @@ internal static class Dsdt
             {
                 ulong address = device << 16 | 0xFFFF;
                 ulong pinNumber = pin;
-                ulong interrupt = interruptOfLine((int)((device + pin) % PciPins));
+                ulong interrupt = interruptOfLine((int)((device + pin + PciPins - 1) % PciPins));
                 entries.Add(entry => entry.Package(address, pinNumber, 0, interrupt));
             }
         }
@@ -134,10 +134,9 @@ internal static class Dsdt
     /// <summary>Ports that belong to the board itself and must not be given to PCI devices.</summary>
     private static void Motherboard(AmlBuilder board, PlatformLayout layout)
     {
-        const byte powerManagementPorts = PlatformLayout.PmTimerBlock + PlatformLayout.PmTimerLength - PlatformLayout.Pm1aEventBlock;
         board.HardwareId("PNP0C02");
         board.Name("_CRS", new ResourceTemplate()
-            .Io(PlatformLayout.Pm1aEventBlock, powerManagementPorts)
+            .Io(layout.Pm1aEventBlock, PlatformLayout.PowerManagementPorts)
             .Io(layout.Gpe0Block, PlatformLayout.Gpe0Length));
     }
 }

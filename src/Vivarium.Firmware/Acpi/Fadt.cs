@@ -51,12 +51,12 @@ internal static class Fadt
         body.U8(0); // ACPI_DISABLE
         body.U8(0); // S4BIOS_REQ
         body.U8(0); // PSTATE_CNT
-        body.U32(PlatformLayout.Pm1aEventBlock);
+        body.U32(layout.Pm1aEventBlock);
         body.U32(0); // PM1b_EVT_BLK
-        body.U32(PlatformLayout.Pm1aControlBlock);
+        body.U32(layout.Pm1aControlBlock);
         body.U32(0); // PM1b_CNT_BLK
         body.U32(0); // PM2_CNT_BLK
-        body.U32(PlatformLayout.PmTimerBlock);
+        body.U32(layout.PmTimerBlock);
         body.U32(layout.Gpe0Block);
         body.U32(0); // GPE1_BLK
         body.U8(PlatformLayout.Pm1EventLength);
@@ -85,12 +85,12 @@ internal static class Fadt
         body.U8(MinorVersion);
         body.U64(facs);
         body.U64(dsdt);
-        GenericAddress.Io(PlatformLayout.Pm1aEventBlock, PlatformLayout.Pm1EventLength, GenericAddress.Access.Word).Write(body);
+        GenericAddress.Io(layout.Pm1aEventBlock, PlatformLayout.Pm1EventLength, GenericAddress.Access.Word).Write(body);
         default(GenericAddress).Write(body); // X_PM1b_EVT_BLK
-        GenericAddress.Io(PlatformLayout.Pm1aControlBlock, PlatformLayout.Pm1ControlLength, GenericAddress.Access.Word).Write(body);
+        GenericAddress.Io(layout.Pm1aControlBlock, PlatformLayout.Pm1ControlLength, GenericAddress.Access.Word).Write(body);
         default(GenericAddress).Write(body); // X_PM1b_CNT_BLK
         default(GenericAddress).Write(body); // X_PM2_CNT_BLK
-        GenericAddress.Io(PlatformLayout.PmTimerBlock, PlatformLayout.PmTimerLength, GenericAddress.Access.DWord).Write(body);
+        GenericAddress.Io(layout.PmTimerBlock, PlatformLayout.PmTimerLength, GenericAddress.Access.DWord).Write(body);
         GenericAddress.Io(layout.Gpe0Block, PlatformLayout.Gpe0Length, GenericAddress.Access.Byte).Write(body);
         default(GenericAddress).Write(body); // X_GPE1_BLK
         default(GenericAddress).Write(body); // SLEEP_CONTROL_REG

@@ -46,7 +46,33 @@ public static class SmbiosTables
         return bytes;
     }
 
-    private static byte[] Table(PlatformIdentity identity)
+    /// <summary>
+    /// The SMBIOS 2.8 entry point (DSP0134, 5.2.1) for firmware that finds a place for the structures and fills it in with its
+    /// checksums.
+    /// </summary>
+    internal static byte[] Anchor(PlatformIdentity identity)
+    {
+        const byte size = 0x1F, intermediateChecksum = 0, structures = 3, bcdRevision = 0x28;
+        byte[] table = Table(identity);
+        var entry = new LittleEndianWriter();
+        entry.Bytes("_SM_"u8);
+        entry.U8(0); // checksum
+        entry.U8(size);
+        entry.U8(2); // major version
+        entry.U8(8); // minor version
+        entry.U16((ushort)table.Length); // no structure is larger
+        entry.U8(0); // entry point revision
+        entry.PadTo(entry.Length + 5); // formatted area
+        entry.Bytes("_DMI_"u8);
+        entry.U8(intermediateChecksum);
+        entry.U16((ushort)table.Length);
+        entry.U32(0); // address
+        entry.U16(structures);
+        entry.U8(bcdRevision);
+        return entry.ToArray();
+    }
+
+    internal static byte[] Table(PlatformIdentity identity)
     {
         var table = new LittleEndianWriter();
         Structure(table, FirmwareInformation, 0, Firmware(identity), identity.Manufacturer, identity.Version, "01/01/2026");

@@ -2,6 +2,7 @@ using Vivarium.Devices;
 using Vivarium.Disks;
 using Vivarium.Firmware;
 using Vivarium.Host;
+using Vivarium.Input;
 using Vivarium.Networks;
 using Vivarium.Shares;
 
@@ -20,8 +21,12 @@ internal sealed class MachineParts : IDisposable
     {
         Virtualization = spec.Virtualization;
         Virtio = spec.Virtio;
+        BootOrder = spec.BootOrder;
         HasBalloon = spec.Balloon ?? spec.Virtualization == Virtualization.Para;
+        Screen = spec.Virtualization == Virtualization.Full ? new MachineScreen() : null;
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
+        Keyboard = new MachineKeyboard(spec.HasKeyboardController);
+        Pointer = new MachinePointer(spec.HasKeyboardController);
         Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
         Warn = warn;
     }
@@ -29,6 +34,8 @@ internal sealed class MachineParts : IDisposable
     public Virtualization Virtualization { get; }
 
     public VirtioSpec Virtio { get; }
+
+    public IReadOnlyList<BootDevice> BootOrder { get; }
 
     public IReadOnlyList<MachineDisk> Disks => _disks;
 
@@ -42,6 +49,13 @@ internal sealed class MachineParts : IDisposable
 
     public IReadOnlyList<MachineShare> Shares => _shares;
 
+    /// <summary>What a monitor shows; null if there is no video card.</summary>
+    public MachineScreen? Screen { get; }
+
+    public MachineKeyboard Keyboard { get; }
+
+    public MachinePointer Pointer { get; }
+
     /// <summary>The far end of the virtio console; null without one.</summary>
     public MachineConsole? VirtioConsole { get; }
 
@@ -52,7 +66,7 @@ internal sealed class MachineParts : IDisposable
     public (uint Cid, VsockSockets Sockets)? Vsock { get; private set; }
 
     /// <summary>How many virtio devices the board will have: one for consoles, and one for entropy.</summary>
-    public int VirtioDevices => _disks.Count(disk => disk.Bus == DiskBus.Virtio) + _networks.Count + _shares.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
+    public int VirtioDevices => _disks.Count(disk => disk.Bus == DiskBus.Virtio) + _networks.Count(network => network.Model == NetworkModel.Virtio) + _shares.Count + (HasConsoleDevice ? 1 : 0) + (Vsock is null ? 0 : 1) + (HasBalloon ? 1 : 0) + (HasEntropyDevice ? 1 : 0);
 
     public bool HasBalloon { get; }
 
@@ -90,7 +104,7 @@ internal sealed class MachineParts : IDisposable
 
             foreach (NetworkSpec network in spec.Networks)
             {
-                if (MachineNetwork.Open(network, parts._networks.Count, warn) is { } opened)
+                if (MachineNetwork.Open(network, spec.ModelOf(network), parts._networks.Count, warn) is { } opened)
                 {
                     parts._networks.Add(opened);
                 }
@@ -149,7 +163,7 @@ internal sealed class MachineParts : IDisposable
     /// <exception cref="InvalidInputException">There are more virtio devices than places for them.</exception>
     private void CheckRoom()
     {
-        (int places, string way) = Virtio.Transport == VirtioTransport.Pci ? (PciBus.MostDevices, "pci") : (PlatformLayout.VirtioMmioMaximum, "mmio");
+        (int places, string way) = Virtio.Transport == VirtioTransport.Pci ? (PciBus.MostDevices - (Screen is null ? 0 : 1), "pci") : (PlatformLayout.VirtioMmioMaximum, "mmio");
         if (VirtioDevices > places)
         {
             throw new InvalidInputException($"a machine has room for {places} virtio devices with --virtio {way}, and {VirtioDevices} are asked for; leave out some disks, shares or networks");
@@ -159,6 +173,8 @@ internal sealed class MachineParts : IDisposable
     public void Dispose()
     {
         CloseConsoles();
+        Keyboard.Attach(null);
+        Pointer.Attach(null);
         Vsock?.Sockets.Dispose();
         foreach (MachineNetwork network in _networks)
         {

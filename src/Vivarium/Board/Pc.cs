@@ -1,6 +1,7 @@
 using Vivarium.Devices;
 using Vivarium.Disks;
 using Vivarium.Firmware;
+using Vivarium.Firmware.Boot;
 using Vivarium.Memory;
 using Vivarium.Networks;
 using Vivarium.Shares;
@@ -13,13 +14,26 @@ namespace Vivarium.Board;
 /// </summary>
 internal sealed class Pc : IDisposable
 {
+    /// <summary>What ROMs, flash and frame buffers may take; the host gives none of it before it is used.</summary>
+    private const ulong DeviceMemory = 128 << 20;
+
+    private const ulong LowRomLength = 128 << 10;
+
+    /// <summary>The subsystem identity of the host bridge by which SeaBIOS and OVMF know a board that has the devices they ask.</summary>
+    private static readonly (ushort Vendor, ushort Device) s_knownToFirmware = (0x1AF4, 0x1100);
+
     private readonly List<VirtioDevice> _virtio = [];
+    private readonly List<IDisposable> _cards = [];
     private readonly PiixIde? _ide;
+    private Piix4Pm? _powerFunction;
     private readonly InterruptLine _com1Line;
 
-    public Pc(PlatformLayout layout, MachineParts parts, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
+    /// <param name="boot">What the machine starts: firmware, or a kernel that a loader brings.</param>
+    public Pc(PlatformLayout layout, MachineParts parts, BootSource boot, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
     {
+        FirmwareImage? firmware = boot.Firmware;
         Memory = CreateMemory(layout);
+        MemoryRegion ram = PlaceRam(Memory, layout);
         Clock = new MachineClock();
         Interrupts = new InterruptRouter();
         LocalApics = [.. Enumerable.Range(0, layout.CpuCount).Select(id => new LocalApic((uint)id, Interrupts.Apics, Clock))];
@@ -32,22 +46,32 @@ internal sealed class Pc : IDisposable
         Interrupts.Pic.Map(Ports);
         Interrupts.IoApic.Map(Mmio);
         new Pit8254(Clock, irq0).Map(Ports);
-        new Rtc(Clock, irq8, layout.RamBelow4G, layout.RamAbove4G).Map(Ports);
+        var rtc = new Rtc(Clock, irq8, layout.RamBelow4G, layout.RamAbove4G);
+        rtc.Map(Ports);
         if (layout.HasHpet)
         {
             new Hpet(Clock, Interrupts, irq0, irq8).Map(Mmio);
         }
 
         PowerManagement = new AcpiPm(Clock, Interrupts.CreateIsaLine(AcpiPm.SciIrq)) { PowerOff = () => end(new CycleEnd(CycleEndKind.PowerOff)) };
-        PowerManagement.Map(Ports);
         if (layout.HasKeyboardController)
         {
-            new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq)) { ResetRequested = Reset }.Map(Ports);
-            new SystemControlPort { ResetRequested = Reset }.Map(Ports);
+            var keyboard = new Ps2Keyboard(Clock);
+            var mouse = new Ps2Mouse();
+            new I8042(Interrupts.CreateIsaLine(I8042.KeyboardIrq), Interrupts.CreateIsaLine(I8042.AuxiliaryIrq), A20, keyboard, mouse) { ResetRequested = Reset }.Map(Ports);
+            new SystemControlPort(A20) { ResetRequested = Reset }.Map(Ports);
+            parts.Keyboard.Attach(keyboard);
+            parts.Pointer.Attach(mouse);
         }
 
-        var pciHost = new PciHost(new ResetControl { ResetRequested = Reset });
+        var reset = new ResetControl { ResetRequested = Reset };
+        PciHost pciHost = firmware is null ? new PciHost(reset) : PlaceFirmware(firmware, ram, reset);
         pciHost.Map(Ports);
+        if (firmware is not null)
+        {
+            new FirmwareLog(debugOutput).Map(Ports);
+        }
+
         if (parts.Virtualization == Virtualization.Para)
         {
             // A guest can find them.
@@ -61,9 +85,16 @@ internal sealed class Pc : IDisposable
         var com1 = new Uart16550(_com1Line, console.Backend);
         com1.Map(Ports, Uart16550.Com1, "COM1");
         console.Attach(com1);
-        var pci = new PciBus(pciHost, Mmio, Ports, Interrupts);
-        _ide = PlugInIde(parts, pci);
+        var pci = new PciBus(pciHost, Mmio, Ports, Interrupts) { Memory = Memory, FirmwareAssigns = firmware is not null };
+        _ide = PlugInIde(parts, pci, firmware);
+        PlugInVideo(parts, pci, boot.VideoBios);
+        PlugInCards(parts, pci);
         PlugIn(parts, new VirtioSlots(parts.Virtio, pci, Mmio, Interrupts));
+        if (firmware is not null)
+        {
+            TellFirmware(layout, parts, rtc);
+        }
+
         LocalApics[0].EnterVirtualWireMode();
     }
 
@@ -77,6 +108,8 @@ internal sealed class Pc : IDisposable
     public IReadOnlyList<LocalApic> LocalApics { get; }
 
     public AcpiPm PowerManagement { get; }
+
+    public A20Gate A20 { get; } = new();
 
     /// <summary>Null if the machine is to have none.</summary>
     public VirtioBalloon? Balloon { get; private set; }
@@ -99,6 +132,11 @@ internal sealed class Pc : IDisposable
             device.Dispose();
         }
 
+        foreach (IDisposable card in _cards)
+        {
+            card.Dispose();
+        }
+
         _ide?.Dispose();
         _com1Line.Connected = false;
     }
@@ -106,19 +144,60 @@ internal sealed class Pc : IDisposable
     public void Dispose() => Memory.Dispose();
 
     /// <summary>The IDE controller: a classic PC has it in any case, others if there is a disk for it.</summary>
-    private PiixIde? PlugInIde(MachineParts parts, PciBus pci)
+    private PiixIde? PlugInIde(MachineParts parts, PciBus pci, FirmwareImage? firmware)
     {
         AtaDevice?[] places = IdePlaces.Fill(Memory, parts);
-        if (places.All(place => place is null) && parts.Virtualization == Virtualization.Para)
+        if (places.All(place => place is null) && parts.Virtualization == Virtualization.Para && firmware is null)
         {
+            PowerManagement.Map(Ports);
             return null;
         }
 
         var ide = new PiixIde(Memory, Interrupts, places);
-        pci.Attach(PiixIsaBridge.Device, 0, PiixIsaBridge.Create());
+        pci.Attach(PiixIsaBridge.Device, 0, PiixIsaBridge.Create(Interrupts, routed: firmware is null));
         pci.Attach(PiixIsaBridge.Device, PiixIde.FunctionNumber, ide.Function);
         ide.Map(Ports);
+        PowerManagement.MapEvents(Ports);
+        _powerFunction = new Piix4Pm(Ports, PowerManagement);
+        pci.Attach(PiixIsaBridge.Device, Piix4Pm.FunctionNumber, _powerFunction.Function);
+        if (firmware is null)
+        {
+            _powerFunction.Configure(AcpiPm.DefaultBase);
+        }
+
         return ide;
+    }
+
+    /// <summary>The video card of a classic PC.</summary>
+    private void PlugInVideo(MachineParts parts, PciBus pci, OptionRom? bios)
+    {
+        if (parts.Screen is not { } screen)
+        {
+            return;
+        }
+
+        // Its window is where RAM would be.
+        Memory.Unmap(Vga.WindowAddress, Vga.WindowSize);
+        var video = new Vga(Memory, Clock, bios is null ? [] : bios.Bytes.Span);
+        video.Map(Ports, Mmio);
+        pci.Attach(video.Function);
+        screen.Attach(video);
+    }
+
+    /// <summary>The network cards that are not virtio's.</summary>
+    private void PlugInCards(MachineParts parts, PciBus pci)
+    {
+        Span<byte> mac = stackalloc byte[E1000.MacLength];
+        foreach (MachineNetwork network in parts.Networks)
+        {
+            network.Mac.CopyTo(mac);
+            if (network.Model == NetworkModel.E1000)
+            {
+                var card = new E1000(Memory, network.Backend, Clock, mac);
+                _ = pci.Attach(card.Function);
+                _cards.Add(card);
+            }
+        }
     }
 
     private void PlugIn(MachineParts parts, VirtioSlots slots)
@@ -137,7 +216,7 @@ internal sealed class Pc : IDisposable
         }
 
         Span<byte> mac = stackalloc byte[VirtioNet.MacLength];
-        foreach (MachineNetwork network in parts.Networks)
+        foreach (MachineNetwork network in parts.Networks.Where(network => network.Model == NetworkModel.Virtio))
         {
             network.Mac.CopyTo(mac);
             Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}");
@@ -187,18 +266,51 @@ internal sealed class Pc : IDisposable
         }
     }
 
+    /// <summary>Puts the firmware's ROM where processors begin.</summary>
+    private PciHost PlaceFirmware(FirmwareImage firmware, MemoryRegion ram, ResetControl reset)
+    {
+        ulong length = (ulong)firmware.Bytes.Length;
+        MemoryRegion rom = Memory.Allocate(length);
+        firmware.Bytes.Span.CopyTo(rom.Bytes);
+        Memory.Map(PlatformLayout.HighRamStart - length, rom, 0, length, readOnly: true);
+
+        // The last 128 KiB answer below 1 MiB as well, where real mode can reach them.
+        ulong lowLength = Math.Min(length, LowRomLength);
+        MemoryRegion lowRom = Memory.Allocate(lowLength);
+        firmware.Bytes.Span[^(int)lowLength..].CopyTo(lowRom.Bytes);
+        var area = new LegacyArea(Memory, ram, lowRom);
+        area.Map(Mmio);
+        var bridge = new HostBridge(area, s_knownToFirmware);
+        bridge.Reset();
+        return new PciHost(reset, bridge);
+    }
+
+    /// <summary>Answers what firmware asks of the board.</summary>
+    private void TellFirmware(PlatformLayout layout, MachineParts parts, Rtc rtc)
+    {
+        new FwCfg(Memory, layout.CpuCount, () => FwCfgFiles.Build(
+            layout with { PowerManagementBase = _powerFunction?.Base ?? AcpiPm.DefaultBase }, serialConsole: true)).Map(Ports);
+        BiosSettings.Store(rtc, layout.CpuCount, parts.BootOrder);
+    }
+
+    /// <summary>RAM from 0 to the hole below 4 GiB, and the rest above.</summary>
+    private static MemoryRegion PlaceRam(GuestMemory memory, PlatformLayout layout)
+    {
+        MemoryRegion ram = memory.Allocate(layout.RamBelow4G + layout.RamAbove4G, isRam: true);
+        memory.Map(0, ram, 0, layout.RamBelow4G);
+        if (layout.RamAbove4G != 0)
+        {
+            memory.Map(PlatformLayout.HighRamStart, ram, layout.RamBelow4G, layout.RamAbove4G);
+        }
+
+        return ram;
+    }
+
     private static GuestMemory CreateMemory(PlatformLayout layout)
     {
         try
         {
-            var memory = new GuestMemory(layout.RamBelow4G + layout.RamAbove4G);
-            memory.AddSlot(0, layout.RamBelow4G);
-            if (layout.RamAbove4G != 0)
-            {
-                memory.AddSlot(PlatformLayout.HighRamStart, layout.RamAbove4G);
-            }
-
-            return memory;
+            return new GuestMemory(layout.RamBelow4G + layout.RamAbove4G + DeviceMemory);
         }
         catch (OutOfMemoryException e)
         {

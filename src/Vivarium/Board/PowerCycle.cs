@@ -20,9 +20,9 @@ internal sealed class PowerCycle : IDisposable
     private readonly DeadlineTimers _timers;
 
     /// <param name="debuggerWaits">The cycle begins stopped, for a debugger to let it run. It counts only if the machine has a debugger's port.</param>
-    public PowerCycle(MachineSpec spec, PlatformLayout layout, BootPlan plan, CpuModel model, MachineParts parts, MachineConsole console, Action<byte> debugOutput, bool debuggerWaits)
+    public PowerCycle(MachineSpec spec, PlatformLayout layout, BootSource boot, CpuModel model, MachineParts parts, MachineConsole console, Action<byte> debugOutput, bool debuggerWaits)
     {
-        _pc = new Pc(layout, parts, console, debugOutput, _stop.Stop);
+        _pc = new Pc(layout, parts, boot, console, debugOutput, _stop.Stop);
         try
         {
             _timers = new DeadlineTimers(layout.CpuCount, KickProcessor);
@@ -44,7 +44,7 @@ internal sealed class PowerCycle : IDisposable
 
             // Nothing is said of the time-stamp counters: the engine begins all of them in step.
             IVcpu first = _vcpus[0];
-            first.SetState(BootState.Create(plan.Place(_pc.Memory, layout), signature));
+            first.SetState(boot.Kernel is null ? ResetState.PowerUp(signature) : BootState.Create(boot.Kernel.Place(_pc.Memory, layout), signature));
             foreach (IVcpu other in _vcpus.Skip(1))
             {
                 other.SetState(ResetState.PowerUp(signature));

@@ -9,9 +9,10 @@ internal sealed class MachineNetwork : IDisposable
     private readonly UserNetwork? _user;
     private readonly EgressFilter? _filter;
 
-    private MachineNetwork(NetworkSpec spec, INetworkBackend network, UserNetwork? user, EgressFilter? filter, MacAddress mac)
+    private MachineNetwork(NetworkSpec spec, NetworkModel model, INetworkBackend network, UserNetwork? user, EgressFilter? filter, MacAddress mac)
     {
         Spec = spec;
+        Model = model;
         _network = network;
         _user = user;
         _filter = filter;
@@ -21,6 +22,8 @@ internal sealed class MachineNetwork : IDisposable
 
     public NetworkSpec Spec { get; }
 
+    public NetworkModel Model { get; }
+
     public NetworkBackend Backend { get; }
 
     public MacAddress Mac { get; }
@@ -28,18 +31,19 @@ internal sealed class MachineNetwork : IDisposable
     /// <summary>What the list of allowed destinations has let out and refused; null without one.</summary>
     public EgressCounters? Egress => _filter?.Counters;
 
+    /// <param name="model">What the guest finds.</param>
     /// <param name="card">Which card of the machine it is, from 0.</param>
     /// <param name="warn">Told when the network fails while the machine goes on.</param>
     /// <exception cref="InvalidInputException">The network cannot be had; the message says why.</exception>
-    public static MachineNetwork? Open(NetworkSpec spec, int card, Action<string> warn)
+    public static MachineNetwork? Open(NetworkSpec spec, NetworkModel model, int card, Action<string> warn)
     {
         MacAddress mac = spec.Mac ?? MacAddress.ForMachine(spec.Name, card);
         try
         {
             return spec.Network switch
             {
-                NetworkOption.User => OpenUser(spec, mac),
-                NetworkOption.Tap tap => new MachineNetwork(spec, new TapNetwork(tap.Interface) { Failed = sentence => warn(sentence.TrimEnd('.')) }, null, null, mac),
+                NetworkOption.User => OpenUser(spec, model, mac),
+                NetworkOption.Tap tap => new MachineNetwork(spec, model, new TapNetwork(tap.Interface) { Failed = sentence => warn(sentence.TrimEnd('.')) }, null, null, mac),
                 _ => null,
             };
         }
@@ -70,15 +74,15 @@ internal sealed class MachineNetwork : IDisposable
 
     public void Dispose() => _network.Dispose();
 
-    private static MachineNetwork OpenUser(NetworkSpec spec, MacAddress mac)
+    private static MachineNetwork OpenUser(NetworkSpec spec, NetworkModel model, MacAddress mac)
     {
         var user = new UserNetwork(new UserNetworkOptions { HostName = spec.Name, Forwards = spec.Forwards, Resolver = spec.Resolver });
         if (spec.Allow is null)
         {
-            return new MachineNetwork(spec, user, user, null, mac);
+            return new MachineNetwork(spec, model, user, user, null, mac);
         }
 
         var filter = new EgressFilter(EgressFilterOptions.ForUserNetwork(spec.Allow));
-        return new MachineNetwork(spec, new FilteredNetwork(user, filter), user, filter, mac);
+        return new MachineNetwork(spec, model, new FilteredNetwork(user, filter), user, filter, mac);
     }
 }

@@ -9,6 +9,9 @@ public sealed record NetworkSpec
     /// <summary>What the card is plugged into; <see cref="NetworkOption.None"/> leaves the card out.</summary>
     public NetworkOption Network { get; init; } = new NetworkOption.User();
 
+    /// <summary>What the guest finds; null: virtio, or an e1000 in a classic PC (<see cref="Virtualization.Full"/>).</summary>
+    public NetworkModel? Model { get; init; }
+
     /// <summary>Ports of the host that lead to the guest. They need a user network.</summary>
     public IReadOnlyList<PortForward> Forwards { get; init; } = [];
 

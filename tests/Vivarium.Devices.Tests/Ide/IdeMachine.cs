@@ -48,7 +48,7 @@ internal sealed class IdeMachine : IDisposable
         if (cd is not null)
             devices = [cd(this), .. devices.Skip(1)];
         Ide = new PiixIde(Memory, Board.Interrupts, devices);
-        _machine.Pci.Attach(PiixIsaBridge.Device, 0, PiixIsaBridge.Create());
+        _machine.Pci.Attach(PiixIsaBridge.Device, 0, PiixIsaBridge.Create(_machine.Board.Interrupts, routed: true));
         _machine.Pci.Attach(PiixIsaBridge.Device, PiixIde.FunctionNumber, Ide.Function);
         Ide.Map(Board.Ports);
         EnableBusMaster(true);

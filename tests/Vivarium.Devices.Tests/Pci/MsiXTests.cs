@@ -81,7 +81,7 @@ public sealed class MsiXTests : IDisposable
     [Fact]
     public void Switching_off_forgets_what_was_pending_and_gives_the_pin_back()
     {
-        _machine.Board.Redirect(16 + _device % 4, 0x60 | 1 << 15);
+        _machine.Board.Redirect(16 + (_device + 3) % 4, 0x60 | 1 << 15);
         Entry(0, 0x70, Masked);
         _machine.WritePci(_device, _control, 2, Enable);
         _function.MsiX!.Signal(0);

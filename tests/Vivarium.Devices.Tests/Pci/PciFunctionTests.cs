@@ -136,9 +136,9 @@ public sealed class PciFunctionTests : IDisposable
         {
             var function = Function();
             var device = Attach(function);
-            var irq = new[] { 10, 10, 11, 11 }[device % 4];
+            var irq = new[] { 10, 10, 11, 11 }[(device + 3) % 4];
             Assert.Equal((uint)irq, _machine.ReadPci(device, 0x3C, 1));
-            _machine.Board.Redirect(16 + device % 4, (uint)(0x60 + i) | 1 << 15);
+            _machine.Board.Redirect(16 + (device + 3) % 4, (uint)(0x60 + i) | 1 << 15);
             function.SetInterrupt(true);
             Assert.Equal(1u << 3, _machine.ReadPci(device, Status, 2) & 1 << 3);
             Assert.Equal(0x20 + irq, _machine.Board.Apic.AcknowledgeInterrupt());
@@ -160,7 +160,7 @@ public sealed class PciFunctionTests : IDisposable
         var functions = new PciFunction[5];
         for (var i = 0; i < functions.Length; i++)
             Attach(functions[i] = Function());
-        _machine.Board.Redirect(18, 0x60 | 1 << 15);
+        _machine.Board.Redirect(17, 0x60 | 1 << 15);
         functions[0].SetInterrupt(true);
         functions[4].SetInterrupt(true);
         Assert.Equal(0x60, _machine.Board.Apic.AcknowledgeInterrupt());
@@ -177,7 +177,7 @@ public sealed class PciFunctionTests : IDisposable
     {
         var function = Function();
         var device = Attach(function);
-        _machine.Board.Redirect(16 + device % 4, 0x60 | 1 << 15);
+        _machine.Board.Redirect(16 + (device + 3) % 4, 0x60 | 1 << 15);
         _machine.WritePci(device, Command, 2, InterruptDisable);
         function.SetInterrupt(true);
         Assert.False(_machine.Board.Apic.HasInterrupt);

@@ -168,7 +168,7 @@ internal sealed class PciDriver : VirtioDriver
 
     public int AccessCapability { get; }
 
-    public int IoApicPin => 16 + Device % 4;
+    public int IoApicPin => 16 + (Device + 3) % 4;
 
     public override byte Status
     {

@@ -128,7 +128,7 @@ public sealed unsafe class TlbTests : IDisposable
         Span<byte> code = stackalloc byte[1];
         Cpu.TryFetch(Linear, code, out _, out _, out _);
         Cpu.FlushPage(Linear);
-        Assert.Equal((ulong.MaxValue, 0ul), (entry[0], entry[1]));
+        Assert.Equal(ulong.MaxValue, entry[0]);
     }
 
     [Fact]
@@ -145,24 +145,24 @@ public sealed unsafe class TlbTests : IDisposable
 
     [Theory]
     [InlineData(1)]
-    [InlineData(100)]
+    [InlineData(254)]
+    [InlineData(1000)]
     public void A_write_of_CR3_drops_local_pages_from_a_TLB_of_global_ones(int pages)
     {
         CacheThenMove(PageKind.Long4K, Paging.G);
         Cpu.FlushTlb(keepGlobal: false);
         Cpu.TryResolve(Linear, 4, Access.Read, out _);
-        LocalPages local = new();
+        NativeFilled* local = &_processor.S->SupervisorLocal;
         for (int i = 0; i < pages; i++)
         {
-            local.Add((ulong)i << 12);
+            local->Add((ulong)i << 12);
         }
 
-        Assert.Equal(pages > 64, local.TooMany);
-        local.Clear();
-        Assert.False(local.TooMany);
-        Assert.True(local.Pages.IsEmpty);
+        // Where they are too many to be known one by one, all go.
+        bool known = pages < NativeFilled.Capacity;
         Cpu.FlushAfterCr3Write(keepPcid: false);
-        Assert.Equal(Linear & ~0xFFFul, _processor.S->SupervisorTlb.ReadTag[FirstLevelTlb.Index(Linear)]);
+        Assert.Equal(0ul, local->Count);
+        Assert.Equal(known, _processor.S->SupervisorTlb.ReadTag[FirstLevelTlb.Index(Linear)] == (Linear & ~0xFFFul));
     }
 
     [Theory]

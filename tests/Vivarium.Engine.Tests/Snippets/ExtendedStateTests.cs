@@ -306,4 +306,103 @@ public sealed class ExtendedStateTests
         Assert.Equal(Enumerable.Range(1, 32).Select(i => (byte)i), bytes);
         Assert.Equal(4ul, m.Memory.Read<ulong>(Data + 512) & 4);
     }
+
+    /// <summary>XSAVE, XSAVEC and XRSTOR of translated code against the monitor's: 400 random areas, masks and states, seed 11.</summary>
+    [Fact]
+    public void SavesOfTranslatedCodeAndOfTheMonitorAreAlike()
+    {
+        const int cases = 400, areaSize = 1024;
+        EngineOptions options = TestOptions.Engine;
+        using SnippetMachine fast = ForSaves(options);
+        using SnippetMachine slow = ForSaves(options with { Optimizations = options.Optimizations & ~Optimizations.ExtendedSaves });
+        var random = new Random(11);
+        int faults = 0;
+        for (int i = 0; i < cases; i++)
+        {
+            int seed = random.Next();
+            (Stop Stop, string Bytes) expected = RunSaves(slow, new Random(seed));
+            (Stop Stop, string Bytes) found = RunSaves(fast, new Random(seed));
+            Assert.Equal(expected.Stop, found.Stop);
+            Assert.Equal(expected.Bytes, found.Bytes);
+            faults += expected.Stop.Vector == 13 ? 1 : 0;
+        }
+
+        Assert.InRange(faults, cases / 20, cases / 2);
+
+        static SnippetMachine ForSaves(EngineOptions options)
+        {
+            SnippetMachine m = Long(options: options);
+            Assert.SkipUnless(m.Has(CpuFeature.Avx) && m.Has(CpuFeature.XsaveC), "The host has no AVX.");
+            m.State.Cr4 |= Cr4Bits.OsXsave;
+            m.Write(c =>
+            {
+                // A state from the first area, saved in both formats, and then one from the second area.
+                c.mov(eax, 7);
+                c.xor(edx, edx);
+                c.xrstor64(__[rsi]);
+                c.mov(eax, ebx);
+                c.mov(edx, ebx);
+                c.xsave64(__[rdi]);
+                c.xsavec64(__[rdi + areaSize]);
+                c.xrstor64(__[rbp]);
+                c.mov(eax, 7);
+                c.xor(edx, edx);
+                c.xsave64(__[rdi + (2 * areaSize)]);
+                c.hlt();
+            });
+            return m;
+        }
+
+        static (Stop Stop, string Bytes) RunSaves(SnippetMachine m, Random random)
+        {
+            const ulong first = Data, saved = Data + 0x2000, second = Data + 0x1000;
+            m.State.Xcr0 = random.Next(4) == 0 ? 3ul : 7ul;
+            m.Memory.Write(first, Area(random, flawed: false, m.State.Xcr0));
+            m.Memory.Write(second, Area(random, flawed: true, m.State.Xcr0));
+            m.Fill(saved, 3 * areaSize, 0xA5);
+            m.Restart(Code);
+            m.Rsp = Stack;
+            m.Rsi = first;
+            m.Rdi = saved;
+            m.Rbp = second + (random.Next(16) == 0 ? 16u : 0u);
+            m.Rbx = random.Next(2) == 0 ? 0xFFFF_FFFF : (uint)random.Next(8);
+            m.State.Rflags = 2;
+            Stop stop = m.Run();
+            var bytes = new byte[3 * areaSize];
+            Assert.True(m.Memory.TryRead(saved, bytes));
+            return (stop with { Rflags = 0 }, $"{m.Rax:x} {m.Rdx:x} {Convert.ToHexString(bytes)}");
+        }
+
+        static byte[] Area(Random random, bool flawed, ulong xcr0)
+        {
+            var area = new byte[areaSize];
+            random.NextBytes(area);
+            area.AsSpan(512, 64).Clear();
+            BitConverter.TryWriteBytes(area.AsSpan(0), (ushort)0x37F);
+            BitConverter.TryWriteBytes(area.AsSpan(2), (ushort)0);
+
+            // A reserved byte; the last opcode and the pointers, which some processors keep only with a pending exception.
+            area.AsSpan(5, 19).Clear();
+            for (int register = 0; register < 8; register++)
+            {
+                area.AsSpan(32 + (16 * register) + 10, 6).Clear();
+            }
+
+            BitConverter.TryWriteBytes(area.AsSpan(24), 0x1F80u | ((uint)random.Next(4) << 13));
+            ulong layout = 7 & xcr0;
+            BitConverter.TryWriteBytes(area.AsSpan(512), (ulong)random.Next(8) & layout);
+            if (random.Next(2) == 0)
+            {
+                BitConverter.TryWriteBytes(area.AsSpan(520), layout | (1ul << 63));
+            }
+
+            if (flawed && random.Next(3) == 0)
+            {
+                int[] places = [26, 512, 513, 520, 521, 524, 527, 528, 536, 552, 575];
+                area[places[random.Next(places.Length)]] ^= (byte)(1 << random.Next(8));
+            }
+
+            return area;
+        }
+    }
 }

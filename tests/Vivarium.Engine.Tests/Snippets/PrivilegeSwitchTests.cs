@@ -304,4 +304,90 @@ public sealed class PrivilegeSwitchTests
         Assert.Equal(faulting, stop.Rip);
         Assert.Equal(1ul, stop.Rflags >> 18 & 1);
     }
+
+    /// <summary>What IRETQ of ring 0 does to itself, again and again: the flags, the stack pointer and the segments of its frame.</summary>
+    [Theory]
+    [InlineData("")]
+    [InlineData("no-inner-returns")]
+    public void ReturnsWithinRing0LoadTheirFrame(string options)
+    {
+        using SnippetMachine m = Long(options: EngineOptions.Parse(options));
+        m.Rbx = Rounds;
+        m.Write(c =>
+        {
+            var loop = c.CreateLabel();
+            var target = c.CreateLabel();
+            c.Label(ref loop);
+            c.mov(rbp, rsp);
+            c.xor(eax, eax);
+            c.mov(ax, ss);
+            c.push(rax);
+            c.lea(rax, __[rbp - 0x40]);
+            c.push(rax);
+            c.push((int)(If | Id | Cf | Zf | 2));
+            c.xor(eax, eax);
+            c.mov(ax, cs);
+            c.push(rax);
+            c.lea(rax, __[target]);
+            c.push(rax);
+            c.iretq();
+            c.hlt();
+            c.Label(ref target);
+            c.pushfq();
+            c.pop(rdi);
+            c.lea(rsi, __[rsp + 0x40]);
+            c.sub(rsi, rbp);
+            c.mov(rsp, rbp);
+            c.add(r8, rdi);
+            c.add(r9, rsi);
+            c.cli();
+            c.dec(rbx);
+            c.jnz(loop);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal((If | Id | Cf | Zf | 2) * Rounds, m.State.Gpr[8]);
+        Assert.Equal(0ul, m.State.Gpr[9]);
+        Assert.Equal(Code64, m.State.Segments[1].Selector);
+    }
+
+    /// <summary>The code segment of ring 0 is made a data segment after some returns: the next is #GP with its selector.</summary>
+    [Theory]
+    [InlineData("")]
+    [InlineData("no-inner-returns")]
+    public void AReturnWithinRing0SeesTheDescriptorAsItIsNow(string options)
+    {
+        using SnippetMachine m = Long(options: EngineOptions.Parse(options));
+        m.Rbx = Rounds;
+        m.Rcx = 0x00CF_9300_0000_FFFF;
+        m.Rdx = Gdt + Code64;
+        m.Write(c =>
+        {
+            var loop = c.CreateLabel();
+            var target = c.CreateLabel();
+            c.Label(ref loop);
+            c.mov(rbp, rsp);
+            c.push(Data32);
+            c.push(rbp);
+            c.push(2);
+            c.push(Code64);
+            c.lea(rax, __[target]);
+            c.push(rax);
+            c.iretq();
+            c.Label(ref target);
+            c.dec(rbx);
+            c.jnz(loop);
+            c.mov(__qword_ptr[rdx], rcx);
+            c.mov(bl, 1);
+            c.jmp(loop);
+        });
+        m.SetGate(13, Handlers + (13 * 16), selector: Code64);
+        m.Load(2, Data32);
+
+        // The handler's segment must stay what it was.
+        m.SetDescriptor(Free, 0x00AF_9B00_0000_FFFF);
+        m.SetGate(13, Handlers + (13 * 16), selector: Free);
+        Stop stop = m.RunToFault(13);
+        Assert.Equal(Code64, stop.ErrorCode);
+    }
 }

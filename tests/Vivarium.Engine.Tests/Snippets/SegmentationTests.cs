@@ -300,19 +300,47 @@ public sealed class SegmentationTests
             c.db([0xEA, .. BitConverter.GetBytes((uint)second), .. BitConverter.GetBytes(narrow)]);
         });
         m.WriteBytes(Code, [0xEA, .. BitConverter.GetBytes((uint)first), .. BitConverter.GetBytes(wide)]);
-        Stop stop = m.RunToFault(13);
-        Assert.Equal(outside, stop.Rip);
+        Assert.Equal(inside, m.RunToFault(13).Rip);
     }
 
-    [Fact]
-    public void AJumpBeyondTheCodeLimitFaults()
+    /// <summary>The jump itself faults, and has done nothing; so it does when it runs alone (an armed breakpoint sees to that).</summary>
+    [Theory]
+    [InlineData("EB7E", 0)]         // jmp
+    [InlineData("7E7E", 0)]         // jle
+    [InlineData("E27E", 0)]         // loop
+    [InlineData("67E27E", 0)]       // loop by CX
+    [InlineData("E37E", 0)]         // jecxz
+    [InlineData("E87E000000", 0)]   // call
+    [InlineData("FFE0", 0)]         // jmp eax
+    [InlineData("FF23", 0)]         // jmp [ebx]
+    [InlineData("FFD0", 0)]         // call eax
+    [InlineData("FF13", 0)]         // call [ebx]
+    [InlineData("C3", 0)]           // ret
+    [InlineData("C20800", 0)]       // ret 8
+    [InlineData("C3", 0x401)]
+    [InlineData("E27E", 0x401)]
+    [InlineData("E87E000000", 0x401)]
+    [InlineData("FFD0", 0x401)]
+    public void AJumpBeyondTheCodeLimitFaultsItself(string code, ulong dr7)
     {
         using SnippetMachine m = Protected();
-        m.SetDescriptor(Free, Descriptor(0, (uint)Code + 0xFF, 11));
+        m.SetDescriptor(Free, Descriptor(0, (uint)Code + 0x7F, 11));
         m.Load(1, Free);
-        m.Write(c => c.jmp(Code + 0x100));
-        m.WriteBytes(Code + 0x100, 0xF4);
-        m.RunToFault(13);
+        m.State.Dr[7] = dr7;
+        m.State.Rflags = 2 | 0x8D5;
+        m.Rcx = code.EndsWith("E37E", StringComparison.Ordinal) ? 0 : 0x1_0002ul;
+        m.Rax = Code + 0x80;
+        m.Rbx = Data;
+        m.Memory.Write(Data, (uint)m.Rax);
+        m.Memory.Write(Stack - 8, (uint)m.Rax);
+        m.Rsp = Stack - 8;
+        ulong counter = m.Rcx;
+        m.WriteBytes(Code, [0x90, .. Convert.FromHexString(code)]);
+        m.WriteBytes(Code + 0x80, 0xF4);
+        Stop stop = m.RunToFault(13);
+        Assert.Equal((Code + 1, 0u, Stack - 8), (stop.Rip, stop.ErrorCode, stop.Rsp));
+        Assert.Equal(0x8D7u, stop.Rflags & 0xFFFF);
+        Assert.Equal(counter, m.Rcx);
     }
 
     [Theory]

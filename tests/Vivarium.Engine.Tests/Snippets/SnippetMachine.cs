@@ -14,6 +14,9 @@ internal sealed class SnippetMachine : IDisposable
     public const ulong RamSize = 16 << 20;
     public const ulong MmioGpa = 0x4000_0000;
 
+    /// <summary>Host memory for regions that a test maps and takes away.</summary>
+    private const ulong SpareMemory = 1 << 20;
+
     public const ulong Gdt = 0x1000;
     public const ulong Idt = 0x2000;
     public const ulong Tss = 0x3000;
@@ -62,7 +65,7 @@ internal sealed class SnippetMachine : IDisposable
     private SnippetMachine(ulong ramSize = RamSize, int processors = 1, EngineOptions? options = null, Action<string>? warn = null)
     {
         _model = CpuModel.Create("host", processors: processors);
-        Memory = new GuestMemory(ramSize);
+        Memory = new GuestMemory(ramSize + SpareMemory);
         Memory.AddSlot(0, ramSize);
         _engine = new SoftwareEngine(Memory, _model, options ?? TestOptions.Engine, warn);
         _chaos = (options ?? TestOptions.Engine).ChaosSeed is not null;
@@ -87,6 +90,8 @@ internal sealed class SnippetMachine : IDisposable
     public GuestMemory Memory { get; }
 
     public IVcpu Cpu { get; }
+
+    public bool A20 { get => _engine.A20; set => _engine.A20 = value; }
 
     public CodeCacheUse CodeCache => _engine.CodeCache;
 

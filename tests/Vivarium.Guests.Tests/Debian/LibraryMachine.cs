@@ -7,11 +7,13 @@ namespace Vivarium.Guests.Tests.Debian;
 internal sealed class LibraryMachine : IGuestConsole, IAsyncDisposable
 {
     private readonly Transcript _transcript = new();
+    private readonly Transcript _log = new();
 
     public LibraryMachine(MachineSpec spec)
     {
         Machine = VirtualMachine.Create(spec);
         Machine.Console.Output = new Listener(_transcript);
+        Machine.DebugOutput = new Listener(_log);
         Machine.Start();
     }
 
@@ -19,7 +21,10 @@ internal sealed class LibraryMachine : IGuestConsole, IAsyncDisposable
 
     public void Send(string text) => Machine.Console.Send(Encoding.Latin1.GetBytes(text));
 
-    public Match Expect(string pattern, TimeSpan patience) => _transcript.Expect(pattern, patience);
+    public Match Expect(string pattern, TimeSpan patience) => _transcript.Expect(pattern, patience, () => $"and the log:\n{_log}");
+
+    /// <summary>As <see cref="Expect"/>, of what the guest writes to debug ports: firmware's messages.</summary>
+    public Match ExpectLog(string pattern, TimeSpan patience) => _log.Expect(pattern, patience);
 
     public async ValueTask DisposeAsync() => await Machine.DisposeAsync();
 

@@ -37,8 +37,8 @@ internal static unsafe class Comparison
         Check(ref text, "error code", expected.Error & ~ignoredError, actual.Error & ~ignoredError);
         Check(ref text, "CR2", expected.FaultAddress & ~test.IgnoredFaultAddress, actual.FaultAddress & ~test.IgnoredFaultAddress);
         Check(ref text, "RIP", e->Rip, a->Rip);
-        ulong width = test.Bitness == 32 ? uint.MaxValue : ulong.MaxValue;
-        for (int register = 0; register < (test.Bitness == 32 ? 8 : 16); register++)
+        ulong width = test.Bitness != 64 ? uint.MaxValue : ulong.MaxValue;
+        for (int register = 0; register < (test.Bitness != 64 ? 8 : 16); register++)
         {
             Check(ref text, s_gprNames[register], e->Gpr[register] & width, a->Gpr[register] & width);
         }

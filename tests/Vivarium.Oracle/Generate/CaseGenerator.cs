@@ -44,7 +44,7 @@ internal sealed unsafe class CaseGenerator(ulong seed, int bitness = 64)
             if (random.Chance(6) && instruction.Encoding == EncodingKind.Legacy && instruction.SegmentPrefix == Register.None)
             {
                 prefixed = 1;
-                test.CodeBuffer[0] = random.Pick<byte>([0x26, 0x2E, 0x36, 0x3E]);
+                test.CodeBuffer[0] = bitness == 16 ? random.Pick<byte>([0x26, 0x36, 0x3E]) : random.Pick<byte>([0x26, 0x2E, 0x36, 0x3E]);
             }
 
             if (!_maker.TryEncode(instruction, test.CodeAddress + prefixed, test.CodeBuffer.AsSpan((int)prefixed), out int length, out _)
@@ -59,14 +59,14 @@ internal sealed unsafe class CaseGenerator(ulong seed, int bitness = 64)
                 continue;
             }
 
-            if (bitness == 32)
+            if (bitness != 64)
             {
                 Narrow(test.Input);
             }
 
             test.Instructions.Add(decoded);
             test.Pads[0] = test.CodeAddress + (ulong)test.CodeLength;
-            test.Input->Rip = test.CodeAddress;
+            test.Input->Rip = test.ToRip(test.CodeAddress);
             test.UndefinedFlags = FlagFlow.ToRflags(decoded.RflagsUndefined);
             test.UndefinedFlagsAtFault = test.UndefinedFlags;
             if (decoded.IsStringInstruction && (decoded.HasRepPrefix || decoded.HasRepnePrefix))

@@ -25,6 +25,12 @@ internal static class FlagFlow
                 Instruction instruction = instructions[at];
                 ulong after = After(instruction, before[at]);
                 everUndefined |= after;
+                if (instruction.HasRepPrefix || instruction.HasRepnePrefix)
+                {
+                    // Intel restores the flags when an iteration faults, AMD keeps those of the iterations done.
+                    everUndefined |= ToRflags(instruction.RflagsModified);
+                }
+
                 if (instruction.FlowControl == FlowControl.ConditionalBranch)
                 {
                     int target = Target(instructions, instruction.NearBranchTarget);
@@ -57,7 +63,8 @@ internal static class FlagFlow
     {
         for (int at = 0; at < instructions.Count; at++)
         {
-            if (instructions[at].IP == rip)
+            // Targets of 16-bit jumps are offsets.
+            if (instructions[at].IP == rip || (ushort)instructions[at].IP == rip)
             {
                 return at;
             }

@@ -15,12 +15,8 @@ internal sealed class FormCatalog
 
     public SortedDictionary<string, List<Code>> LeftOut { get; }
 
-    public static FormCatalog For64Bit() => For(64);
-
-    /// <summary>The forms of 32-bit code segments.</summary>
-    public static FormCatalog For32Bit() => For(32);
-
-    private static FormCatalog For(int bitness)
+    /// <summary>The forms of 64-bit mode, or of 32-bit or 16-bit code segments.</summary>
+    public static FormCatalog For(int bitness)
     {
         var forms = new List<Code>();
         var leftOut = new SortedDictionary<string, List<Code>>(StringComparer.Ordinal);
@@ -51,7 +47,7 @@ internal sealed class FormCatalog
 
     private static string? Reason(Code form, OpCodeInfo info, int bitness)
     {
-        if (!(bitness == 64 ? info.Mode64 : info.Mode32))
+        if (!(bitness switch { 64 => info.Mode64, 32 => info.Mode32, _ => info.Mode16 }))
         {
             return $"{bitness}-bit mode does not encode it";
         }
@@ -70,7 +66,7 @@ internal sealed class FormCatalog
         {
             switch (info.GetOpKind(operand))
             {
-                case OpCodeOperandKind.br16_1 or OpCodeOperandKind.br16_2:
+                case OpCodeOperandKind.br16_1 or OpCodeOperandKind.br16_2 when bitness != 16:
                     return "near branch with 16-bit operand size: vendors differ, or EIP is cut to 16 bits";
                 case OpCodeOperandKind.farbr2_2 or OpCodeOperandKind.farbr4_2:
                     return "far transfer";
@@ -97,7 +93,7 @@ internal sealed class FormCatalog
                 or Mnemonic.Sysret or Mnemonic.Sysexit or Mnemonic.Sysexitq or Mnemonic.Sysretq => "enters the kernel",
             Mnemonic.Iret or Mnemonic.Iretd or Mnemonic.Iretq or Mnemonic.Retf => "far transfer",
             Mnemonic.Call or Mnemonic.Jmp when IsFar(form) => "far transfer",
-            Mnemonic.Jmp or Mnemonic.Call or Mnemonic.Ret when info.OperandSize == 16 => "near branch with 16-bit operand size: vendors differ, or EIP is cut to 16 bits",
+            Mnemonic.Jmp or Mnemonic.Call or Mnemonic.Ret when info.OperandSize == 16 && bitness != 16 => "near branch with 16-bit operand size: vendors differ, or EIP is cut to 16 bits",
             Mnemonic.Jmpe => "the host lacks IA64",
             Mnemonic.Rdfsbase or Mnemonic.Wrfsbase => "loads or stores FS or GS (the host's thread pointer)",
             Mnemonic.Vmcall or Mnemonic.Vmmcall or Mnemonic.Monitor or Mnemonic.Mwait or Mnemonic.Monitorx or Mnemonic.Mwaitx

@@ -119,16 +119,16 @@ internal sealed unsafe class InstructionMaker
         or OpCodeOperandKind.r32_or_mem or OpCodeOperandKind.r64_or_mem or OpCodeOperandKind.mm_or_mem or OpCodeOperandKind.xmm_or_mem
         or OpCodeOperandKind.ymm_or_mem;
 
-    private int VectorCount => _bitness == 32 ? 8 : 16;
+    private int VectorCount => _bitness != 64 ? 8 : 16;
 
     private static Register RandomRegister(ref Rng random, Register first, int count) => first + random.Below(count);
 
     /// <summary>General registers, with those that a translator must treat specially more often.</summary>
     private Register RandomGpr(ref Rng random, Register first)
-        => first + (_bitness == 32 ? random.Below(8) : random.Chance(25) ? random.Pick<int>([Rsp, Rbp, 12, 13, 14, 15]) : random.Below(16));
+        => first + (_bitness != 64 ? random.Below(8) : random.Chance(25) ? random.Pick<int>([Rsp, Rbp, 12, 13, 14, 15]) : random.Below(16));
 
-    private Register RandomByteGpr(ref Rng random) => _bitness == 32 || random.Below(3) == 0
-        ? RandomRegister(ref random, _bitness == 32 ? Register.AL : Register.AH, _bitness == 32 ? 8 : 4)
+    private Register RandomByteGpr(ref Rng random) => _bitness != 64 || random.Below(3) == 0
+        ? RandomRegister(ref random, _bitness != 64 ? Register.AL : Register.AH, _bitness != 64 ? 8 : 4)
         : random.Pick<Register>(
         [
             Register.AL, Register.CL, Register.DL, Register.BL, Register.SPL, Register.BPL, Register.SIL, Register.DIL,
@@ -236,6 +236,24 @@ internal sealed unsafe class InstructionMaker
                 instruction.SetOpKind(operand, OpKind.NearBranch32);
                 instruction.NearBranch32 = (uint)(random.Chance(50) ? rip + 48 : rip - 40);
                 return true;
+            case OpCodeOperandKind.br16_1 or OpCodeOperandKind.br16_2:
+                instruction.SetOpKind(operand, OpKind.NearBranch16);
+                instruction.NearBranch16 = (ushort)(random.Chance(50) ? rip + 48 : rip - 40);
+                return true;
+            case OpCodeOperandKind.seg_rSI when _bitness == 16:
+                instruction.SetOpKind(operand, OpKind.MemorySegSI);
+                return true;
+            case OpCodeOperandKind.es_rDI when _bitness == 16:
+                instruction.SetOpKind(operand, OpKind.MemoryESDI);
+                return true;
+            case OpCodeOperandKind.seg_rDI when _bitness == 16:
+                instruction.SetOpKind(operand, OpKind.MemorySegDI);
+                return true;
+            case OpCodeOperandKind.seg_rBX_al when _bitness == 16:
+                instruction.SetOpKind(operand, OpKind.Memory);
+                instruction.MemoryBase = Register.BX;
+                instruction.MemoryIndex = Register.AL;
+                return true;
             case OpCodeOperandKind.seg_rSI:
                 instruction.SetOpKind(operand, _bitness == 32 || instruction.Op0Kind == OpKind.MemoryESEDI || (operand == 0 && random.Chance(10)) ? OpKind.MemorySegESI : OpKind.MemorySegRSI);
                 return true;
@@ -292,8 +310,10 @@ internal sealed unsafe class InstructionMaker
             < 94 => CaseWindow.ReadOnlyBase - (random.Chance(50) ? 0 : (ulong)random.Below(size + 1)),
             < 96 => CaseWindow.DataBase - (ulong)random.Between(1, size + 8),
             < 98 => CaseWindow.WindowEnd - (ulong)random.Below(size + 1),
-            98 => 0x0000_8000_0000_0000 + (ulong)random.Below(4096),
-            _ => 0x8000_0000_0000_0000 | random.Next() >> 8,
+
+            // As an offset of 16-bit code too, outside of the window.
+            98 => 0x0000_8000_0000_8000 + (ulong)random.Below(4096),
+            _ => 0x8000_0000_0000_8000 | random.Next() >> 8,
         };
     }
 
@@ -317,6 +337,13 @@ internal sealed unsafe class InstructionMaker
             target = Math.Min(target, CaseWindow.WindowEnd - (ulong)size);
         }
 
+        const int simple = 10;
+        if (_bitness == 16 && size > simple && (ushort)target + size > ushort.MaxValue)
+        {
+            // Nor are the parts of such operands checked in a known order against limits, and those that a mask leaves out.
+            target = CaseWindow.DataBase + CaseWindow.PageSize;
+        }
+
         if (mnemonic is Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc && instruction.Op1Kind == OpKind.Register)
         {
             // The bit offset reaches beyond the operand: keep it near, and out of the address.
@@ -336,8 +363,8 @@ internal sealed unsafe class InstructionMaker
         if (kind == OpCodeOperandKind.mem_offs)
         {
             instruction.MemoryDisplacement64 = target;
-            instruction.MemoryDisplSize = _bitness == 32 ? 4 : 8;
-            if (_bitness == 32 && target > uint.MaxValue)
+            instruction.MemoryDisplSize = _bitness switch { 16 => 2, 32 => 4, _ => 8 };
+            if (_bitness != 64 && target > uint.MaxValue)
             {
                 return false;
             }
@@ -345,6 +372,11 @@ internal sealed unsafe class InstructionMaker
             if (random.Chance(15) && target <= uint.MaxValue)
             {
                 instruction.MemoryDisplSize = 4;
+                instruction.MemoryDisplacement64 -= context.DataSegmentBase;
+            }
+            else if (_bitness == 16)
+            {
+                instruction.MemoryDisplacement64 = (ushort)target;
             }
         }
         else if (mnemonic is Mnemonic.Lea or Mnemonic.Nop)
@@ -407,7 +439,7 @@ internal sealed unsafe class InstructionMaker
                     break;
             }
 
-            ulong pad = test.Pads.Count > 2 ? test.Pads[random.Between(1, 2)] : 0;
+            ulong pad = test.Pads.Count > 2 ? test.ToRip(test.Pads[random.Between(1, 2)]) : 0;
             switch (instruction.Mnemonic)
             {
                 case Mnemonic.Jmp or Mnemonic.Call when size <= 8:
@@ -463,7 +495,7 @@ internal sealed unsafe class InstructionMaker
         bool wide = kind is OpCodeOperandKind.mem_vsib64x or OpCodeOperandKind.mem_vsib64y;
         bool ymmIndex = kind is OpCodeOperandKind.mem_vsib32y or OpCodeOperandKind.mem_vsib64y;
         int destination = Number(instruction.Op0Register);
-        int count = context.Bitness == 32 ? 8 : 16;
+        int count = context.Bitness != 64 ? 8 : 16;
         int mask = random.Below(count);
         int index = random.Below(count);
         if (mask == destination || index == destination || index == mask)
@@ -490,13 +522,13 @@ internal sealed unsafe class InstructionMaker
 
         int baseRegister = random.Below(count);
         ulong displacement = (ulong)random.Between(-200, 200);
-        state->Gpr[baseRegister] = CaseWindow.DataBase + (CaseWindow.DataSize / 2) - displacement + (ulong)random.Below(8);
+        state->Gpr[baseRegister] = CaseWindow.DataBase - context.DataSegmentBase + (CaseWindow.DataSize / 2) - displacement + (ulong)random.Below(8);
         context.Known |= 1u << baseRegister;
-        instruction.MemoryBase = (context.Bitness == 32 ? Register.EAX : Register.RAX) + baseRegister;
+        instruction.MemoryBase = (context.Bitness != 64 ? Register.EAX : Register.RAX) + baseRegister;
         instruction.MemoryIndex = (ymmIndex ? Register.YMM0 : Register.XMM0) + index;
         instruction.MemoryIndexScale = scale;
-        instruction.MemoryDisplacement64 = context.Bitness == 32 ? (uint)displacement : displacement;
-        instruction.MemoryDisplSize = context.Bitness == 32 ? 4 : 8;
+        instruction.MemoryDisplacement64 = context.Bitness != 64 ? (uint)displacement : displacement;
+        instruction.MemoryDisplSize = context.Bitness != 64 ? 4 : 8;
         bool ymmMask = instruction.Op0Register >= Register.YMM0;
         instruction.SetOpKind(2, OpKind.Register);
         instruction.SetOpRegister(2, (ymmMask ? Register.YMM0 : Register.XMM0) + mask);
@@ -510,14 +542,14 @@ internal sealed unsafe class InstructionMaker
     {
         switch (form)
         {
-            case Code.Jmp_rm64 or Code.Call_rm64 or Code.Jmp_rm32 or Code.Call_rm32:
+            case Code.Jmp_rm64 or Code.Call_rm64 or Code.Jmp_rm32 or Code.Call_rm32 or Code.Jmp_rm16 or Code.Call_rm16:
                 int register = GprIndex(instruction.Op0Register);
                 if ((context.Known & (1u << register)) != 0)
                 {
                     return false;
                 }
 
-                state->Gpr[register] = test.Pads[random.Between(1, 2)];
+                state->Gpr[register] = test.ToRip(test.Pads[random.Between(1, 2)]);
                 break;
             case Code.Cmpxchg_rm8_r8 or Code.Cmpxchg_rm16_r16 or Code.Cmpxchg_rm32_r32 or Code.Cmpxchg_rm64_r64 when !context.Sequence && random.Chance(50):
                 state->Gpr[Rax] = state->Gpr[GprIndex(instruction.Op0Register)];
@@ -608,7 +640,7 @@ internal sealed unsafe class InstructionMaker
 
         ulong source = Target(ref random, size, false, false);
         ulong destination = random.Chance(30) ? source + (ulong)random.Between(-40, 40) : Target(ref random, size, false, false);
-        if (!InData(source) && !InData(destination))
+        if (!InData(source) && !(InData(destination) && (context.Bitness != 16 || InEs16(destination))))
         {
             // Which of two faulting operands is reported is the processor's choice.
             destination = CaseWindow.DataBase + (CaseWindow.DataSize / 2);
@@ -650,6 +682,8 @@ internal sealed unsafe class InstructionMaker
     /// <summary>Well inside: not even a few repetitions leave the window.</summary>
     private static bool InData(ulong address) => address - (CaseWindow.DataBase + 256) < CaseWindow.DataSize - 512;
 
+    private static bool InEs16(ulong address) => (ushort)address < CaseWindow.EsLimit16 - 256;
+
     public static int StringElement(Code form) => form.Mnemonic() switch
     {
         Mnemonic.Movsb or Mnemonic.Stosb or Mnemonic.Lodsb or Mnemonic.Cmpsb or Mnemonic.Scasb => 1,
@@ -673,6 +707,12 @@ internal sealed unsafe class InstructionMaker
             < 7 => CaseWindow.DataBase + CaseWindow.PageSize + (ulong)random.Between(-8, 8),
             _ => CaseWindow.DataBase + ((ulong)random.Between(0xC00, 0x2400) & ~7ul),
         };
+        if (mnemonic is Mnemonic.Popa or Mnemonic.Popad && !InData(stack))
+        {
+            // How many registers it has popped when it faults is the processor's choice.
+            stack = CaseWindow.DataBase + CaseWindow.PageSize;
+        }
+
         if ((mnemonic is Mnemonic.Ret or Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Popfq)
             && stack + 8 > CaseWindow.ReadOnlyBase && stack < CaseWindow.WindowEnd)
         {
@@ -700,7 +740,7 @@ internal sealed unsafe class InstructionMaker
         switch (mnemonic)
         {
             case Mnemonic.Ret:
-                BitConverter.TryWriteBytes(top, test.Pads[random.Between(1, 2)]);
+                BitConverter.TryWriteBytes(top, test.ToRip(test.Pads[random.Between(1, 2)]));
                 break;
             case Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Popfq:
                 BitConverter.TryWriteBytes(top, random.Next() & 0x3F_FFFF & ~ForbiddenFlags & ~0x20000ul);

@@ -17,6 +17,9 @@ internal struct AddressContext(bool sequence, int bitness)
     public uint Avoid;
 
     public bool GsKnown;
+
+    /// <summary>Base of the data and stack segments.</summary>
+    public readonly ulong DataSegmentBase => Bitness == 16 ? CaseWindow.DataBase : 0;
 }
 
 /// <summary>Builds memory operands in every shape so that they hit a chosen linear address.</summary>
@@ -25,8 +28,18 @@ internal static unsafe class MemoryShape
     /// <summary>Sets the memory operand of <paramref name="instruction"/> so that it addresses <paramref name="target"/>; fixes register values as needed. False: try again.</summary>
     public static bool TryAddress(ref Rng random, ref Instruction instruction, ulong target, CaseState* state, ref AddressContext context)
     {
-        ulong segmentBase = 0;
-        bool address32 = context.Bitness == 32 || random.Chance(8);
+        ulong segmentBase = context.DataSegmentBase;
+        if (context.Bitness == 16 && random.Chance(75))
+        {
+            if (random.Chance(10))
+            {
+                instruction.SegmentPrefix = random.Pick<Register>([Register.ES, Register.SS, Register.DS]);
+            }
+
+            return TryAddress16(ref random, ref instruction, (ushort)(target - segmentBase), state, ref context);
+        }
+
+        bool address32 = context.Bitness != 64 || random.Chance(8);
         bool fs = false;
         int segment = random.Below(100);
         if (segment < 8 && context.Bitness == 64)
@@ -54,12 +67,17 @@ internal static unsafe class MemoryShape
         else if (segment < 15)
         {
             // Outside 64-bit mode a store through CS faults: not in a program that should come to its end.
-            instruction.SegmentPrefix = random.Pick<Register>(context.Sequence && context.Bitness == 32
+            instruction.SegmentPrefix = random.Pick<Register>((context.Sequence && context.Bitness == 32) || context.Bitness == 16
                 ? [Register.ES, Register.SS, Register.DS]
                 : [Register.ES, Register.CS, Register.SS, Register.DS]);
         }
 
         ulong effective = target - segmentBase;
+        if (context.Bitness == 16)
+        {
+            effective = (uint)effective;
+        }
+
         if (address32 && effective > uint.MaxValue)
         {
             return false;
@@ -85,6 +103,60 @@ internal static unsafe class MemoryShape
                 return WithBase(ref random, ref instruction, effective, address32, useIndex: true, state, ref context);
         }
     }
+
+    /// <summary>The addresses of SDM vol. 2A, table 2-1.</summary>
+    private static bool TryAddress16(ref Rng random, ref Instruction instruction, ushort effective, CaseState* state, ref AddressContext context)
+    {
+        const int bx = 3, bp = 5, si = 6, di = 7, none = -1;
+        (int first, int second) = random.Pick<(int, int)>(
+            [(bx, si), (bx, di), (bp, si), (bp, di), (si, none), (di, none), (bp, none), (bx, none), (none, none)]);
+        int open = none;
+        ushort sum = 0;
+        ReadOnlySpan<int> registers = [first, second];
+        foreach (int register in registers)
+        {
+            if (register == none)
+            {
+                continue;
+            }
+
+            bool known = (context.Known & (1u << register)) != 0;
+            if ((!known && context.Sequence) || (context.Avoid & (1u << register)) != 0)
+            {
+                return false;
+            }
+
+            if (!known && open == none)
+            {
+                open = register;
+                continue;
+            }
+
+            context.Known |= 1u << register;
+            sum += (ushort)state->Gpr[register];
+        }
+
+        int size = first == none ? 2 : random.Below(3);
+        ushort displacement = size switch { 0 => 0, 1 => (ushort)(sbyte)random.Next(), _ => (ushort)random.Next() };
+        if (open != none)
+        {
+            SetRegister(ref random, state, ref context, open, (ushort)(effective - sum - displacement) | (random.Next() << 16), address32: true);
+        }
+        else
+        {
+            displacement = (ushort)(effective - sum);
+            size = displacement == 0 && first != none ? 0 : (short)displacement == (sbyte)displacement && first != none ? 1 : 2;
+        }
+
+        instruction.MemoryBase = Register16(first);
+        instruction.MemoryIndex = Register16(second);
+        instruction.MemoryIndexScale = 1;
+        instruction.MemoryDisplacement64 = displacement;
+        instruction.MemoryDisplSize = size;
+        return true;
+    }
+
+    private static Register Register16(int register) => register < 0 ? Register.None : Register.AX + register;
 
     private static ulong RandomCanonical(ref Rng random) => (ulong)((long)random.Next() >> 17);
 
@@ -167,7 +239,7 @@ internal static unsafe class MemoryShape
 
     private static int PickRegister(ref Rng random, in AddressContext context, bool noRsp)
     {
-        uint allowed = (context.Sequence ? context.Known : context.Bitness == 32 ? 0xFFu : 0xFFFF) & ~context.Avoid & ~(noRsp ? 1u << 4 : 0);
+        uint allowed = (context.Sequence ? context.Known : context.Bitness != 64 ? 0xFFu : 0xFFFF) & ~context.Avoid & ~(noRsp ? 1u << 4 : 0);
         if (allowed == 0)
         {
             return -1;
@@ -190,7 +262,7 @@ internal static unsafe class MemoryShape
 
     private static void SetRegister(ref Rng random, CaseState* state, ref AddressContext context, int register, ulong value, bool address32)
     {
-        state->Gpr[register] = address32 ? (uint)value | (context.Bitness == 32 ? 0 : random.Next() << 32) : value;
+        state->Gpr[register] = address32 ? (uint)value | (context.Bitness != 64 ? 0 : random.Next() << 32) : value;
         context.Known |= 1u << register;
     }
 

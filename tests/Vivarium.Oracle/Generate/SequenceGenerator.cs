@@ -69,7 +69,7 @@ internal sealed unsafe class SequenceGenerator
         test.Input->FsBase = _bitness == 64 ? Native.NativeRunner.FsBase : 0;
         CaseMemory.DataContent.CopyTo(test.Memory, 0);
         test.CodeAddress = CaseWindow.CodeBase + 64 + (ulong)random.Below(CaseWindow.CodeSize - 1024);
-        test.Input->Rip = test.CodeAddress;
+        test.Input->Rip = test.ToRip(test.CodeAddress);
         test.Cpl = random.Chance(50) ? 0 : 3;
 
         // What jumps are made relative to: single instructions may not branch, so these are never reached.
@@ -80,8 +80,8 @@ internal sealed unsafe class SequenceGenerator
             test.Input->GsBase = (ulong)random.Between(-0x1000_0000, 0x1000_0000);
         }
 
-        uint pointers = ChoosePointers(ref random, test.Input);
-        if (_bitness == 32)
+        uint pointers = ChoosePointers(ref random, test.Input, _bitness);
+        if (_bitness != 64)
         {
             pointers &= 0xFF;
             CaseGenerator.Narrow(test.Input);
@@ -229,7 +229,7 @@ internal sealed unsafe class SequenceGenerator
     }
 
     /// <summary>Gives a few registers addresses in the window, and one or two small indices.</summary>
-    private static uint ChoosePointers(ref Rng random, CaseState* state)
+    private static uint ChoosePointers(ref Rng random, CaseState* state, int bitness)
     {
         uint pointers = 0;
         if (random.Chance(70))
@@ -244,7 +244,7 @@ internal sealed unsafe class SequenceGenerator
 
         for (int more = random.Between(1, 3); more > 0; more--)
         {
-            pointers |= 1u << (random.Chance(50) ? random.Pick<int>([12, 13, 5, 14, 15]) : random.Below(16));
+            pointers |= 1u << (random.Chance(bitness == 16 ? 80 : 50) ? bitness == 16 ? random.Pick<int>([3, 5, 6, 7]) : random.Pick<int>([12, 13, 5, 14, 15]) : random.Below(16));
         }
 
         for (int register = 0; register < 16; register++)
@@ -308,9 +308,10 @@ internal sealed unsafe class SequenceGenerator
         {
             // mov ecx, count
             counted = true;
-            at[0] = 0xB9;
-            BitConverter.TryWriteBytes(at[1..], random.Below(7));
-            prefix = 5;
+            prefix = OperandSize32(at);
+            at[prefix] = 0xB9;
+            BitConverter.TryWriteBytes(at[(prefix + 1)..], random.Below(7));
+            prefix += 5;
             if (info.CanUseRepnePrefix && random.Chance(50))
             {
                 instruction.HasRepnePrefix = true;
@@ -405,10 +406,17 @@ internal sealed unsafe class SequenceGenerator
         }
     }
 
+    /// <summary>16-bit code needs a prefix for 32-bit operands. Returns its length.</summary>
+    private int OperandSize32(Span<byte> at)
+    {
+        at[0] = 0x66;
+        return _bitness == 16 ? 1 : 0;
+    }
+
     /// <summary>mov r32, count into a register that the body then leaves alone.</summary>
     private bool TryBeginLoop(ref Rng random, TestCase test, ref uint pointers, ref AddressContext context, out int counter)
     {
-        counter = random.Below(_bitness == 32 ? 8 : 16);
+        counter = random.Below(_bitness != 64 ? 8 : 16);
         if (counter == Rsp || ((pointers >> counter) & 1) != 0)
         {
             counter = -1;
@@ -416,7 +424,7 @@ internal sealed unsafe class SequenceGenerator
         }
 
         Span<byte> at = test.CodeBuffer.AsSpan(test.CodeLength, 6);
-        int length = 0;
+        int length = OperandSize32(at);
         if (counter >= 8)
         {
             at[length++] = 0x41;
@@ -437,7 +445,7 @@ internal sealed unsafe class SequenceGenerator
     private bool TryEndLoop(TestCase test, int loopStart, int counter)
     {
         Span<byte> at = test.CodeBuffer.AsSpan(test.CodeLength, 9);
-        int length = 0;
+        int length = OperandSize32(at);
         if (counter >= 8)
         {
             at[length++] = 0x41;
@@ -448,10 +456,12 @@ internal sealed unsafe class SequenceGenerator
         _maker.TryDecode(at[..length], test.CodeAddress + (ulong)test.CodeLength, out Instruction decrement);
         test.Instructions.Add(decrement);
         int jumpAt = length;
+        int displacement = _bitness == 16 ? 2 : 4;
         at[length++] = 0x0F;
         at[length++] = 0x85;
-        BitConverter.TryWriteBytes(at[length..], loopStart - (test.CodeLength + length + 4));
-        length += 4;
+        int distance = loopStart - (test.CodeLength + length + displacement);
+        _ = displacement == 2 ? BitConverter.TryWriteBytes(at[length..], (short)distance) : BitConverter.TryWriteBytes(at[length..], distance);
+        length += displacement;
         _maker.TryDecode(at[jumpAt..length], test.CodeAddress + (ulong)(test.CodeLength + jumpAt), out Instruction jump);
         test.Instructions.Add(jump);
         test.CodeLength += length;

@@ -73,7 +73,7 @@ internal sealed unsafe class EngineRunner : ICaseRunner, IDisposable
             _in.Gpr[register] = input->Gpr[register];
         }
 
-        _in.Rip = test.CodeAddress;
+        _in.Rip = test.ToRip(test.CodeAddress);
         _in.Rflags = input->Rflags;
         _in.Segments[4].Base = input->FsBase;
         _in.Segments[5].Base = input->GsBase;
@@ -120,6 +120,11 @@ internal sealed unsafe class EngineRunner : ICaseRunner, IDisposable
         outcome.FaultAddress = 0;
         state->Rip = _out.Rip - 1;
 
+        if ((_out.Segments[1].Attributes & (SegmentRegister.Big | SegmentRegister.Long)) == 0)
+        {
+            state->Rip = test.ToLinear(state->Rip);
+        }
+
         ulong handler = state->Rip - GuestLayout.Handlers;
         if (outcome.Failure is null && handler < GuestLayout.Vectors * GuestLayout.HandlerSpacing)
         {
@@ -143,7 +148,7 @@ internal sealed unsafe class EngineRunner : ICaseRunner, IDisposable
             frame += 8;
         }
 
-        state->Rip = _memory.Read<ulong>(frame);
+        state->Rip = test.ToLinear(_memory.Read<ulong>(frame));
         state->Rflags = _memory.Read<ulong>(frame + 16);
         state->Gpr[4] = _memory.Read<ulong>(frame + 24);
         if (test.Cpl == 3 && vector == 13 && outcome.Error == 0 && test.Pads.Contains(state->Rip))

@@ -114,6 +114,16 @@ internal static class GuestLayout
         };
         state.Segments[0] = bitness == 32 ? state.Segments[2] : unusable;
         state.Segments[3] = state.Segments[0];
+        if (bitness == 16)
+        {
+            uint level = cpl == 3 ? 0x60u : 0;
+            const uint code = 0x9B, data = 0x93, stack = 0x97;
+            state.Segments[0] = Segment16(CaseWindow.EsSelector16, CaseWindow.DataBase, CaseWindow.EsLimit16, data | level);
+            state.Segments[1] = Segment16(CaseWindow.CodeSelector16, CaseWindow.CodeBase, CaseWindow.CodeLimit16, code | level);
+            state.Segments[2] = Segment16(CaseWindow.SsSelector16, CaseWindow.DataBase, CaseWindow.SsLimit16, stack | level);
+            state.Segments[3] = Segment16(CaseWindow.DsSelector16, CaseWindow.DataBase, CaseWindow.DsLimit16, data | level);
+        }
+
         state.Segments[4] = unusable;
         state.Segments[5] = unusable;
         state.Ldtr = unusable;
@@ -135,6 +145,9 @@ internal static class GuestLayout
         state.NmiBlocked = false;
         state.NmiPending = false;
     }
+
+    private static SegmentRegister Segment16(ushort selector, ulong @base, uint limit, uint attributes)
+        => new() { Selector = selector, Base = @base, Limit = limit, Attributes = attributes };
 
     private static void WriteEntry(GuestMemory memory, ulong table, ulong index, ulong entry) => memory.Write(table + (index * 8), entry);
 }

@@ -51,6 +51,26 @@ internal static unsafe partial class Libc
         public nuint Size;
     }
 
+    public const nint SysModifyLdt = 154;
+    public const nint WriteLdt = 0x11;
+
+    /// <summary>struct user_desc of a 16-bit segment.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public readonly struct UserDescriptor(ushort selector, uint @base, uint limit, uint contents)
+    {
+        private const int ContentsShift = 1;
+        private const uint Useable = 1 << 6;
+
+        public readonly uint Entry = (uint)selector >> 3;
+        public readonly uint Base = @base;
+        public readonly uint Limit = limit;
+        public readonly uint Flags = (contents << ContentsShift) | Useable;
+    }
+
+    /// <summary>glibc has no function of its own for it.</summary>
+    [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
+    public static partial nint ModifyLdt(nint number, nint function, UserDescriptor* descriptor, nuint size);
+
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     public static partial void* Mmap(void* address, nuint length, int protection, int flags, int fd, long offset);
 

@@ -29,6 +29,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
     private const byte UserCode64 = 0x33;
     private const byte UserData = 0x2B;
     private const int UcCs = 40 + (18 * 8);
+    private const int UcSs = UcCs + 6;
     private const ulong FlagStackTop = CaseWindow.RunnerBase + 0x8000;
     private const int MaxPads = 16;
 
@@ -44,6 +45,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
 
     private readonly delegate* unmanaged<void> _enter;
     private readonly delegate* unmanaged<void> _enter32;
+    private readonly delegate* unmanaged<void> _enter16;
 
     public NativeRunner()
     {
@@ -58,8 +60,9 @@ internal sealed unsafe class NativeRunner : ICaseRunner
             throw new InvalidOperationException("mprotect failed");
         }
 
-        _enter = Emit(out ulong handler, out _enter32);
+        _enter = Emit(out ulong handler, out _enter32, out _enter16);
         Install(handler);
+        MakeSegments();
     }
 
     /// <summary>The FS base of the calling thread: cases with an FS override use it as it is, because the process needs it.</summary>
@@ -91,7 +94,13 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         for (int pad = 0; pad < test.Pads.Count; pad++)
         {
             var code = new Emitter((byte*)test.Pads[pad]);
-            if (test.Bitness == 32)
+            if (test.Bitness == 16)
+            {
+                code.Bytes(0x66, 0xEA); // jmp UserCode64:pad
+                code.Int32((int)((ulong*)PadTable)[pad]);
+                code.Bytes(UserCode64, 0);
+            }
+            else if (test.Bitness == 32)
             {
                 code.Bytes(0xFF, 0x25); // jmp [disp32]
                 code.Int32((int)PadTable32 + (4 * pad));
@@ -112,7 +121,12 @@ internal sealed unsafe class NativeRunner : ICaseRunner
 
         Libc.SigSet old;
         _ = Libc.SignalMask(Libc.SigSetMask, &all, &old);
-        if (test.Bitness == 32)
+        if (test.Bitness == 16)
+        {
+            *(ulong*)FarTarget = test.ToRip(test.CodeAddress) | ((ulong)CaseWindow.CodeSelector16 << 32);
+            _enter16();
+        }
+        else if (test.Bitness == 32)
         {
             *(ulong*)FarTarget = test.CodeAddress | ((ulong)UserCode32 << 32);
             _enter32();
@@ -130,7 +144,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         outcome.Vector = result->Pad == CaseState.NoPad ? (int)result->Trap : Outcome.NoException;
         outcome.Error = outcome.Vector is 8 or (>= 10 and <= 14) or 17 ? result->Error : 0;
         outcome.FaultAddress = outcome.Vector == 14 ? result->FaultAddress : 0;
-        outcome.State->Rip = result->Pad == CaseState.NoPad ? result->FaultRip : test.Pads[result->Pad];
+        outcome.State->Rip = result->Pad == CaseState.NoPad ? test.ToLinear(result->FaultRip) : test.Pads[result->Pad];
         outcome.Failure = null;
         new ReadOnlySpan<byte>((void*)CaseWindow.DataBase, CaseWindow.DataSize).CopyTo(outcome.Memory);
     }
@@ -148,7 +162,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         }
     }
 
-    private static delegate* unmanaged<void> Emit(out ulong handler, out delegate* unmanaged<void> enter32)
+    private static delegate* unmanaged<void> Emit(out ulong handler, out delegate* unmanaged<void> enter32, out delegate* unmanaged<void> enter16)
     {
         var code = new Emitter((byte*)CaseWindow.RunnerBase);
 
@@ -171,6 +185,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         code.Absolute(0, Out + CaseState.RflagsOffset);
         code.Bytes(0x68, 0x02, 0x02, 0x00, 0x00, 0x9D); // push 0x202; popfq: DF, AC and the like away
         code.Bytes(0x31, 0xC0, 0x8E, 0xD8, 0x8E, 0xC0); // xor eax, eax; mov ds, eax; mov es, eax
+        code.Bytes(0xB8, UserData, 0, 0, 0, 0x8E, 0xD0); // mov eax, UserData; mov ss, eax
         code.Bytes(0xB8); // mov eax, mask
         code.Int32((int)XsaveArea.Mask);
         code.Bytes(0x31, 0xD2); // xor edx, edx
@@ -235,6 +250,9 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         code.Bytes(0x66, 0xC7, 0x82); // mov word [rdx + UcCs], UserCode64
         code.Int32(UcCs);
         code.Bytes(UserCode64, 0);
+        code.Bytes(0x66, 0xC7, 0x82); // mov word [rdx + UcSs], UserData
+        code.Int32(UcSs);
+        code.Bytes(UserData, 0);
         code.Bytes(0x48, 0x81, 0xA2); // and qword [rdx + UcFlags], ~(TF | RF)
         code.Int32(UcFlags);
         code.Int32(~TrapAndResumeFlags);
@@ -252,14 +270,37 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         code.Bytes(0xB8, 231, 0, 0, 0, 0xBF, 139, 0, 0, 0, 0x0F, 0x05); // exit_group(139)
 
         ulong enter = code.Address;
-        EmitEnter(ref code, compatibility: false);
+        EmitEnter(ref code, 64);
         enter32 = (delegate* unmanaged<void>)code.Address;
-        EmitEnter(ref code, compatibility: true);
+        EmitEnter(ref code, 32);
+        enter16 = (delegate* unmanaged<void>)code.Address;
+        EmitEnter(ref code, 16);
         return (delegate* unmanaged<void>)enter;
     }
 
+    /// <summary>The segments of 16-bit code in the process's LDT.</summary>
+    private static void MakeSegments()
+    {
+        const uint data = 0, expandDown = 1, code = 2;
+        ReadOnlySpan<Libc.UserDescriptor> segments =
+        [
+            new(CaseWindow.CodeSelector16, (uint)CaseWindow.CodeBase, CaseWindow.CodeLimit16, code),
+            new(CaseWindow.DsSelector16, (uint)CaseWindow.DataBase, CaseWindow.DsLimit16, data),
+            new(CaseWindow.EsSelector16, (uint)CaseWindow.DataBase, CaseWindow.EsLimit16, data),
+            new(CaseWindow.SsSelector16, (uint)CaseWindow.DataBase, CaseWindow.SsLimit16, expandDown),
+        ];
+        foreach (Libc.UserDescriptor segment in segments)
+        {
+            Libc.UserDescriptor descriptor = segment;
+            if ((int)Libc.ModifyLdt(Libc.SysModifyLdt, Libc.WriteLdt, &descriptor, (nuint)sizeof(Libc.UserDescriptor)) != 0)
+            {
+                throw new InvalidOperationException($"modify_ldt failed: {Marshal.GetLastPInvokeErrorMessage()}");
+            }
+        }
+    }
+
     /// <summary>Saves the host's state, loads the case's, and jumps to the case.</summary>
-    private static void EmitEnter(ref Emitter code, bool compatibility)
+    private static void EmitEnter(ref Emitter code, int bitness)
     {
         code.Bytes(0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); // push rbx, rbp, r12-r15
         code.Bytes(0x0F, 0xAE); // stmxcsr
@@ -278,9 +319,15 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         code.Bytes(0x31, 0xD2);
         code.Bytes(0x48, 0x0F, 0xAE); // xrstor64
         code.Absolute(5, In + CaseState.XsaveOffset);
-        if (compatibility)
+        if (bitness == 32)
         {
             code.Bytes(0xB8, UserData, 0, 0, 0, 0x8E, 0xD8, 0x8E, 0xC0); // mov eax, UserData; mov ds, eax; mov es, eax
+        }
+        else if (bitness == 16)
+        {
+            code.Bytes(0xB8, (byte)CaseWindow.DsSelector16, 0, 0, 0, 0x8E, 0xD8); // mov eax, ...; mov ds, eax
+            code.Bytes(0xB8, (byte)CaseWindow.EsSelector16, 0, 0, 0, 0x8E, 0xC0);
+            code.Bytes(0xB8, (byte)CaseWindow.SsSelector16, 0, 0, 0, 0x8E, 0xD0);
         }
 
         code.Bytes(0x48, 0xC7, 0xC4); // mov rsp, FlagStackTop
@@ -294,7 +341,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
             code.LoadGpr(register, In + CaseState.GprOffset + ((ulong)register * 8));
         }
 
-        if (compatibility)
+        if (bitness != 64)
         {
             code.Bytes(0xFF); // jmp far [FarTarget]
             code.Absolute(5, FarTarget);

@@ -33,6 +33,26 @@ internal static unsafe partial class Posix
         public short Revents;
     }
 
+    private const nuint GetWindowSize = 0x5413;
+    private const int UsualColumns = 80, UsualRows = 25;
+
+    /// <summary>struct winsize of Linux (tty_ioctl(4)).</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    private struct WindowSize
+    {
+        public ushort Rows, Columns, Width, Height;
+    }
+
+    /// <summary>How many characters a terminal shows.</summary>
+    public static (int Columns, int Rows) TerminalSize(int fd)
+    {
+        WindowSize size;
+        return IoCtl(fd, GetWindowSize, &size) == 0 && size is { Columns: > 0, Rows: > 0 } ? (size.Columns, size.Rows) : (UsualColumns, UsualRows);
+    }
+
+    [LibraryImport("libc", EntryPoint = "ioctl")]
+    private static partial int IoCtl(int fd, nuint request, WindowSize* size);
+
     [LibraryImport("libc", EntryPoint = "isatty")]
     public static partial int IsATty(int fd);
 

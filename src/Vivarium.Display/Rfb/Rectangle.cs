@@ -1,0 +1,4 @@
+namespace Vivarium.Display.Rfb;
+
+/// <summary>A part of the screen, in pixels.</summary>
+internal readonly record struct Rectangle(int X, int Y, int Width, int Height);

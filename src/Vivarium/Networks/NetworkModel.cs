@@ -1,0 +1,11 @@
+namespace Vivarium;
+
+/// <summary>Which network card a guest finds.</summary>
+public enum NetworkModel
+{
+    /// <summary>The paravirtual card.</summary>
+    Virtio,
+
+    /// <summary>Intel 82540EM, gigabit.</summary>
+    E1000,
+}
