@@ -37,7 +37,7 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
     public void LoopsAgreeWithHost()
     {
         using EngineRunner engine = Runners.Software(model: null, "loops-at-once");
-        var run = new OracleRun(s_native.Value, engine, seed: 3, FormCatalog.For64Bit(), bitness: 64);
+        var run = new OracleRun(s_native.Value, engine, seed: 3, FormCatalog.For(64), bitness: 64);
         run.CompareSequences(0, 4000, Stopwatch.StartNew(), TimeSpan.FromSeconds(8));
         Assert.True(run.MismatchCount == 0, $"{run.Summary()}\n{string.Join('\n', run.Mismatches.Take(10).Select(mismatch => mismatch.Text))}");
     }
