@@ -62,7 +62,7 @@ public sealed class IdeChannelTests
     public void A_channel_without_devices_floats()
     {
         using var ide = new IdeMachine(secondary: true);
-        for (var register = 0; register < 8; register++)
+        for (var register = IdeMachine.Error; register < 8; register++)
         {
             ide.Out(register, 0x55);
             Assert.Equal(0x7F, ide.In(register));
