@@ -20,7 +20,7 @@ public sealed unsafe partial class Vga
     private const uint ExtensionsSize = 8;
     private const uint LittleEndian = 0x1E1E1E1E;
 
-    private static readonly PciIdentity s_identity = new(0x1234, 0x1111, 2, 0x030000, 0x1AF4, 0x1100);
+    private static readonly PciIdentity s_identity = new(0x1234, 0x1111, 2, 0x030000, 0x1234, 0x1111);
 
     private byte ReadWindow(int offset)
     {
