@@ -34,7 +34,7 @@ public sealed class InputVerbTests
     [Fact]
     public void All_printable_ASCII_can_be_typed()
     {
-        UsKeyboard.Check(new string([.. Enumerable.Range(' ', '~' - ' ' + 1).Select(code => (char)code)]) + "\n\t\b\u001b\r");
+        TypedText.Check(new string([.. Enumerable.Range(' ', '~' - ' ' + 1).Select(code => (char)code)]) + "\n\t\b\u001b\r");
         Assert.True(UsKeyboard.TryFind('~', out Key key, out bool shift));
         Assert.Equal((Key.Grave, true), (key, shift));
     }
@@ -44,7 +44,7 @@ public sealed class InputVerbTests
     [InlineData("5 €\u0001", "'€' (U+20AC), U+0001")]
     [InlineData("🦊", "'🦊' (U+1F98A)")]
     public void What_cannot_be_typed_is_named(string text, string named) =>
-        Assert.Contains($"cannot type {named}", Assert.Throws<InvalidInputException>(() => UsKeyboard.Check(text)).Message);
+        Assert.Contains($"cannot type {named}", Assert.Throws<InvalidInputException>(() => TypedText.Check(text)).Message);
 
     [Theory]
     [InlineData(@"ls\n", "ls\n")]

@@ -49,15 +49,15 @@ public sealed class TextTests
     {
         for (char character = ' '; character < '\x7F'; character++)
         {
-            Assert.NotNull(UsKeyboard.Find(character));
+            Assert.NotNull(KeyStroke.For(character));
         }
 
-        Assert.Equal(new KeyStroke(Key.NonUsBackslash - 0x2B), UsKeyboard.Find('\\'));
-        Assert.Equal(new KeyStroke(Key.Backslash, KeyModifiers.Shift), UsKeyboard.Find('|'));
-        Assert.Equal(new KeyStroke(Key.Grave, KeyModifiers.Shift), UsKeyboard.Find('~'));
-        Assert.Equal(new KeyStroke(Key.Apostrophe, KeyModifiers.Shift), UsKeyboard.Find('"'));
-        Assert.Equal(new KeyStroke(Key.Digit2, KeyModifiers.Shift), UsKeyboard.Find('@'));
-        Assert.Null(UsKeyboard.Find('é'));
+        Assert.Equal(new KeyStroke(Key.NonUsBackslash - 0x2B), KeyStroke.For('\\'));
+        Assert.Equal(new KeyStroke(Key.Backslash, KeyModifiers.Shift), KeyStroke.For('|'));
+        Assert.Equal(new KeyStroke(Key.Grave, KeyModifiers.Shift), KeyStroke.For('~'));
+        Assert.Equal(new KeyStroke(Key.Apostrophe, KeyModifiers.Shift), KeyStroke.For('"'));
+        Assert.Equal(new KeyStroke(Key.Digit2, KeyModifiers.Shift), KeyStroke.For('@'));
+        Assert.Null(KeyStroke.For('é'));
     }
 
     [Fact]

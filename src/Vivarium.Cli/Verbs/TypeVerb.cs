@@ -23,7 +23,7 @@ internal static class TypeVerb
         type.SetAction(parsed =>
         {
             string typed = Unescape(parsed.GetValue(text)!);
-            UsKeyboard.Check(typed);
+            TypedText.Check(typed);
             TimeSpan wait = parsed.GetValue(pause) is { } time ? ParsePause(time) : MachineKeyboard.DefaultPause;
             MachineEntry machine = MachineRegistry.Open().Find(parsed.GetValue(name)!);
             foreach (char[] chunk in typed.Chunk(ChunkLength))

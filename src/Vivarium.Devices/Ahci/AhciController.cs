@@ -6,7 +6,7 @@ namespace Vivarium.Devices;
 /// A Serial ATA controller as the 82801I (ICH9) has it, in AHCI mode (Serial ATA AHCI 1.3): six ports of 32 commands each,
 /// native command queuing, one interrupt by wire or by message.
 /// </summary>
-public sealed class AhciController : IMmioDevice, IDisposable
+public sealed class AhciController : DwordRegisters, IDisposable
 {
     public const int Ports = 6;
 
@@ -63,24 +63,6 @@ public sealed class AhciController : IMmioDevice, IDisposable
 
     internal bool CanTransfer => Function.IsBusMaster;
 
-    public ulong ReadMmio(ulong offset, int size)
-    {
-        // Registers are read as dwords; parts and pairs of them come of that.
-        if (size == sizeof(ulong))
-            return ReadRegister((int)offset) | (ulong)ReadRegister((int)offset + sizeof(uint)) << 32;
-        return ReadRegister((int)offset & ~3) >> (8 * ((int)offset & 3));
-    }
-
-    public void WriteMmio(ulong offset, int size, ulong value)
-    {
-        // Only whole dwords and qwords are defined (3).
-        if (size < sizeof(uint) || (offset & 3) != 0)
-            return;
-        WriteRegister((int)offset, (uint)value);
-        if (size == sizeof(ulong))
-            WriteRegister((int)offset + sizeof(uint), (uint)(value >> 32));
-    }
-
     public AhciState Save()
     {
         var ports = Array.ConvertAll(_ports, port => port.Save());
@@ -126,7 +108,7 @@ public sealed class AhciController : IMmioDevice, IDisposable
         DriveLine();
     }
 
-    private uint ReadRegister(int register)
+    private protected override uint ReadRegister(int register)
     {
         if (register >= FirstPort)
             return register < FirstPort + Ports * PortLength ? _ports[(register - FirstPort) / PortLength].Read((register - FirstPort) % PortLength) : 0;
@@ -144,7 +126,7 @@ public sealed class AhciController : IMmioDevice, IDisposable
         }
     }
 
-    private void WriteRegister(int register, uint value)
+    private protected override void WriteRegister(int register, uint value)
     {
         if (register >= FirstPort)
         {

@@ -13,7 +13,7 @@ namespace Vivarium.Devices;
 /// Lock order: locks of the backend, then the card's, then the function's. The backend is never called with the card's lock
 /// held. One thread at a time sends; a second that wants to leaves a note (<see cref="_doorbells"/>).
 /// </remarks>
-public sealed class E1000 : IMmioDevice, IPortDevice, INetworkSink, IDisposable
+public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposable
 {
     public const int MacLength = EthernetFrame.MacLength;
 
@@ -89,23 +89,7 @@ public sealed class E1000 : IMmioDevice, IPortDevice, INetworkSink, IDisposable
 
     public PciFunction Function { get; }
 
-    public ulong ReadMmio(ulong offset, int size)
-    {
-        if (size == sizeof(ulong))
-            return Read((uint)offset) | (ulong)Read((uint)offset + sizeof(uint)) << 32;
-        return Read((uint)offset & ~3u) >> (int)(8 * (offset & 3));
-    }
-
     /// <summary>Registers take whole dwords (13.2); other writes do nothing.</summary>
-    public void WriteMmio(ulong offset, int size, ulong value)
-    {
-        if ((offset & 3) != 0 || size < sizeof(uint))
-            return;
-        Write((uint)offset, (uint)value);
-        if (size == sizeof(ulong))
-            Write((uint)offset + sizeof(uint), (uint)(value >> 32));
-    }
-
     /// <summary>The window in port space: IOADDR and IODATA (13.2.2).</summary>
     public uint ReadPort(ushort offset, int size) => offset switch
     {
@@ -192,6 +176,10 @@ public sealed class E1000 : IMmioDevice, IPortDevice, INetworkSink, IDisposable
         lock (_lock)
             _disposed = true;
     }
+
+    private protected override uint ReadRegister(int register) => Read((uint)register);
+
+    private protected override void WriteRegister(int register, uint value) => Write((uint)register, value);
 
     private uint Read(uint register)
     {

@@ -9,7 +9,7 @@ namespace Vivarium.Devices;
 /// queues, each with an interrupt of its own. Commands are carried out on the thread that rings the doorbell, without any
 /// lock while the host moves data; what waits for the host's disk on another thread.
 /// </summary>
-public sealed partial class NvmeController : IMmioDevice, IDisposable
+public sealed partial class NvmeController : DwordRegisters, IDisposable
 {
     /// <summary>Pairs of I/O queues.</summary>
     public const int IoQueues = 64;
@@ -115,23 +115,6 @@ public sealed partial class NvmeController : IMmioDevice, IDisposable
 
     private ulong Blocks => _backend.Length / BlockSize;
 
-    public ulong ReadMmio(ulong offset, int size)
-    {
-        if (size == sizeof(ulong))
-            return ReadRegister((int)offset) | (ulong)ReadRegister((int)offset + sizeof(uint)) << 32;
-        return ReadRegister((int)offset & ~3) >> (8 * ((int)offset & 3));
-    }
-
-    public void WriteMmio(ulong offset, int size, ulong value)
-    {
-        // Only whole dwords and qwords are defined (3.1).
-        if (size < sizeof(uint) || (offset & 3) != 0)
-            return;
-        WriteRegister((int)offset, (uint)value);
-        if (size == sizeof(ulong))
-            WriteRegister((int)offset + sizeof(uint), (uint)(value >> 32));
-    }
-
     /// <summary>Returns when nothing touches guest memory or disks any more; the guest has stopped before.</summary>
     public void Dispose() => Quiesce();
 
@@ -148,7 +131,7 @@ public sealed partial class NvmeController : IMmioDevice, IDisposable
             return _outstanding != 0;
     }
 
-    private uint ReadRegister(int register)
+    private protected override uint ReadRegister(int register)
     {
         lock (_lock)
         {
@@ -170,7 +153,7 @@ public sealed partial class NvmeController : IMmioDevice, IDisposable
         }
     }
 
-    private void WriteRegister(int register, uint value)
+    private protected override void WriteRegister(int register, uint value)
     {
         if (register >= FirstDoorbell)
         {

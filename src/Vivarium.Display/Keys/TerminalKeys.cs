@@ -26,7 +26,7 @@ public static class TerminalKeys
         if (typed[0] != Escape)
         {
             // Characters beyond ASCII have no key.
-            if (typed[0] < 0x80 && UsKeyboard.Find((char)typed[0]) is { } plain)
+            if (typed[0] < 0x80 && KeyStroke.For((char)typed[0]) is { } plain)
             {
                 press(plain);
             }
@@ -51,7 +51,7 @@ public static class TerminalKeys
             return 1;
         }
 
-        if (typed[1] < 0x80 && UsKeyboard.Find((char)typed[1]) is { } stroke)
+        if (typed[1] < 0x80 && KeyStroke.For((char)typed[1]) is { } stroke)
         {
             press(stroke with { Modifiers = stroke.Modifiers | KeyModifiers.Alt });
         }

@@ -20,7 +20,7 @@ internal static class Keysyms
     /// <summary>The key, and whether Shift belongs to the symbol; null for what has no key.</summary>
     public static KeyStroke? Find(uint keysym) => keysym switch
     {
-        >= ' ' and <= LastLatin1 => UsKeyboard.Find((char)keysym),
+        >= ' ' and <= LastLatin1 => KeyStroke.For((char)keysym),
         >= FirstFunctionKey and <= LastOfTen => new KeyStroke(Key.F1 + (byte)(keysym - FirstFunctionKey)),
         >= FirstKeypadDigit and <= LastKeypadDigit => new KeyStroke((Key)KeypadDigits[(int)(keysym - FirstKeypadDigit)]),
         _ => Named(keysym) is var key && key != Key.None ? new KeyStroke(key) : null,

@@ -35,7 +35,7 @@ public sealed class MachineKeyboard : IKeyboardSink
     {
         ArgumentNullException.ThrowIfNull(text);
         RequirePresence();
-        UsKeyboard.Check(text);
+        TypedText.Check(text);
         await _turn.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {

@@ -1,7 +1,4 @@
-using System.Text;
-using Vivarium.Devices;
-
-namespace Vivarium.Input;
+namespace Vivarium.Devices;
 
 /// <summary>The keys that a US keyboard types characters with.</summary>
 public static class UsKeyboard
@@ -33,26 +30,6 @@ public static class UsKeyboard
         bool found = s_characters.TryGetValue(character, out (Key Key, bool Shift) place);
         (key, shift) = place;
         return found;
-    }
-
-    /// <summary>Checks that everything in a text can be typed.</summary>
-    /// <exception cref="InvalidInputException">It cannot; the message names the characters.</exception>
-    public static void Check(string text)
-    {
-        List<string> strange = [];
-        foreach (Rune rune in text.EnumerateRunes())
-        {
-            string name = Rune.IsControl(rune) ? $"U+{rune.Value:X4}" : $"'{rune}' (U+{rune.Value:X4})";
-            if (!(rune.IsBmp && TryFind((char)rune.Value, out _, out _)) && !strange.Contains(name))
-            {
-                strange.Add(name);
-            }
-        }
-
-        if (strange.Count != 0)
-        {
-            throw new InvalidInputException($"a US keyboard cannot type {string.Join(", ", strange)}; leave it out, or paste it through the serial console");
-        }
     }
 
     private static Dictionary<char, (Key Key, bool Shift)> Characters()
