@@ -9,10 +9,8 @@ internal sealed unsafe class AhciRegions(GuestMemory memory)
     private const int DescriptorLength = 16;
     private const int CountField = 12;
     private const uint CountMask = 0x3F_FFFF;
-    private const int FirstCapacity = 128;
 
-    private IoSegment[] _segments = new IoSegment[FirstCapacity];
-    private int _count;
+    private readonly SegmentList _segments = new();
     private ulong _next;
     private int _left;
 
@@ -21,7 +19,7 @@ internal sealed unsafe class AhciRegions(GuestMemory memory)
     private ulong _length;
 
     /// <summary>What <see cref="Take"/> has found, and how many bytes that is.</summary>
-    public ReadOnlyMemory<IoSegment> Segments => _segments.AsMemory(0, _count);
+    public ReadOnlyMemory<IoSegment> Segments => _segments.Segments;
 
     public ulong Taken { get; private set; }
 
@@ -30,13 +28,13 @@ internal sealed unsafe class AhciRegions(GuestMemory memory)
         _next = table;
         _left = descriptors;
         _length = 0;
-        _count = 0;
+        _segments.Clear();
     }
 
     /// <summary>The next bytes, at most <paramref name="wanted"/>; fewer if the table ends. False if it names what is not RAM.</summary>
     public bool Take(ulong wanted)
     {
-        _count = 0;
+        _segments.Clear();
         Taken = 0;
         while (Taken < wanted)
         {
@@ -46,7 +44,7 @@ internal sealed unsafe class AhciRegions(GuestMemory memory)
             var host = memory.TryGetRam(_address, part, out var contiguous);
             if (host == null)
                 return false;
-            Add(host, contiguous);
+            _segments.Add(host, contiguous);
             _address += contiguous;
             _length -= contiguous;
             Taken += contiguous;
@@ -66,18 +64,5 @@ internal sealed unsafe class AhciRegions(GuestMemory memory)
         _address = BinaryPrimitives.ReadUInt64LittleEndian(descriptor) & ~1ul;
         _length = (BinaryPrimitives.ReadUInt32LittleEndian(descriptor[CountField..]) & CountMask | 1) + 1;
         return true;
-    }
-
-    private void Add(byte* host, ulong length)
-    {
-        if (_count != 0 && _segments[_count - 1].Address + _segments[_count - 1].Length == host)
-        {
-            _segments[_count - 1].Length += (nuint)length;
-            return;
-        }
-
-        if (_count == _segments.Length)
-            Array.Resize(ref _segments, _count * 2);
-        _segments[_count++] = new IoSegment(host, (nuint)length);
     }
 }

@@ -63,7 +63,7 @@ public sealed unsafe partial class AtaDisk
         IdentifyWords.Set32(data, 57, chsSectors);
         IdentifyWords.Set(data, 59, (ushort)(_multiple == 0 ? 0 : 0x0100 | _multiple));
         IdentifyWords.Set32(data, 60, sectors28);
-        IdentifyWords.Set(data, 63, IdentifyWords.Modes(MaxMultiwordMode, MultiwordDma, _dmaMode));
+        IdentifyWords.Set(data, 63, IdentifyWords.Modes(TransferMode.MaxMultiword, TransferMode.MultiwordDma, _dmaMode));
 
         // 64: PIO modes 3 and 4; 65-68: their cycle times in nanoseconds.
         const ushort nanoseconds = 120;
@@ -74,7 +74,7 @@ public sealed unsafe partial class AtaDisk
         // 69: what is trimmed may read as anything; 80: ATA/ATAPI-4 to ATA8-ACS.
         IdentifyWords.Set(data, 80, 0x01F0);
         SetFeatureWords(data);
-        IdentifyWords.Set(data, 88, IdentifyWords.Modes(MaxUltraMode, UltraDma, _dmaMode));
+        IdentifyWords.Set(data, 88, IdentifyWords.Modes(TransferMode.MaxUltra, TransferMode.UltraDma, _dmaMode));
 
         // 93: the cable has 80 conductors, and the device has found out its number by the jumper.
         IdentifyWords.Set(data, 93, (ushort)(_isSerialAta ? 0 : 0x6001));

@@ -28,17 +28,6 @@ public sealed unsafe partial class AtaDisk : AtaDevice
     private const byte PowerIdle = 0x80;
     private const byte PowerActive = 0xFF;
 
-    // Transfer modes (SET FEATURES, 7.45): kind in the upper bits, mode in the lower three.
-    private const byte ModeNumber = 0x07;
-    private const byte PioDefault = 0x00;
-    private const byte PioDefaultNoIordy = 0x01;
-    private const byte PioFlowControl = 0x08;
-    private const byte MultiwordDma = 0x20;
-    private const byte UltraDma = 0x40;
-    private const int MaxPioMode = 4;
-    private const int MaxMultiwordMode = 2;
-    private const int MaxUltraMode = 5;
-
     // SET FEATURES subcommands.
     private const byte EnableWriteCache = 0x02;
     private const byte SetTransferMode = 0x03;
@@ -62,10 +51,10 @@ public sealed unsafe partial class AtaDisk : AtaDevice
 
     /// <summary>Sectors in a block of READ and WRITE MULTIPLE; as firmware sets it, for systems that take what they find.</summary>
     private byte _multiple = MaxMultiple;
-    private byte _transferMode = PioFlowControl | MaxPioMode;
+    private byte _transferMode = TransferMode.PioFlowControl | TransferMode.MaxPio;
 
     /// <summary>The DMA mode that is selected: the last of its kind that was set.</summary>
-    private byte _dmaMode = UltraDma | 2;
+    private byte _dmaMode = TransferMode.InitialDma;
     private bool _writeCache = true;
     private bool _lookAhead = true;
     private bool _revertToDefaults;
@@ -276,20 +265,10 @@ public sealed unsafe partial class AtaDisk : AtaDevice
 
     private bool TrySetTransferMode(byte mode)
     {
-        var number = mode & ModeNumber;
-        switch (mode & ~ModeNumber)
-        {
-            case 0 when mode is PioDefault or PioDefaultNoIordy:
-            case PioFlowControl when number <= MaxPioMode:
-                break;
-            case MultiwordDma when number <= MaxMultiwordMode:
-            case UltraDma when number <= MaxUltraMode:
-                _dmaMode = mode;
-                break;
-            default:
-                return false;
-        }
-
+        if (!TransferMode.IsOffered(mode, out var isDma))
+            return false;
+        if (isDma)
+            _dmaMode = mode;
         _transferMode = mode;
         return true;
     }

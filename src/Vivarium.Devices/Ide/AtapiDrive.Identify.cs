@@ -24,7 +24,7 @@ public sealed unsafe partial class AtapiDrive
         IdentifyWords.Set(data, 50, 0x4000);
         IdentifyWords.Set(data, 51, 0x0200);
         IdentifyWords.Set(data, 53, 0x0006);
-        IdentifyWords.Set(data, 63, IdentifyWords.Modes(MaxMultiwordMode, MultiwordDma, _dmaMode));
+        IdentifyWords.Set(data, 63, IdentifyWords.Modes(TransferMode.MaxMultiword, TransferMode.MultiwordDma, _dmaMode));
         const ushort nanoseconds = 120;
         IdentifyWords.Set(data, 64, 0x0003);
         for (var word = 65; word <= 68; word++)
@@ -38,7 +38,7 @@ public sealed unsafe partial class AtapiDrive
         IdentifyWords.Set(data, 84, 0x4000);
         IdentifyWords.Set(data, 85, features);
         IdentifyWords.Set(data, 87, 0x4000);
-        IdentifyWords.Set(data, 88, IdentifyWords.Modes(MaxUltraMode, UltraDma, _dmaMode));
+        IdentifyWords.Set(data, 88, IdentifyWords.Modes(TransferMode.MaxUltra, TransferMode.UltraDma, _dmaMode));
 
         // 93: the cable has 80 conductors, and the device has found out its number by the jumper.
         IdentifyWords.Set(data, 93, 0x6001);

@@ -21,19 +21,12 @@ public sealed unsafe partial class AtapiDrive : AtaDevice, IRemovableDrive
 
     // SET FEATURES.
     private const byte SetTransferMode = 0x03;
-    private const byte ModeNumber = 0x07;
-    private const byte PioFlowControl = 0x08;
-    private const byte MultiwordDma = 0x20;
-    private const byte UltraDma = 0x40;
-    private const int MaxPioMode = 4;
-    private const int MaxMultiwordMode = 2;
-    private const int MaxUltraMode = 5;
     private const byte PowerActive = 0xFF;
 
     private readonly GuestMemory _memory;
     private readonly MmcDrive _drive;
     private readonly string _serial;
-    private byte _dmaMode = UltraDma | 2;
+    private byte _dmaMode = TransferMode.InitialDma;
 
     /// <param name="memory">The guest's memory, for DMA.</param>
     /// <param name="medium">The disc in the drive: its length is a multiple of 2048. Null for none.</param>
@@ -135,27 +128,14 @@ public sealed unsafe partial class AtapiDrive : AtaDevice, IRemovableDrive
     private void SetFeatures()
     {
         var mode = Registers[AtaRegisters.Count];
-        var number = mode & ModeNumber;
-        if (Registers[AtaRegisters.ErrorOrFeatures] != SetTransferMode)
+        if (Registers[AtaRegisters.ErrorOrFeatures] != SetTransferMode || !TransferMode.IsOffered(mode, out var isDma))
         {
             Fail(AtaError.Abort);
             return;
         }
 
-        switch (mode & ~ModeNumber)
-        {
-            case 0 when number <= 1:
-            case PioFlowControl when number <= MaxPioMode:
-                break;
-            case MultiwordDma when number <= MaxMultiwordMode:
-            case UltraDma when number <= MaxUltraMode:
-                _dmaMode = mode;
-                break;
-            default:
-                Fail(AtaError.Abort);
-                return;
-        }
-
+        if (isDma)
+            _dmaMode = mode;
         Complete();
     }
 }

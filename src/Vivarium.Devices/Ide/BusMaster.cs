@@ -38,10 +38,7 @@ internal sealed unsafe class BusMaster(GuestMemory memory)
     /// <summary>A table does not cross a multiple of 64 KiB.</summary>
     private const uint TableBoundary = 0xFFFF;
 
-    private const int FirstCapacity = 128;
-
-    private IoSegment[] _segments = new IoSegment[FirstCapacity];
-    private int _count;
+    private readonly SegmentList _segments = new();
     private ulong _gathered;
     private bool _endsWithTransfer;
     private byte _command;
@@ -55,7 +52,7 @@ internal sealed unsafe class BusMaster(GuestMemory memory)
     public DmaDirection Direction => (_command & ToMemoryBit) != 0 ? DmaDirection.ToMemory : DmaDirection.FromMemory;
 
     /// <summary>What <see cref="Gather"/> has found, and how many bytes that is.</summary>
-    public ReadOnlyMemory<IoSegment> Segments => _segments.AsMemory(0, _count);
+    public ReadOnlyMemory<IoSegment> Segments => _segments.Segments;
 
     public ulong Gathered => _gathered;
 
@@ -99,7 +96,7 @@ internal sealed unsafe class BusMaster(GuestMemory memory)
     /// </summary>
     public bool Gather(ulong wanted)
     {
-        _count = 0;
+        _segments.Clear();
         _gathered = 0;
         _endsWithTransfer = false;
         Span<byte> descriptor = stackalloc byte[DescriptorLength];
@@ -133,15 +130,7 @@ internal sealed unsafe class BusMaster(GuestMemory memory)
     {
         var excess = _gathered % unit;
         _gathered -= excess;
-        while (excess != 0)
-        {
-            ref var last = ref _segments[_count - 1];
-            var part = Math.Min(excess, last.Length);
-            last.Length -= (nuint)part;
-            excess -= part;
-            if (last.Length == 0)
-                _count--;
-        }
+        _segments.DropEnd(excess);
     }
 
     /// <summary>The regions have been used, unless the guest has stopped the bus master meanwhile.</summary>
@@ -181,17 +170,7 @@ internal sealed unsafe class BusMaster(GuestMemory memory)
             var host = memory.TryGetRam(address, length, out var contiguous);
             if (host == null)
                 return false;
-            if (_count != 0 && _segments[_count - 1].Address + _segments[_count - 1].Length == host)
-            {
-                _segments[_count - 1].Length += (nuint)contiguous;
-            }
-            else
-            {
-                if (_count == _segments.Length)
-                    Array.Resize(ref _segments, _count * 2);
-                _segments[_count++] = new IoSegment(host, (nuint)contiguous);
-            }
-
+            _segments.Add(host, contiguous);
             address += contiguous;
             length -= contiguous;
         }

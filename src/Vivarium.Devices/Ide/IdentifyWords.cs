@@ -12,7 +12,6 @@ internal static class IdentifyWords
     public const int Model = 27;
     public const int ModelLength = 40;
 
-    private const byte ModeNumber = 0x07;
 
     public static void Set(Span<byte> data, int word, ushort value) =>
         BinaryPrimitives.WriteUInt16LittleEndian(data[(word * sizeof(ushort))..], value);
@@ -31,7 +30,7 @@ internal static class IdentifyWords
     public static ushort Modes(int highest, byte kind, byte selected)
     {
         var supported = (2 << highest) - 1;
-        var chosen = (selected & ~ModeNumber) == kind ? 1 << (selected & ModeNumber) : 0;
+        var chosen = (selected & ~TransferMode.Number) == kind ? 1 << (selected & TransferMode.Number) : 0;
         return (ushort)(chosen << 8 | supported);
     }
 }
