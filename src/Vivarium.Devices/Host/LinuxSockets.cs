@@ -49,6 +49,15 @@ internal static unsafe partial class LinuxSockets
     private const int TypeMask = 0xF000;
     private const int TypeSocket = 0xC000;
 
+    /// <summary>struct pollfd.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    private struct PollDescriptor
+    {
+        public int Descriptor;
+        public short Requested;
+        public short Returned;
+    }
+
     /// <summary>struct epoll_event, which is packed on x86-64.</summary>
     [StructLayout(LayoutKind.Sequential, Pack = 1)]
     public struct Event
@@ -233,6 +242,13 @@ internal static unsafe partial class LinuxSockets
         return EpollControl(epoll, ControlAdd, fd, &wanted) == 0;
     }
 
+    /// <summary>Whether nothing goes either way any more, as <see cref="HangUp"/> would tell.</summary>
+    public static bool HasHungUp(int socket)
+    {
+        PollDescriptor descriptor = new() { Descriptor = socket };
+        return Poll(&descriptor, 1, 0) > 0 && (descriptor.Returned & (HangUp | Error)) != 0;
+    }
+
     public static void Unwatch(int epoll, int fd)
     {
         Event ignored;
@@ -303,6 +319,9 @@ internal static unsafe partial class LinuxSockets
 
     [LibraryImport("libc", EntryPoint = "flock", SetLastError = true)]
     private static partial int FileLock(int fd, int operation);
+
+    [LibraryImport("libc", EntryPoint = "poll")]
+    private static partial int Poll(PollDescriptor* descriptors, nuint count, int timeout);
 
     [LibraryImport("libc", EntryPoint = "epoll_create1", SetLastError = true)]
     private static partial int EpollCreate(int flags);

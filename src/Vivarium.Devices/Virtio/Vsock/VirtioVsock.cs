@@ -565,7 +565,9 @@ public sealed class VirtioVsock : VirtioDevice
         connection.IsReadable = false;
         if (got == LinuxSockets.TryAgain)
             return true;
-        connection.NoteHostShutdown(got < 0 || connection.IsHungUp ? VsockShutdown.Both : VsockShutdown.Send);
+
+        // A program that has closed its end is told of by the end of its data first, and by an event only later.
+        connection.NoteHostShutdown(got < 0 || connection.IsHungUp || LinuxSockets.HasHungUp(connection.Socket) ? VsockShutdown.Both : VsockShutdown.Send);
         return true;
     }
 
