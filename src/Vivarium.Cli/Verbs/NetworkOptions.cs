@@ -18,6 +18,7 @@ internal sealed record NetworkOptions(NetworkOption? Network, NetworkModel? Mode
     [
         ("virtio", NetworkModel.Virtio),
         ("e1000", NetworkModel.E1000),
+        ("rtl8139", NetworkModel.Rtl8139),
     ];
 
     public static readonly NetworkOptions Unsaid = new(null, null, [], null);

@@ -11,7 +11,7 @@ namespace Vivarium.Devices;
 /// </summary>
 /// <remarks>
 /// Lock order: locks of the backend, then the card's, then the function's. The backend is never called with the card's lock
-/// held. One thread at a time sends; a second that wants to leaves a note (<see cref="_doorbells"/>).
+/// held. One thread at a time sends (<see cref="TransmitTurn"/>).
 /// </remarks>
 public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposable
 {
@@ -26,12 +26,6 @@ public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposab
     private const int DescriptorStatusOffset = 12;
     private const long ThrottleNanoseconds = 256;
 
-    /// <summary>What one write to TDT sends before the vCPU's thread goes on, in bytes; a timer goes on with the rest.</summary>
-    private const long SentAtOnce = 32 << 20;
-
-    /// <summary>What a descriptor, or a frame, costs besides its bytes.</summary>
-    private const long FrameCost = 512;
-
     private static readonly PciIdentity s_identity = new(0x8086, 0x100E, 0x02, 0x02_00_00, 0x8086, 0x001E);
 
     private readonly Lock _lock = new();
@@ -39,7 +33,7 @@ public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposab
     private readonly INetworkBackend _backend;
     private readonly MachineClock _clock;
     private readonly ClockTimer _throttle;
-    private readonly ClockTimer _continuation;
+    private readonly TransmitTurn _turn;
     private readonly E1000RegisterFile _registers;
     private readonly E1000Eeprom _eeprom;
     private readonly E1000Phy _phy = new();
@@ -55,10 +49,8 @@ public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposab
     /// <summary>Before this guest time the line does not rise again.</summary>
     private long _quietUntil;
 
-    private int _doorbells;
     private bool _transmitterIsStale;
     private bool _loopsBack;
-    private long _budget;
 
     /// <param name="mac">Six bytes, as on the wire.</param>
     public E1000(GuestMemory memory, INetworkBackend backend, MachineClock clock, ReadOnlySpan<byte> mac)
@@ -68,7 +60,7 @@ public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposab
         _backend = backend;
         _clock = clock;
         _throttle = clock.Deadlines.CreateTimer(OnThrottle);
-        _continuation = clock.Deadlines.CreateTimer(Transmit);
+        _turn = new TransmitTurn(clock, TransmitOne, OnTransmitted);
         _registers = new E1000RegisterFile(mac.ToArray());
         _eeprom = new E1000Eeprom(mac, s_identity);
         _statistics = new E1000Statistics(_registers);
@@ -80,7 +72,7 @@ public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposab
         Function.BusMasterChanged = enabled =>
         {
             if (enabled)
-                Transmit();
+                _turn.Run();
         };
         _registers.Reset();
         backend.Attach(this);
@@ -89,7 +81,6 @@ public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposab
 
     public PciFunction Function { get; }
 
-    /// <summary>Registers take whole dwords (13.2); other writes do nothing.</summary>
     /// <summary>The window in port space: IOADDR and IODATA (13.2.2).</summary>
     public uint ReadPort(ushort offset, int size) => offset switch
     {
@@ -147,7 +138,7 @@ public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposab
     public void Restore(E1000State state)
     {
         StateFormat.Require(
-            state is { Version: E1000State.CurrentVersion, Function: not null, Eeprom: not null, Transmit.Frame.Length: <= E1000Transmitter.Capacity - EthernetFrame.VlanTagLength }
+            state is { Version: E1000State.CurrentVersion, Function: not null, Eeprom.Chip: not null, Transmit.Frame.Length: <= OffloadSender.Capacity - EthernetFrame.VlanTagLength }
             && E1000RegisterFile.IsValid(state.Registers) && E1000Phy.IsValid(state.Phy),
             "e1000");
         lock (_lock)
@@ -166,7 +157,7 @@ public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposab
         Function.Restore(state.Function!);
         lock (_lock)
             DriveInterrupt();
-        Transmit();
+        _turn.Run();
         _backend.ReceiveReady();
     }
 
@@ -284,7 +275,7 @@ public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposab
         }
 
         if (transmit)
-            Transmit();
+            _turn.Run();
         if (receive)
             _backend.ReceiveReady();
     }
@@ -339,22 +330,8 @@ public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposab
             DriveInterrupt();
     }
 
-    /// <summary>Sends what the ring holds, unless another thread does: then that one looks again.</summary>
-    private void Transmit()
+    private void OnTransmitted()
     {
-        if (Interlocked.Increment(ref _doorbells) != 1)
-            return;
-        _budget = SentAtOnce;
-        int seen;
-        do
-        {
-            seen = Volatile.Read(ref _doorbells);
-            while (_budget > 0 && TransmitOne())
-                _budget -= FrameCost;
-        }
-        while (Interlocked.CompareExchange(ref _doorbells, 0, seen) != seen);
-        if (_budget <= 0)
-            _continuation.Arm(_clock.Nanoseconds);
         lock (_lock)
             DriveInterrupt();
         _backend.Flush();
@@ -408,7 +385,7 @@ public sealed class E1000 : DwordRegisters, IPortDevice, INetworkSink, IDisposab
 
     private unsafe void Send(Span<byte> frame, in FrameOffload offload)
     {
-        _budget -= frame.Length + FrameCost;
+        _turn.Spend(frame.Length);
         bool loopsBack;
         lock (_lock)
         {

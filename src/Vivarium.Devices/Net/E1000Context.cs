@@ -29,4 +29,22 @@ internal readonly record struct E1000Context(ulong Low, ulong High)
     public int HeaderLength => (byte)(High >> 40);
 
     public int SegmentSize => (ushort)(High >> 48);
+
+    /// <param name="ipChecksum">Put in the IP header's checksum.</param>
+    /// <param name="transportChecksum">Put in that of TCP or UDP.</param>
+    public OffloadPlan Plan(bool ipChecksum, bool transportChecksum) => new()
+    {
+        IpStart = IpStart,
+        IpEnd = IpEnd + 1,
+        IpChecksum = IpChecksum,
+        TransportStart = TransportStart,
+        TransportEnd = TransportEnd == 0 ? int.MaxValue : TransportEnd + 1,
+        TransportChecksum = TransportChecksum,
+        IsTcp = IsTcp,
+        IsIPv4 = IsIPv4,
+        HeaderLength = HeaderLength,
+        SegmentSize = SegmentSize,
+        PutsIpChecksum = ipChecksum,
+        PutsTransportChecksum = transportChecksum,
+    };
 }

@@ -56,7 +56,7 @@ internal sealed class E1000Receiver(GuestMemory memory, E1000RegisterFile regist
         if ((registers[E1000Registers.Ctrl] & E1000Registers.CtrlVlanMode) != 0 && HasTag(frame))
         {
             tag = BinaryPrimitives.ReadUInt16BigEndian(frame[EthernetFrame.HeaderLength..]);
-            frame = StripTag(frame);
+            frame = EthernetFrame.StripTag(frame, _untagged);
             status |= IsVlan;
         }
 
@@ -73,17 +73,10 @@ internal sealed class E1000Receiver(GuestMemory memory, E1000RegisterFile regist
     private bool HasTag(ReadOnlySpan<byte> frame) =>
         frame.Length >= EthernetFrame.HeaderLength + EthernetFrame.VlanTagLength && EthernetFrame.Type(frame) == (ushort)registers[E1000Registers.Vet];
 
-    private ReadOnlySpan<byte> StripTag(ReadOnlySpan<byte> frame)
-    {
-        frame[..EthernetFrame.TypeOffset].CopyTo(_untagged);
-        frame[(EthernetFrame.TypeOffset + EthernetFrame.VlanTagLength)..].CopyTo(_untagged.AsSpan(EthernetFrame.TypeOffset));
-        return _untagged.AsSpan(0, frame.Length - EthernetFrame.VlanTagLength);
-    }
-
     private ReadOnlySpan<byte> Pad(ReadOnlySpan<byte> frame)
     {
-        _padded.AsSpan().Clear();
         frame.CopyTo(_padded);
+        EthernetFrame.Pad(_padded, frame.Length);
         return _padded;
     }
 

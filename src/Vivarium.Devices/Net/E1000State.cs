@@ -27,15 +27,12 @@ public sealed record E1000State
     public E1000TransmitState? Transmit { get; init; }
 }
 
-/// <summary>The state of the serial interface to the EEPROM.</summary>
+/// <summary>The state of the registers in front of the EEPROM, and of its serial interface.</summary>
 public sealed record E1000EepromState
 {
     public uint Control { get; init; }
     public uint Read { get; init; }
-    public int Shift { get; init; }
-    public int Bits { get; init; }
-    public uint Output { get; init; }
-    public bool IsReading { get; init; }
+    public SerialEepromState? Chip { get; init; }
 }
 
 /// <summary>The state of the transceiver.</summary>

@@ -28,6 +28,32 @@ internal static class EthernetFrame
 
     public static ushort Type(ReadOnlySpan<byte> frame) => BinaryPrimitives.ReadUInt16BigEndian(frame[TypeOffset..]);
 
+    /// <summary>Puts a VLAN tag behind the addresses and returns the new length; the buffer has room.</summary>
+    public static int InsertTag(Span<byte> buffer, int length, ushort type, ushort tag)
+    {
+        buffer[TypeOffset..length].CopyTo(buffer[(TypeOffset + VlanTagLength)..]);
+        BinaryPrimitives.WriteUInt16BigEndian(buffer[TypeOffset..], type);
+        BinaryPrimitives.WriteUInt16BigEndian(buffer[(TypeOffset + sizeof(ushort))..], tag);
+        return length + VlanTagLength;
+    }
+
+    /// <summary>Copies a tagged frame without its tag and returns that.</summary>
+    public static ReadOnlySpan<byte> StripTag(ReadOnlySpan<byte> frame, Span<byte> buffer)
+    {
+        frame[..TypeOffset].CopyTo(buffer);
+        frame[(TypeOffset + VlanTagLength)..].CopyTo(buffer[TypeOffset..]);
+        return buffer[..(frame.Length - VlanTagLength)];
+    }
+
+    /// <summary>Fills a short frame up with zeros and returns its new length; the buffer has room.</summary>
+    public static int Pad(Span<byte> buffer, int length)
+    {
+        if (length >= MinimumLength)
+            return length;
+        buffer[length..MinimumLength].Clear();
+        return MinimumLength;
+    }
+
     /// <summary>The Internet checksum (RFC 1071) of bytes in which the field itself holds zero or a pseudo header's sum.</summary>
     public static ushort Checksum(ReadOnlySpan<byte> bytes)
     {

@@ -206,11 +206,16 @@ internal sealed class Pc : IDisposable
         foreach (MachineNetwork network in parts.Networks)
         {
             network.Mac.CopyTo(mac);
-            if (network.Model == NetworkModel.E1000)
+            (IDisposable card, PciFunction function)? plugged = network.Model switch
             {
-                var card = new E1000(Memory, network.Backend, Clock, mac);
-                _ = pci.Attach(card.Function);
-                _cards.Add(card);
+                NetworkModel.E1000 when new E1000(Memory, network.Backend, Clock, mac) is var card => (card, card.Function),
+                NetworkModel.Rtl8139 when new Rtl8139(Memory, network.Backend, Clock, mac) is var card => (card, card.Function),
+                _ => null,
+            };
+            if (plugged is var (device, registers))
+            {
+                _ = pci.Attach(registers);
+                _cards.Add(device);
             }
         }
     }

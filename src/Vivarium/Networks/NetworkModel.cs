@@ -8,4 +8,7 @@ public enum NetworkModel
 
     /// <summary>Intel 82540EM, gigabit.</summary>
     E1000,
+
+    /// <summary>Realtek RTL8139C+, 100 Mb/s.</summary>
+    Rtl8139,
 }
