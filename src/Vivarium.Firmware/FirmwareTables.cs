@@ -12,6 +12,11 @@ public static class FirmwareTables
     {
         BiosDataArea.Write(memory, layout);
         SmbiosTables.Write(memory, layout.Identity);
+        if (layout.HasMultiprocessorTable)
+        {
+            MultiprocessorTable.Write(memory, layout);
+        }
+
         AcpiTables acpi = AcpiTables.Build(layout);
         acpi.Write(memory);
         return acpi.RsdpAddress;

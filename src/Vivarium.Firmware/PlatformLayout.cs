@@ -65,6 +65,10 @@ public sealed record PlatformLayout
     public const byte KeyboardIrq = 1;
     public const byte MouseIrq = 12;
 
+    public const ushort ParallelPort = 0x378;
+    public const byte ParallelPortCount = 3;
+    public const byte ParallelIrq = 7;
+
     /// <summary>The IOAPIC input of the 8254, as on every PC: ISA IRQ 0 arrives at GSI 2.</summary>
     public const byte PitGsi = 2;
 
@@ -126,6 +130,16 @@ public sealed record PlatformLayout
 
     /// <summary>Value of SLP_TYP that means soft-off (S5).</summary>
     public byte SleepTypeS5 { get; init; }
+
+    /// <summary>A parallel port at <see cref="ParallelPort"/>.</summary>
+    public bool HasParallelPort { get; init; }
+
+    /// <summary>Systems that do not use ACPI are told of processors and interrupts by a table of their own (<see cref="MultiprocessorTable"/>).</summary>
+    public bool HasMultiprocessorTable { get; init; }
+
+    /// <summary>EAX and EDX of CPUID's leaf 1.</summary>
+    public uint ProcessorSignature { get; init; }
+    public uint ProcessorFeatures { get; init; }
 
     public bool HasKeyboardController { get; init; } = true;
 

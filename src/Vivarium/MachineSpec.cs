@@ -31,6 +31,9 @@ public sealed record MachineSpec
 
     public const int MostNetworks = 4;
 
+    /// <summary>COM1 to COM4.</summary>
+    public const int MostSerialPorts = 4;
+
     public const int MostPorts = 16;
 
     public const int MostShares = 8;
@@ -82,6 +85,9 @@ public sealed record MachineSpec
 
     /// <summary>Network cards in the order in which the guest finds them.</summary>
     public IReadOnlyList<NetworkSpec> Networks { get; init; } = [];
+
+    /// <summary>How many serial ports the guest has, 1 to <see cref="MostSerialPorts"/>; see <see cref="VirtualMachine.SerialLines"/>.</summary>
+    public int SerialPorts { get; init; } = 1;
 
     /// <summary>Give the guest a virtio console (hvc0 in Linux) beside its serial line; see <see cref="VirtualMachine.VirtioConsole"/>.</summary>
     public bool VirtioConsole { get; init; }
@@ -146,7 +152,7 @@ public sealed record MachineSpec
     internal bool HasKeyboardController => Virtualization == Virtualization.Full;
 
     /// <summary>Which card a network of this machine has.</summary>
-    internal NetworkModel ModelOf(NetworkSpec network) => network.Model ?? (Virtualization == Virtualization.Full ? NetworkModel.E1000 : NetworkModel.Virtio);
+    public NetworkModel ModelOf(NetworkSpec network) => network.Model ?? (Virtualization == Virtualization.Full ? NetworkModel.E1000 : NetworkModel.Virtio);
 
     /// <summary>How many disks and CD drives are connected in this way.</summary>
     private int OnBus(DiskBus bus) => Disks.Count(disk => BusOf(disk) == bus) + Cdroms.Count(cdrom => cdrom.Bus == bus);
@@ -243,6 +249,15 @@ public sealed record MachineSpec
         foreach (NetworkSpec network in Networks)
         {
             network.Validate();
+            if (network.Rom is not null && ModelOf(network) == NetworkModel.Virtio && Virtio.Transport != VirtioTransport.Pci)
+            {
+                throw new InvalidInputException("firmware boots from network cards on the PCI bus, and --virtio mmio puts this one elsewhere; leave that out, or choose another card with --net user,model=e1000");
+            }
+        }
+
+        if (SerialPorts is < 1 or > MostSerialPorts)
+        {
+            throw new InvalidInputException($"a PC has 1 to {MostSerialPorts} serial ports, and {SerialPorts} are asked for");
         }
 
         if (Ports.Count > MostPorts)

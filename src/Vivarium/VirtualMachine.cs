@@ -55,7 +55,13 @@ public sealed class VirtualMachine : IAsyncDisposable
     private VirtualMachine(MachineSpec spec, PlatformLayout layout, BootSource boot, CpuModel model)
     {
         _parts = MachineParts.Open(spec, _warnings.Say);
-        layout = layout with { VirtioMmioCount = spec.Virtio.Transport == VirtioTransport.Mmio ? _parts.VirtioDevices : 0 };
+        CpuidResult processor = model.Cpuid(1, 0, default);
+        layout = layout with
+        {
+            VirtioMmioCount = spec.Virtio.Transport == VirtioTransport.Mmio ? _parts.VirtioDevices : 0,
+            ProcessorSignature = processor.Eax,
+            ProcessorFeatures = processor.Edx,
+        };
         _spec = spec;
         _layout = layout;
         _boot = boot;
@@ -81,6 +87,9 @@ public sealed class VirtualMachine : IAsyncDisposable
 
     /// <summary>The guest's first serial line.</summary>
     public MachineConsole Console { get; } = new();
+
+    /// <summary>All serial lines of the guest (<see cref="MachineSpec.SerialPorts"/>), COM1's first, which is <see cref="Console"/>.</summary>
+    public IReadOnlyList<MachineConsole> SerialLines => [Console, .. _parts.MoreSerialLines];
 
     /// <summary>The guest's virtio console; null unless <see cref="MachineSpec.VirtioConsole"/> asks for one.</summary>
     public MachineConsole? VirtioConsole => _parts.VirtioConsole;
@@ -488,7 +497,9 @@ public sealed class VirtualMachine : IAsyncDisposable
             MemorySize = spec.Memory,
             CpuCount = spec.Cpus,
             Identity = classic ? PlatformIdentity.ClassicPc : PlatformIdentity.Vivarium,
-            SerialPorts = [PlatformLayout.PcSerialPorts[0]],
+            SerialPorts = [.. PlatformLayout.PcSerialPorts.Take(spec.SerialPorts)],
+            HasParallelPort = classic,
+            HasMultiprocessorTable = classic,
             Gpe0Block = AcpiPm.GpeBase,
             SleepTypeS5 = AcpiPm.SleepTypeS5,
             HasHpet = classic,

@@ -153,12 +153,12 @@ public sealed class OptionTests
     [Fact]
     public void A_network_is_there_when_something_could_use_it()
     {
-        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse(null, [], []).OrDefault(hasDisk: false));
-        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], []).OrDefault(hasDisk: true));
-        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, ["2222:22"], []).OrDefault(hasDisk: false));
-        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], ["example.org"]).OrDefault(hasDisk: false));
-        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse("none", [], []).OrDefault(hasDisk: true));
-        Assert.Equal(new NetworkOption.Tap("tap0"), NetworkOptions.Parse("tap:tap0", [], []).OrDefault(hasDisk: true));
+        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse(null, [], []).OrDefault(isUseful: false));
+        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], []).OrDefault(isUseful: true));
+        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, ["2222:22"], []).OrDefault(isUseful: false));
+        Assert.IsType<NetworkOption.User>(NetworkOptions.Parse(null, [], ["example.org"]).OrDefault(isUseful: false));
+        Assert.IsType<NetworkOption.None>(NetworkOptions.Parse("none", [], []).OrDefault(isUseful: true));
+        Assert.Equal(new NetworkOption.Tap("tap0"), NetworkOptions.Parse("tap:tap0", [], []).OrDefault(isUseful: true));
     }
 
     [Theory]
@@ -166,10 +166,11 @@ public sealed class OptionTests
     [InlineData("user,bus=virtio", NetworkModel.Virtio)]
     [InlineData("tap:tap0,model=virtio", NetworkModel.Virtio)]
     [InlineData("user,model=e1000", NetworkModel.E1000)]
+    [InlineData("user,model=rtl8139", NetworkModel.Rtl8139)]
     public void A_network_card_can_be_chosen(string text, NetworkModel? model) => Assert.Equal(model, NetworkOptions.Parse(text, [], []).Model);
 
     [Theory]
-    [InlineData("'ne1' is no network card that viv knows; known are virtio, e1000", "user,model=ne1")]
+    [InlineData("'ne1' is no network card that viv knows; known are virtio, e1000, rtl8139", "user,model=ne1")]
     [InlineData("unknown property 'fast'", "user,fast")]
     [InlineData("says too much", "user,model=e1000,model=virtio")]
     [InlineData("no card", "none,model=e1000")]

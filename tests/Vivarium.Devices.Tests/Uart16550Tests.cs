@@ -263,4 +263,35 @@ public class Uart16550Tests
         Assert.Equal(state with { Received = again.Received, Waiting = again.Waiting }, again);
         Assert.Throws<InvalidDataException>(() => uart.Restore(state with { Received = new byte[17] }));
     }
+
+    /// <summary>COM1 and COM3: the line is high until neither wants anything, and its next edge comes after that.</summary>
+    [Fact]
+    public void Two_ports_share_an_interrupt()
+    {
+        var line = _board.Interrupts.CreateIsaLine(Uart16550.Com3Irq);
+        var other = new Uart16550(line, new Output());
+        other.Map(_board.Ports, Uart16550.Com3, "COM3");
+        foreach (var first in new[] { Uart16550.Com1, Uart16550.Com3 })
+        {
+            Out((ushort)(first + 4), 0x0B);
+            Out((ushort)(first + 1), 0x01);
+        }
+
+        Type("a");
+        other.Receive("b"u8);
+        Assert.True(_irq.Level);
+        Assert.True(line.Level);
+        Assert.Equal(0x0C, In(Iir) & 0x0F);
+        Assert.Equal(0x0C, In(Uart16550.Com3 + 2) & 0x0F);
+        Assert.Equal((byte)'a', In(Data));
+        Assert.True(IsIrq4High());
+        Assert.Equal((byte)'b', In(Uart16550.Com3));
+        Assert.False(IsIrq4High());
+        other.Receive("c"u8);
+        Assert.True(IsIrq4High());
+        Assert.Equal(0x01, In(Iir) & 0x0F);
+
+        // What the 8259 has latched shows in its request register, which an edge sets and an acknowledged interrupt clears.
+        bool IsIrq4High() => _irq.Level || line.Level;
+    }
 }

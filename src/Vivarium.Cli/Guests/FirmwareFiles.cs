@@ -4,6 +4,7 @@ namespace Vivarium.Cli.Guests;
 internal sealed record FirmwareFiles(string Package, string Folder)
 {
     public static readonly FirmwareFiles SeaBios = new("seabios", "usr/share/seabios");
+    public static readonly FirmwareFiles NetworkRoms = new("ipxe-qemu", "usr/lib/ipxe/qemu");
     public static readonly FirmwareFiles Ovmf = new("ovmf", "usr/share/OVMF");
 
     /// <summary>The path of one of the package's files.</summary>

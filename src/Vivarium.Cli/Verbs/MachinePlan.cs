@@ -40,6 +40,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             MeasureTimes = options.Statistics,
             PerfMap = options.PerfMap,
             Virtio = options.Virtio,
+            SerialPorts = 1 + options.MoreSerial.Count,
             VirtioConsole = options.VirtioConsole,
             Vsock = options.Vsock,
             Gdb = options.Gdb,
@@ -69,7 +70,7 @@ internal sealed record MachinePlan(MachineSpec Spec, IReadOnlyList<PortForward> 
             Disks = boot.Disk is null ? draft.Disks : [new DiskSpec { Path = boot.Disk, Format = ImageFormat.Raw, Overlay = !options.Persist }, .. draft.Disks],
         };
         spec = spec with { Name = name, Trace = options.Trace?.For(name) };
-        NetworkOption network = options.Network.OrDefault(hasDisk: spec.Disks.Count != 0);
+        NetworkOption network = options.Network.OrDefault(isUseful: spec.Disks.Count != 0 || NetworkBoot.IsWanted(options));
         if (network is NetworkOption.None)
         {
             spec.Validate();

@@ -43,9 +43,10 @@ internal sealed record NetworkOptions(NetworkOption? Network, NetworkModel? Mode
         }
     }
 
-    /// <summary>Without a word about it, a machine has a network if it has a disk that could hold a system to use it, or if something was said that needs one.</summary>
-    public NetworkOption OrDefault(bool hasDisk) =>
-        Network ?? (hasDisk || Forwards.Count != 0 || Allow is not null ? new NetworkOption.User() : new NetworkOption.None());
+    /// <summary>Without a word about it, a machine has a network if something was said that needs one.</summary>
+    /// <param name="isUseful">It has a disk that could hold a system to use one, or is to boot from one.</param>
+    public NetworkOption OrDefault(bool isUseful) =>
+        Network ?? (isUseful || Forwards.Count != 0 || Allow is not null ? new NetworkOption.User() : new NetworkOption.None());
 
     private static NetworkModel ParseModel(string text, List<string> words)
     {

@@ -10,6 +10,7 @@ namespace Vivarium.Cli.Verbs;
 internal sealed record RunOptions
 {
     private const string FilePrefix = "file:";
+    private const string SocketPrefix = "unix:";
 
     public string? Guest { get; init; }
     public string? Kernel { get; init; }
@@ -36,6 +37,9 @@ internal sealed record RunOptions
     public required EngineKind Engine { get; init; }
     public EngineOptions EngineOptions { get; init; } = EngineOptions.Default;
     public required SerialTarget Serial { get; init; }
+
+    /// <summary>Where the serial ports from COM2 on go; the guest has only those that are named.</summary>
+    public IReadOnlyList<SerialTarget> MoreSerial { get; init; } = [];
 
     /// <summary>Where the guest's screen is shown.</summary>
     public DisplayOption Display { get; init; } = DisplayOption.None;
@@ -165,8 +169,35 @@ internal sealed record RunOptions
         "stdio" => SerialTarget.Stdio,
         "none" => SerialTarget.None,
         _ when text.StartsWith(FilePrefix, StringComparison.Ordinal) && text.Length > FilePrefix.Length => new SerialTarget(SerialKind.File, text[FilePrefix.Length..]),
+        _ when text.StartsWith(SocketPrefix, StringComparison.Ordinal) => throw new InvalidInputException("the first serial port is the machine's console, which viv console shows; give --serial unix:PATH for another port, after a --serial for the first"),
         _ => throw new InvalidInputException($"'{text}' is no place for the serial port; known are stdio, file:PATH, none"),
     };
+
+    /// <param name="texts">The values from the second on.</param>
+    /// <param name="first">Where the first port goes.</param>
+    public static IReadOnlyList<SerialTarget> ParseMoreSerial(IReadOnlyList<string> texts, SerialTarget first, bool background, DisplayOption display)
+    {
+        if (texts.Count >= MachineSpec.MostSerialPorts)
+        {
+            throw new InvalidInputException($"a PC has at most {MachineSpec.MostSerialPorts} serial ports, and {texts.Count + 1} are asked for; leave out some --serial");
+        }
+
+        List<SerialTarget> targets = [first];
+        foreach (string text in texts)
+        {
+            SerialTarget target = text.StartsWith(SocketPrefix, StringComparison.Ordinal) && text.Length > SocketPrefix.Length
+                ? new SerialTarget(SerialKind.Socket, text[SocketPrefix.Length..])
+                : ParseSerial(text, background, display);
+            if (target.Kind != SerialKind.None && targets.Contains(target))
+            {
+                throw new InvalidInputException($"--serial {text} is there twice, and only one port can have it; send the other to file:PATH, unix:PATH or none");
+            }
+
+            targets.Add(target);
+        }
+
+        return targets[1..];
+    }
 
     public static TimeSpan ParseTimeout(string text) => TryParseTime(text, out TimeSpan time)
         ? time

@@ -75,6 +75,11 @@ internal sealed class RunSession
             throw new InvalidInputException("--boot tells firmware what to try, and this machine starts a kernel; leave out one of them");
         }
 
+        if (NetworkBoot.IsWanted(options) && options.Network.Network is NetworkOption.None)
+        {
+            throw new InvalidInputException("--boot net needs a network card, and --net none leaves it out; leave out one of them");
+        }
+
         if (options.Guest is not null && options.Kernel is not null)
         {
             throw new InvalidInputException($"'{options.Guest}' brings its own kernel; leave out either the name or --kernel");
@@ -152,23 +157,6 @@ internal sealed class RunSession
             : guest.Obtain(GuestCache.Default, rebuild);
     }
 
-    private Stream? OpenSerial()
-    {
-        try
-        {
-            return _options.Serial.Kind switch
-            {
-                SerialKind.Stdio => new StandardOutput(),
-                SerialKind.File => new FileStream(_options.Serial.Path!, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0),
-                _ => null,
-            };
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
-        {
-            throw new InvalidInputException($"cannot write the serial output to '{_options.Serial.Path}': {e.Message}", e);
-        }
-    }
-
     private Stream? OpenDebugOutput()
     {
         try
@@ -192,8 +180,13 @@ internal sealed class RunSession
         BootSet? boot = Obtain(_options, _options.Rebuild && _background is null);
         MachinePlan plan = MachinePlan.Complete(_spec, _options, boot, _folder.Name);
         _spec = plan.Spec with { Firmware = _options.Firmware?.Obtain(GuestCache.Default, _options.Name) };
+        if (NetworkBoot.IsWanted(_options))
+        {
+            _spec = NetworkBoot.GiveRoms(_spec, _options.Firmware!, GuestCache.Default);
+        }
+
         await using VirtualMachine machine = VirtualMachine.Create(_spec);
-        await using Stream? output = OpenSerial();
+        await using Stream? output = _options.Serial.OpenOutput();
         await using var console = new ConsoleHub(output);
         machine.Console.Output = console;
         await using Stream? debugOutput = OpenDebugOutput();
@@ -205,6 +198,7 @@ internal sealed class RunSession
             line = virtio;
         }
 
+        using var serialLines = new SerialEnds(_options.MoreSerial, machine);
         using var ports = new PortSockets(_options.Ports, machine);
         machine.Warned = Notices.Say;
         _record = plan.Describe(_record, [.. plan.AnyPort.Select(machine.ForwardPort)], _folder);
@@ -231,7 +225,8 @@ internal sealed class RunSession
         int signalled = 0;
         MachineExit exit;
         bool showsScreen = _options.Display.Kind == DisplayKind.Text;
-        bool takesKeys = showsScreen || _options.Serial.Kind == SerialKind.Stdio;
+        MachineConsole? typed = _options.Serial.Kind == SerialKind.Stdio ? line : SerialEnds.OnTerminal(_options.MoreSerial, machine);
+        bool takesKeys = showsScreen || typed is not null;
         using (RawTerminal? terminal = takesKeys ? RawTerminal.Enter(showsScreen ? ScreenTerminal.LeaveForPrintf : "") : null)
         using (ScreenTerminal? screen = showsScreen ? ScreenTerminal.Enter(machine.Screen!) : null)
         {
@@ -253,7 +248,7 @@ internal sealed class RunSession
 
             if (takesKeys)
             {
-                new StandardInput(showsScreen ? new ScreenKeyboard(machine.Keyboard) : new GuestKeyboard(line), terminal is not null, asked => Obey(asked, machine)).Start();
+                new StandardInput(showsScreen ? new ScreenKeyboard(machine.Keyboard) : new GuestKeyboard(typed!), terminal is not null, asked => Obey(asked, machine)).Start();
             }
 
             machine.Start();

@@ -19,7 +19,7 @@ internal static class RunVerb
         var append = Text("--append", "TEXT", "Kernel command line (after a named guest's own)");
         var module = Repeated("--module", "'FILE[ ARGS]'", "With a multiboot kernel: a file that it gets, and what it is told of it; may be repeated");
         var firmware = Text("--firmware", "bios|uefi|FILE", "Start firmware instead of a kernel, which finds what to boot by itself: bios (SeaBIOS; what a machine without a kernel does), uefi (OVMF; its variables are kept if the machine has a --name), or a file");
-        var bootOrder = Text("--boot", "LIST", $"What firmware tries, in this order: {BootOption.Names}, with commas between (disk,cd,floppy)");
+        var bootOrder = Text("--boot", "LIST", $"What firmware tries, in this order: {BootOption.Names}, with commas between (disk,cd,floppy); net is iPXE in the card's ROM");
         var debugcon = Text("--debugcon", "FILE|-", "Where firmware's messages go (ports 0x402 and 0xE9): a file, or - for this terminal");
         var memory = Text("--memory", "SIZE", "Guest memory, for example 512M or 4G (512M; debian has 1G)");
         var cpu = Text("--cpu", "MODEL", "Processor that the guest sees: " + string.Join(", ", Engine.CpuModel.Names), Engine.CpuModel.Names[0]);
@@ -28,7 +28,7 @@ internal static class RunVerb
         var engine = Text("--engine", "NAME", "What executes the guest: auto, software", "auto");
         var engineOptions = Text("--engine-opt", "LIST", "For bisecting: switch parts of the software engine off, for example no-linking,code-cache=4M (an unknown name lists all)");
         var codeCache = Text("--code-cache", "DIR|off", "Where translated code is kept for the next start (the user's cache folder): only in a folder that nobody else can write");
-        var serial = Text("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none");
+        var serial = Repeated("--serial", "WHERE", "The guest's first serial port: stdio (the default; not with -d), file:PATH, none; given again, up to three more ports (COM2 to COM4), also to unix:PATH, a socket");
         var display = Text("--display", "HOW", "The screen of a --virt full machine: text (in this terminal; what firmware gets there), vnc[=[HOST:]PORT|unix:PATH][,password-file=PATH], or none");
         var noReboot = new Option<bool>("--no-reboot") { Description = "End when the guest reboots" };
         var timeout = Text("--timeout", "TIME", "End after this time, for example 60s, 5m, 1500ms");
@@ -74,9 +74,11 @@ internal static class RunVerb
             DisplayOption.Parse(parsed.GetValue(display)),
             startsFirmware: Firmware(parsed) is not null,
             isClassic: Virtualize(parsed) == Virtualization.Full,
-            serialSaid: parsed.GetValue(serial) is not null,
+            serialSaid: parsed.GetValue(serial) is { Length: > 0 },
             parsed.GetValue(background),
             () => ScreenTerminal.IsPossible);
+        SerialTarget FirstSerial(ParseResult parsed) => RunOptions.ParseSerial(parsed.GetValue(serial)?.FirstOrDefault(), parsed.GetValue(background), HowShown(parsed));
+
         // Who names nothing but media wants a PC that boots from them.
         Virtualization Virtualize(ParseResult parsed) => parsed.GetValue(virt) is { } style
             ? RunOptions.ParseVirtualization(style)
@@ -101,7 +103,8 @@ internal static class RunVerb
             Virtualization = Virtualize(parsed),
             Engine = RunOptions.ParseEngine(parsed.GetValue(engine)!),
             EngineOptions = RunOptions.ParseEngineOptions(parsed.GetValue(engineOptions)) with { TranslationFolder = RunOptions.ParseCodeCache(parsed.GetValue(codeCache)) },
-            Serial = RunOptions.ParseSerial(parsed.GetValue(serial), parsed.GetValue(background), HowShown(parsed)),
+            Serial = FirstSerial(parsed),
+            MoreSerial = RunOptions.ParseMoreSerial([.. (parsed.GetValue(serial) ?? []).Skip(1)], FirstSerial(parsed), parsed.GetValue(background), HowShown(parsed)),
             Display = HowShown(parsed),
             NoReboot = parsed.GetValue(noReboot),
             Timeout = parsed.GetValue(timeout) is { } time ? RunOptions.ParseTimeout(time) : null,

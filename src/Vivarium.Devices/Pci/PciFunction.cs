@@ -155,6 +155,14 @@ public sealed class PciFunction : IPciFunction
         _bars.Add(new PciBar { Index = Bars, Size = region.Length, Region = region });
     }
 
+    /// <summary>Adds an expansion ROM with this program in it, for which memory is taken that nobody else has.</summary>
+    public void AddRom(GuestMemory memory, ReadOnlySpan<byte> program)
+    {
+        var region = memory.Allocate(BitOperations.RoundUpToPowerOf2(Math.Max((ulong)program.Length, GuestMemory.PageSize)));
+        program.CopyTo(region.Bytes);
+        AddRom(region);
+    }
+
     /// <summary>Adds a range of ports.</summary>
     /// <param name="size">A power of two from 4 to 256.</param>
     public void AddPortBar(int index, int size, IPortDevice device)

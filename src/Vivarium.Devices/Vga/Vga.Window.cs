@@ -1,6 +1,3 @@
-using System.Numerics;
-using Vivarium.Memory;
-
 namespace Vivarium.Devices;
 
 // The window at A0000, through the card's logic, and the card on the PCI bus.
@@ -48,12 +45,7 @@ public sealed unsafe partial class Vga
         function.AddMemoryBar(FrameBufferBar, _region);
         function.AddMemoryBar(RegisterBar, RegisterBarSize, new Registers(this));
         if (!rom.IsEmpty)
-        {
-            var region = _guestMemory.Allocate(Math.Max(BitOperations.RoundUpToPowerOf2((ulong)rom.Length), GuestMemory.PageSize));
-            rom.CopyTo(region.Bytes);
-            function.AddRom(region);
-        }
-
+            function.AddRom(_guestMemory, rom);
         return function;
     }
 

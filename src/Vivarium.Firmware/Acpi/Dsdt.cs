@@ -107,6 +107,11 @@ internal static class Dsdt
             });
         }
 
+        if (layout.HasParallelPort)
+        {
+            isa.Device("LPT1", ParallelPort);
+        }
+
         for (int i = 0; i < layout.SerialPorts.Count; i++)
         {
             SerialPort port = layout.SerialPorts[i];
@@ -118,6 +123,13 @@ internal static class Dsdt
                 com.Name("_CRS", new ResourceTemplate().Io(port.Port, 8).IrqNoFlags(port.Irq));
             });
         }
+    }
+
+    private static void ParallelPort(AmlBuilder port)
+    {
+        port.HardwareId("PNP0400");
+        port.Name("_UID", 1);
+        port.Name("_CRS", new ResourceTemplate().Io(PlatformLayout.ParallelPort, PlatformLayout.ParallelPortCount).IrqNoFlags(PlatformLayout.ParallelIrq));
     }
 
     /// <summary>A virtio device with memory-mapped registers, under the identifier that Linux and others know it by.</summary>

@@ -1,10 +1,13 @@
 namespace Vivarium.Firmware.Boot;
 
-/// <summary>The program in a card's ROM, which firmware copies below 1 MiB and runs (PCI Firmware Specification 3.0, 5; Plug and Play BIOS).</summary>
+/// <summary>
+/// What a card's ROM holds (PCI Local Bus Specification 3.0, 6.3): a program that firmware copies below 1 MiB and runs, or a row of images,
+/// of which each firmware takes what it knows.
+/// </summary>
 public sealed class OptionRom
 {
-    /// <summary>All that there is below 1 MiB for such programs, and more than firmware gives one of them.</summary>
-    public const int MostBytes = 128 << 10;
+    /// <summary>More than any card has.</summary>
+    public const int MostBytes = 1 << 20;
 
     private const int LengthUnit = 512;
 
@@ -21,7 +24,7 @@ public sealed class OptionRom
             using FileStream file = File.OpenRead(path);
             if (file.Length > MostBytes)
             {
-                throw new BootException($"{path} has {ByteSize.Text((ulong)file.Length)}, and the program of a card's ROM has at most {ByteSize.Text(MostBytes)}");
+                throw new BootException($"{path} has {ByteSize.Text((ulong)file.Length)}, and a card's ROM has at most {ByteSize.Text(MostBytes)}");
             }
 
             bytes = new byte[file.Length];

@@ -27,6 +27,7 @@ internal sealed class MachineParts : IDisposable
         VirtioConsole = spec.VirtioConsole ? new MachineConsole() : null;
         Keyboard = new MachineKeyboard(spec.HasKeyboardController);
         Pointer = new MachinePointer(spec.HasKeyboardController);
+        MoreSerialLines = [.. Enumerable.Range(1, spec.SerialPorts - 1).Select(_ => new MachineConsole())];
         Ports = spec.Ports.ToDictionary(name => name, _ => new MachineConsole());
         Warn = warn;
     }
@@ -58,6 +59,9 @@ internal sealed class MachineParts : IDisposable
 
     /// <summary>The far end of the virtio console; null without one.</summary>
     public MachineConsole? VirtioConsole { get; }
+
+    /// <summary>The far ends of the serial ports from COM2 on.</summary>
+    public IReadOnlyList<MachineConsole> MoreSerialLines { get; }
 
     /// <summary>The far ends of the virtio console ports, by name.</summary>
     public IReadOnlyDictionary<string, MachineConsole> Ports { get; }
@@ -144,7 +148,7 @@ internal sealed class MachineParts : IDisposable
     public void ReleaseWriters()
     {
         VirtioConsole?.ReleaseWriters();
-        foreach (MachineConsole port in Ports.Values)
+        foreach (MachineConsole port in Ports.Values.Concat(MoreSerialLines))
         {
             port.ReleaseWriters();
         }
@@ -154,7 +158,7 @@ internal sealed class MachineParts : IDisposable
     public void CloseConsoles()
     {
         VirtioConsole?.Close();
-        foreach (MachineConsole port in Ports.Values)
+        foreach (MachineConsole port in Ports.Values.Concat(MoreSerialLines))
         {
             port.Close();
         }

@@ -31,7 +31,7 @@ internal sealed class Pc : IDisposable
     private readonly AhciController? _ahci;
     private readonly List<NvmeController> _nvme = [];
     private readonly FloppyController? _floppy;
-    private readonly InterruptLine _com1Line;
+    private readonly List<InterruptLine> _serialLines = [];
 
     /// <param name="boot">What the machine starts: firmware, or a kernel that a loader brings.</param>
     public Pc(PlatformLayout layout, MachineParts parts, BootSource boot, MachineConsole console, Action<byte> debugOutput, Action<CycleEnd> end)
@@ -88,10 +88,12 @@ internal sealed class Pc : IDisposable
 
         new PostCode().Map(Ports);
 
-        _com1Line = Interrupts.CreateIsaLine(Uart16550.Com1Irq);
-        var com1 = new Uart16550(_com1Line, console.Backend);
-        com1.Map(Ports, Uart16550.Com1, "COM1");
-        console.Attach(com1);
+        PlugInSerialPorts(layout, [console, .. parts.MoreSerialLines]);
+        if (layout.HasParallelPort)
+        {
+            new ParallelPort().Map(Ports);
+        }
+
         var pci = new PciBus(pciHost, Mmio, Ports, Interrupts) { Memory = Memory, FirmwareAssigns = firmware is not null };
         _ide = PlugInIde(parts, pci, firmware);
         _screen = parts.Screen;
@@ -152,11 +154,24 @@ internal sealed class Pc : IDisposable
         _ahci?.Dispose();
         _floppy?.Dispose();
         _nvme.ForEach(controller => controller.Dispose());
-        _com1Line.Connected = false;
+        _serialLines.ForEach(line => line.Connected = false);
         _screen?.Detach();
     }
 
     public void Dispose() => Memory.Dispose();
+
+    /// <summary>Two ports each share an interrupt, whose line is high while one of them wants it.</summary>
+    private void PlugInSerialPorts(PlatformLayout layout, IReadOnlyList<MachineConsole> ends)
+    {
+        for (int i = 0; i < layout.SerialPorts.Count; i++)
+        {
+            InterruptLine line = Interrupts.CreateIsaLine(layout.SerialPorts[i].Irq);
+            var uart = new Uart16550(line, ends[i].Backend);
+            uart.Map(Ports, layout.SerialPorts[i].Port, $"COM{i + 1}");
+            ends[i].Attach(uart);
+            _serialLines.Add(line);
+        }
+    }
 
     /// <summary>The IDE controller: a classic PC has it in any case, others if there is a disk for it.</summary>
     private PiixIde? PlugInIde(MachineParts parts, PciBus pci, FirmwareImage? firmware)
@@ -214,9 +229,18 @@ internal sealed class Pc : IDisposable
             };
             if (plugged is var (device, registers))
             {
+                AddRom(network, registers);
                 _ = pci.Attach(registers);
                 _cards.Add(device);
             }
+        }
+    }
+
+    private void AddRom(MachineNetwork network, PciFunction card)
+    {
+        if (network.Rom is { } rom)
+        {
+            card.AddRom(Memory, rom.Bytes.Span);
         }
     }
 
@@ -268,10 +292,10 @@ internal sealed class Pc : IDisposable
 
     private void PlugIn(MachineParts parts, VirtioSlots slots)
     {
-        void Attach(VirtioDevice device, string name, string what)
+        void Attach(VirtioDevice device, string name, string what, Action<PciFunction>? addRom = null)
         {
             device.Broken = problem => parts.Warn($"{what}: the guest's driver broke the rules and has to reset the device: {problem}");
-            slots.Attach(device, name);
+            slots.Attach(device, name, addRom);
             _virtio.Add(device);
         }
 
@@ -285,7 +309,7 @@ internal sealed class Pc : IDisposable
         foreach (MachineNetwork network in parts.Networks.Where(network => network.Model == NetworkModel.Virtio))
         {
             network.Mac.CopyTo(mac);
-            Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}");
+            Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}", card => AddRom(network, card));
         }
 
         foreach (MachineShare share in parts.Shares)

@@ -8,7 +8,8 @@ internal sealed class VirtioSlots(VirtioSpec spec, PciBus pci, MmioBus mmio, Int
 {
     private int _windows;
 
-    public void Attach(VirtioDevice device, string name)
+    /// <param name="addRom">Gives the device on the PCI bus a ROM; null for none.</param>
+    public void Attach(VirtioDevice device, string name, Action<PciFunction>? addRom = null)
     {
         if (!spec.PackedRings)
         {
@@ -17,7 +18,9 @@ internal sealed class VirtioSlots(VirtioSpec spec, PciBus pci, MmioBus mmio, Int
 
         if (spec.Transport == VirtioTransport.Pci)
         {
-            pci.Attach(new VirtioPciTransport(device, name).Function);
+            PciFunction function = new VirtioPciTransport(device, name).Function;
+            addRom?.Invoke(function);
+            _ = pci.Attach(function);
         }
         else
         {

@@ -1,3 +1,5 @@
+using Vivarium.Firmware;
+using Vivarium.Firmware.Boot;
 using Vivarium.Network;
 
 namespace Vivarium.Networks;
@@ -22,6 +24,9 @@ internal sealed class MachineNetwork : IDisposable
 
     public NetworkSpec Spec { get; }
 
+    /// <summary>What the card's ROM holds; null if it has none.</summary>
+    public OptionRom? Rom { get; private init; }
+
     public NetworkModel Model { get; }
 
     public NetworkBackend Backend { get; }
@@ -40,14 +45,15 @@ internal sealed class MachineNetwork : IDisposable
         MacAddress mac = spec.Mac ?? MacAddress.ForMachine(spec.Name, card);
         try
         {
+            OptionRom? rom = spec.Rom is null ? null : OptionRom.Load(spec.Rom);
             return spec.Network switch
             {
-                NetworkOption.User => OpenUser(spec, model, mac),
-                NetworkOption.Tap tap => new MachineNetwork(spec, model, new TapNetwork(tap.Interface) { Failed = sentence => warn(sentence.TrimEnd('.')) }, null, null, mac),
+                NetworkOption.User => OpenUser(spec, model, mac, rom),
+                NetworkOption.Tap tap => new MachineNetwork(spec, model, new TapNetwork(tap.Interface) { Failed = sentence => warn(sentence.TrimEnd('.')) }, null, null, mac) { Rom = rom },
                 _ => null,
             };
         }
-        catch (NetworkException e)
+        catch (Exception e) when (e is NetworkException or BootException)
         {
             throw new InvalidInputException(e.Message.TrimEnd('.'), e);
         }
@@ -74,15 +80,15 @@ internal sealed class MachineNetwork : IDisposable
 
     public void Dispose() => _network.Dispose();
 
-    private static MachineNetwork OpenUser(NetworkSpec spec, NetworkModel model, MacAddress mac)
+    private static MachineNetwork OpenUser(NetworkSpec spec, NetworkModel model, MacAddress mac, OptionRom? rom)
     {
         var user = new UserNetwork(new UserNetworkOptions { HostName = spec.Name, Forwards = spec.Forwards, Resolver = spec.Resolver });
         if (spec.Allow is null)
         {
-            return new MachineNetwork(spec, model, user, user, null, mac);
+            return new MachineNetwork(spec, model, user, user, null, mac) { Rom = rom };
         }
 
         var filter = new EgressFilter(EgressFilterOptions.ForUserNetwork(spec.Allow));
-        return new MachineNetwork(spec, model, new FilteredNetwork(user, filter), user, filter, mac);
+        return new MachineNetwork(spec, model, new FilteredNetwork(user, filter), user, filter, mac) { Rom = rom };
     }
 }

@@ -27,6 +27,12 @@ public sealed record NetworkSpec
     /// <summary>The name that DHCP gives the guest, and that its address is made from.</summary>
     public string Name { get; init; } = "vivarium";
 
+    /// <summary>
+    /// A file with what the card's ROM holds, by which firmware boots from this network (iPXE, for example); null for none. A card that is
+    /// not on the PCI bus has no room for it.
+    /// </summary>
+    public string? Rom { get; init; }
+
     internal void Validate()
     {
         if (Forwards.Count != 0 && Network is not NetworkOption.User)

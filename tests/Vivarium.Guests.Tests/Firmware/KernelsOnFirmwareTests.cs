@@ -18,6 +18,7 @@ public sealed class KernelsOnFirmwareTests : IDisposable
 
     [Theory]
     [InlineData(NetworkModel.E1000, "82540em")]
+    [InlineData(NetworkModel.Rtl8139, "rtl8139")]
     public async Task IPXE_gets_an_address_and_takes_commands(NetworkModel card, string driver)
     {
         await using VirtualMachine machine = Start(Packaged("ipxe", "ipxe.lkrn"), spec => spec with
