@@ -19,11 +19,14 @@ public sealed class ParallelPortTests
     }
 
     [Fact]
-    public void The_printer_is_not_busy_and_out_of_paper()
+    public void The_printer_is_not_busy_and_out_of_paper_and_the_port_no_EPP()
     {
-        Assert.Equal(0xE0, _board.In(0x379));
+        Assert.Equal(0xE7, _board.In(0x379));
+
+        // Systems try to clear the time-out of an EPP port; where they cannot, there is none.
+        _board.Out(0x379, 1);
         _board.Out(0x379, 0);
-        Assert.Equal(0xE0, _board.In(0x379));
+        Assert.Equal(0xE7, _board.In(0x379));
     }
 
     [Fact]

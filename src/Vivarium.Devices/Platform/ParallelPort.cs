@@ -17,7 +17,10 @@ public sealed class ParallelPort : IPortDevice
     private const byte NotBusy = 1 << 7;
     private const byte NotAcknowledging = 1 << 6;
     private const byte OutOfPaper = 1 << 5;
-    private const byte Status = NotBusy | NotAcknowledging | OutOfPaper;
+
+    /// <summary>Nothing drives these bits. A low one would tell of an EPP port, whose time-out it is.</summary>
+    private const byte Unused = 0x07;
+    private const byte Status = NotBusy | NotAcknowledging | OutOfPaper | Unused;
 
     // Control: strobe, line feed, initialise, select, interrupt enable; no bit makes the data lines inputs.
     private const byte ControlWritable = 0x1F;

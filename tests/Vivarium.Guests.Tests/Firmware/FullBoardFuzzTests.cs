@@ -60,6 +60,8 @@ public sealed class FullBoardFuzzTests : IDisposable
 
         using var pc = new Pc(layout, parts, boot, new MachineConsole(), _ => { }, End);
         pc.Clock.Resume();
+        Configure(pc.Buses[0]);
+        Assert.Empty(new[] { "vga", "e1000", "rtl8139", "virtio-net", "virtio-blk", "virtio-console", "AHCI", "NVMe" }.Except(pc.Mmio.Mappings().Select(range => range.Name)));
         Parallel.For(0, spec.Cpus, processor => Abuse(pc, processor, new Random((seed * 10) + processor), spec.Memory));
         pc.Quiesce();
         Assert.Equal([], failures.Select(failure => failure.Detail));
