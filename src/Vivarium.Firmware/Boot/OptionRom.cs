@@ -4,7 +4,7 @@ namespace Vivarium.Firmware.Boot;
 public sealed class OptionRom
 {
     /// <summary>All that there is below 1 MiB for such programs, and more than firmware gives one of them.</summary>
-    public const int MostBytes = 128 << 10;
+    public const ulong MostBytes = 128 << 10;
 
     private const int LengthUnit = 512;
 
@@ -15,23 +15,13 @@ public sealed class OptionRom
     /// <exception cref="BootException">It cannot be read, or is no such program; the message says why.</exception>
     public static OptionRom Load(string path)
     {
-        byte[] bytes;
-        try
+        using var file = ImageFile.Open(path, "ROM of a card");
+        if (file.Length > MostBytes)
         {
-            using FileStream file = File.OpenRead(path);
-            if (file.Length > MostBytes)
-            {
-                throw new BootException($"{path} has {ByteSize.Text((ulong)file.Length)}, and the program of a card's ROM has at most {ByteSize.Text(MostBytes)}");
-            }
-
-            bytes = new byte[file.Length];
-            file.ReadExactly(bytes);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
-        {
-            throw new BootException($"cannot read the card's ROM {path}: {e.Message}", e);
+            throw new BootException($"{path} has {ByteSize.Text(file.Length)}, and the program of a card's ROM has at most {ByteSize.Text(MostBytes)}");
         }
 
+        byte[] bytes = file.ReadPart(0, file.Length);
         return bytes is [0x55, 0xAA, var length, ..] && length * LengthUnit <= bytes.Length
             ? new OptionRom(bytes)
             : throw new BootException($"{path} is no program for a card's ROM; one begins with the bytes 55 AA and its length");

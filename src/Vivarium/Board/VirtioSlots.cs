@@ -8,7 +8,8 @@ internal sealed class VirtioSlots(VirtioSpec spec, PciBus pci, MmioBus mmio, Int
 {
     private int _windows;
 
-    public void Attach(VirtioDevice device, string name)
+    /// <summary>The device's number on the PCI bus; null if it is not there.</summary>
+    public int? Attach(VirtioDevice device, string name)
     {
         if (!spec.PackedRings)
         {
@@ -17,13 +18,12 @@ internal sealed class VirtioSlots(VirtioSpec spec, PciBus pci, MmioBus mmio, Int
 
         if (spec.Transport == VirtioTransport.Pci)
         {
-            pci.Attach(new VirtioPciTransport(device, name).Function);
+            return pci.Attach(new VirtioPciTransport(device, name).Function);
         }
-        else
-        {
-            int window = _windows++;
-            InterruptLine line = interrupts.CreateIoApicLine(PlatformLayout.VirtioMmioGsi(window));
-            new VirtioMmioTransport(device, line).Map(mmio, PlatformLayout.VirtioMmioAddress(window), name);
-        }
+
+        int window = _windows++;
+        InterruptLine line = interrupts.CreateIoApicLine(PlatformLayout.VirtioMmioGsi(window));
+        new VirtioMmioTransport(device, line).Map(mmio, PlatformLayout.VirtioMmioAddress(window), name);
+        return null;
     }
 }
