@@ -76,6 +76,17 @@ public sealed class CfiFlashTests : IDisposable
     }
 
     [Fact]
+    public void What_was_programmed_last_is_told_when_the_guest_stops()
+    {
+        _bus.Write(Address + 9, 1, 0x40);
+        _bus.Write(Address + 9, 1, 0x77);
+        Assert.Empty(_changes);
+        _flash.Flush();
+        _flash.Flush();
+        Assert.Equal([(9, 1)], _changes);
+    }
+
+    [Fact]
     public void A_program_command_under_way_goes_on_after_a_restore()
     {
         _bus.Write(Address, 1, 0x40);

@@ -153,6 +153,7 @@ internal sealed class Pc : IDisposable
         _ahci?.Dispose();
         _floppy?.Dispose();
         _nvme.ForEach(controller => controller.Dispose());
+        _flash?.Flush();
         _com1Line.Connected = false;
         _screen?.Detach();
     }

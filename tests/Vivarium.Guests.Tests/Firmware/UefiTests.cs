@@ -27,7 +27,6 @@ public sealed class UefiTests : IDisposable
             Assert.Equal(ExitKind.PoweredOff, exit.Kind);
         }
 
-        // Not only what the machine had in mind when it ended.
         Assert.NotEqual(File.ReadAllBytes(Uefi(null).Firmware!.VariablesTemplate!), File.ReadAllBytes(kept));
         await using var again = new LibraryMachine(Uefi(kept));
         Reach(again);
