@@ -13,8 +13,9 @@ public static class FwCfgFiles
 {
     /// <param name="layout">The machine, with the ports that the firmware has given its power management.</param>
     /// <param name="serialConsole">SeaBIOS shows its text, and that of programs that use its video services, on the first serial port.</param>
+    /// <param name="bootOrder">Open Firmware's paths of what to boot from, the first to try first; empty: firmware knows an order of its own.</param>
     /// <param name="kernel">A kernel that the firmware is to start; null if it finds by itself what to start.</param>
-    public static IReadOnlyDictionary<string, ReadOnlyMemory<byte>> Build(PlatformLayout layout, bool serialConsole, FirmwareHandover? kernel = null)
+    public static IReadOnlyDictionary<string, ReadOnlyMemory<byte>> Build(PlatformLayout layout, bool serialConsole, IReadOnlyList<string> bootOrder, FirmwareHandover? kernel = null)
     {
         MovableAcpiTables acpi = MovableAcpiTables.Build(layout);
         var files = new Dictionary<string, ReadOnlyMemory<byte>>
@@ -34,7 +35,12 @@ public static class FwCfgFiles
         if (kernel is not null)
         {
             files[FirmwareHandover.RomFile] = kernel.Rom;
-            files["bootorder"] = Encoding.ASCII.GetBytes($"{FirmwareHandover.BootOrder}\n\0");
+            bootOrder = [FirmwareHandover.BootOrder, .. bootOrder];
+        }
+
+        if (bootOrder.Count != 0)
+        {
+            files["bootorder"] = Encoding.ASCII.GetBytes($"{string.Join('\n', bootOrder)}\n\0");
         }
 
         return files;

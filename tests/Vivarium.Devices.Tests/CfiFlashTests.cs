@@ -11,13 +11,15 @@ public sealed class CfiFlashTests : IDisposable
     private readonly GuestMemory _memory = new(1 << 20);
     private readonly MmioBus _bus = new();
     private readonly MemoryRegion _region;
+    private readonly CfiFlash _flash;
     private readonly List<(int Offset, int Length)> _changes = [];
 
     public CfiFlashTests()
     {
         _region = _memory.Allocate(Size);
         _region.Bytes.Fill(0xFF);
-        new CfiFlash(_memory, _region, Address, (offset, length) => _changes.Add((offset, length))).Map(_bus);
+        _flash = new CfiFlash(_memory, _region, Address, (offset, length) => _changes.Add((offset, length)));
+        _flash.Map(_bus);
     }
 
     public void Dispose() => _memory.Dispose();
@@ -54,7 +56,57 @@ public sealed class CfiFlashTests : IDisposable
         _bus.Write(Address, 1, 0x00);
         Assert.Equal(0xB0u, _bus.Read(Address, 1));
         _bus.Write(Address, 1, 0x50);
+        Assert.Equal(0u, _bus.Read(Address, 1));
+    }
+
+    /// <summary>How OVMF tells flash from RAM and ROM: status cleared, then read, must be 0, which is neither a command nor what was there.</summary>
+    [Fact]
+    public void A_status_that_was_cleared_reads_0_until_something_is_programmed()
+    {
+        _bus.Write(Address, 1, 0x50);
+        Assert.Equal(0xFF, _memory.Read<byte>(Address));
+        _bus.Write(Address, 1, 0x70);
+        Assert.Equal(0u, _bus.Read(Address, 1));
+        _bus.Write(Address, 1, 0xFF);
+        Program(Address, 0x12);
+        _bus.Write(Address, 1, 0x50);
+        _bus.Write(Address, 1, 0x20);
+        _bus.Write(Address, 1, 0xD0);
         Assert.Equal(0x80u, _bus.Read(Address, 1));
+    }
+
+    [Fact]
+    public void What_was_programmed_last_is_told_when_the_guest_stops()
+    {
+        _bus.Write(Address + 9, 1, 0x40);
+        _bus.Write(Address + 9, 1, 0x77);
+        Assert.Empty(_changes);
+        _flash.Flush();
+        _flash.Flush();
+        Assert.Equal([(9, 1)], _changes);
+    }
+
+    [Fact]
+    public void A_program_command_under_way_goes_on_after_a_restore()
+    {
+        _bus.Write(Address, 1, 0x40);
+        CfiFlashState state = _flash.Save();
+        _bus.Write(Address, 1, 0x34);
+        _bus.Write(Address, 1, 0xFF);
+        _changes.Clear();
+
+        _flash.Restore(state);
+        Assert.Null(_memory.Find(Address));
+        _bus.Write(Address + 1, 1, 0x12);
+        _bus.Write(Address, 1, 0xFF);
+        Assert.Equal(0x1234, _memory.Read<ushort>(Address));
+
+        // What was there when the state was taken is not what the file has now.
+        Assert.Equal([(0, (int)Size)], _changes);
+        Assert.Throws<InvalidDataException>(() => _flash.Restore(state with { Mode = 0x12 }));
+        Assert.Throws<InvalidDataException>(() => _flash.Restore(state with { Pending = 0x12 }));
+        Assert.Throws<InvalidDataException>(() => _flash.Restore(state with { Mode = 0xFF }));
+        Assert.Throws<InvalidDataException>(() => _flash.Restore(state with { Version = 2 }));
     }
 
     [Fact]

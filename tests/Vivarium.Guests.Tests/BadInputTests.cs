@@ -17,7 +17,7 @@ public sealed class BadInputTests : IDisposable
     [InlineData("unknown option '--fly'", "--fly")]
     [InlineData("say what to run", "run")]
     [InlineData("--initrd goes with --kernel", "run", "--virt", "full", "--initrd", "x")]
-    [InlineData("cannot read the firmware", "run", "--firmware", "/no/such/file")]
+    [InlineData("/no/such/file does not exist; give the path of a firmware image", "run", "--firmware", "/no/such/file")]
     [InlineData("unknown option '--fly'", "run", "--fly")]
     [InlineData("unknown option '--fly'", "run", "linux", "--fly")]
     [InlineData("no guest 'solaris'", "run", "solaris")]

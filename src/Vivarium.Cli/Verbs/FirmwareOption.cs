@@ -39,12 +39,12 @@ internal sealed record FirmwareOption(string Text)
             Path = FirmwareFiles.Ovmf.Obtain(cache, UefiFile),
             VariablesTemplate = FirmwareFiles.Ovmf.Obtain(cache, UefiVariablesFile),
             Variables = name is null ? null : KeptVariables(name),
-        VideoBios = FirmwareFiles.SeaBios.Obtain(cache, VideoBiosFile),
+            VideoBios = FirmwareFiles.SeaBios.Obtain(cache, VideoBiosFile),
         }
         : new FirmwareSpec
         {
             Path = Text == Bios ? FirmwareFiles.SeaBios.Obtain(cache, BiosFile) : Text,
-        VideoBios = FirmwareFiles.SeaBios.Obtain(cache, VideoBiosFile),
+            VideoBios = FirmwareFiles.SeaBios.Obtain(cache, VideoBiosFile),
         };
 
     /// <summary>In the folder of what machines keep, as their disks are.</summary>

@@ -4,7 +4,9 @@ namespace Vivarium.Devices;
 
 /// <summary>
 /// A flash memory with the Intel command set (JEDEC JESD68.01 CFI, command set 0001h; Intel 28F640J3 data sheet), one byte wide. While
-/// it shows its contents, the guest reads and executes them as ROM, and only its writes, which are commands, come here.
+/// it shows its contents, the guest reads and executes them as ROM, and only its writes, which are commands, come here. One thing is
+/// as on the boards that OVMF was made for, and not as in a chip: clearing the status clears the ready bit too, until something has
+/// been programmed or erased. OVMF takes the memory for flash only if it then reads 0 (QemuFlashFvbServicesRuntimeDxe).
 /// </summary>
 public sealed class CfiFlash : IMmioDevice
 {
@@ -92,6 +94,27 @@ public sealed class CfiFlash : IMmioDevice
             TellChanges();
     }
 
+    public CfiFlashState Save()
+    {
+        lock (_lock)
+            return new() { Mode = _mode, Pending = _pending, Status = _status };
+    }
+
+    /// <summary>Takes the registers; the contents are part of the machine's memory, and all of them count as changed.</summary>
+    public void Restore(CfiFlashState state)
+    {
+        StateFormat.Require(
+            state is { Version: CfiFlashState.CurrentVersion, Mode: ReadArray or ReadStatus or ReadIdentifier }
+            && (state.Pending == 0 || (state.Mode == ReadStatus && state.Pending is Program or ProgramAlternate or EraseBlock or LockSetup)), "flash memory");
+        lock (_lock)
+        {
+            NoteChange(0, (int)_region.Length);
+            EnterMode(state.Mode);
+            _pending = state.Pending;
+            _status = (byte)(state.Status & (Ready | EraseFailed | ProgramFailed));
+        }
+    }
+
     private byte ReadByte(int offset) => _mode switch
     {
         ReadArray => _region.Bytes[offset],
@@ -108,7 +131,7 @@ public sealed class CfiFlash : IMmioDevice
                 _pending = command;
                 break;
             case ClearStatus:
-                _status = Ready;
+                _status = 0;
                 break;
             case ReadStatus or ReadIdentifier:
                 EnterMode(command);
@@ -125,6 +148,7 @@ public sealed class CfiFlash : IMmioDevice
         for (var i = 0; i < size; i++)
             _region.Bytes[offset + i] &= (byte)(value >> (8 * i));
         NoteChange(offset, size);
+        _status |= Ready;
         EnterMode(ReadStatus);
     }
 
@@ -141,6 +165,7 @@ public sealed class CfiFlash : IMmioDevice
             _status |= EraseFailed | ProgramFailed;
         }
 
+        _status |= Ready;
         EnterMode(ReadStatus);
     }
 

@@ -63,6 +63,16 @@ public sealed class Piix4Pm
         Function.WriteConfig(PmRegMisc, 1, IoEnable);
     }
 
+    public Piix4PmState Save() => new() { Function = Function.Save(), Smbus = _smbus.Save() };
+
+    /// <summary>The ranges of ports move to where they were, if no other device is there.</summary>
+    public void Restore(Piix4PmState state)
+    {
+        StateFormat.Require(state is { Version: Piix4PmState.CurrentVersion, Function: not null, Smbus.Length: Smbus.Ports }, "PIIX4 power management");
+        _smbus.Restore(state.Smbus);
+        Function.Restore(state.Function!);
+    }
+
     private static byte[] Dword(uint value) => BitConverter.GetBytes(value);
 
     /// <summary>A range that another device occupies is not mapped.</summary>
@@ -99,6 +109,14 @@ public sealed class Piix4Pm
         private const byte Start = 1 << 6;
 
         private readonly byte[] _registers = new byte[Ports];
+
+        public byte[] Save() => [.. _registers];
+
+        public void Restore(ReadOnlySpan<byte> registers)
+        {
+            registers.CopyTo(_registers);
+            _registers[HostControl] &= unchecked((byte)~Start);
+        }
 
         public uint ReadPort(ushort offset, int size) => size == 1 ? Volatile.Read(ref _registers[offset]) : uint.MaxValue;
 

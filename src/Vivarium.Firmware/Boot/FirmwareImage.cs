@@ -9,7 +9,7 @@ namespace Vivarium.Firmware.Boot;
 public sealed class FirmwareImage
 {
     /// <summary>What there is room for between the APICs and 4 GiB.</summary>
-    public const long MostBytes = 15 << 20;
+    public const ulong MostBytes = 15 << 20;
 
     private const string WayOut = "give --firmware bios, uefi, or a file for a PC, such as bios-256k.bin";
 
@@ -28,25 +28,15 @@ public sealed class FirmwareImage
     /// <exception cref="BootException">It cannot be read, or cannot be firmware; the message says why.</exception>
     public static FirmwareImage Load(string path)
     {
-        byte[] bytes;
-        try
+        using var file = ImageFile.Open(path, "firmware image");
+        if (file.Length is 0 or > MostBytes)
         {
-            using FileStream file = File.OpenRead(path);
-            if (file.Length is 0 or > MostBytes)
-            {
-                throw new BootException(file.Length == 0
-                    ? $"the firmware {path} is empty; {WayOut}"
-                    : $"{path} has {ByteSize.Text((ulong)file.Length)}, and firmware has at most {ByteSize.Text((ulong)MostBytes)}; {WayOut}");
-            }
-
-            bytes = new byte[file.Length];
-            file.ReadExactly(bytes);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
-        {
-            throw new BootException($"cannot read the firmware {path}: {e.Message}", e);
+            throw new BootException(file.Length == 0
+                ? $"the firmware {path} is empty; {WayOut}"
+                : $"{path} has {ByteSize.Text(file.Length)}, and firmware has at most {ByteSize.Text(MostBytes)}; {WayOut}");
         }
 
+        byte[] bytes = file.ReadPart(0, file.Length);
         return (ulong)bytes.Length % GuestMemory.PageSize == 0
             ? new FirmwareImage(path, bytes)
             : throw new BootException($"{path} has {bytes.Length} bytes, and firmware is a whole number of 4 KiB pages; {WayOut}");

@@ -6,8 +6,8 @@ namespace Vivarium.Firmware.Boot;
 /// </summary>
 public sealed class OptionRom
 {
-    /// <summary>More than any card has.</summary>
-    public const int MostBytes = 1 << 20;
+    /// <summary>More than any card has, in bytes.</summary>
+    public const ulong MostBytes = 1 << 20;
 
     private const int LengthUnit = 512;
 
@@ -18,23 +18,13 @@ public sealed class OptionRom
     /// <exception cref="BootException">It cannot be read, or is no such program; the message says why.</exception>
     public static OptionRom Load(string path)
     {
-        byte[] bytes;
-        try
+        using var file = ImageFile.Open(path, "ROM of a card");
+        if (file.Length > MostBytes)
         {
-            using FileStream file = File.OpenRead(path);
-            if (file.Length > MostBytes)
-            {
-                throw new BootException($"{path} has {ByteSize.Text((ulong)file.Length)}, and a card's ROM has at most {ByteSize.Text(MostBytes)}");
-            }
-
-            bytes = new byte[file.Length];
-            file.ReadExactly(bytes);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
-        {
-            throw new BootException($"cannot read the card's ROM {path}: {e.Message}", e);
+            throw new BootException($"{path} has {ByteSize.Text(file.Length)}, and a card's ROM has at most {ByteSize.Text(MostBytes)}");
         }
 
+        byte[] bytes = file.ReadPart(0, file.Length);
         return bytes is [0x55, 0xAA, var length, ..] && length * LengthUnit <= bytes.Length
             ? new OptionRom(bytes)
             : throw new BootException($"{path} is no program for a card's ROM; one begins with the bytes 55 AA and its length");

@@ -13,12 +13,13 @@ internal static class IdePlaces
     private static ReadOnlySpan<int> CdOrder => [2, 3, 1, 0];
 
     /// <summary>Primary master and slave, secondary master and slave. There are no more devices than places.</summary>
-    public static AtaDevice?[] Fill(GuestMemory memory, MachineParts parts)
+    public static AtaDevice?[] Fill(GuestMemory memory, MachineParts parts, BootPaths boot)
     {
         var places = new AtaDevice?[PiixIde.MaxDevices];
         int next = 0;
         foreach (MachineDisk disk in parts.Disks.Where(disk => disk.Bus == DiskBus.Ide))
         {
+            AddBoot(disk, next);
             places[next++] = new AtaDisk(memory, disk.Backend, disk.Spec.Serial ?? $"HD{next:D8}") { Failed = problem => parts.Warn($"disk '{disk.Spec.Path}': {problem}") };
         }
 
@@ -29,6 +30,7 @@ internal static class IdePlaces
             {
                 if (places[place] is null)
                 {
+                    AddBoot(drive, place);
                     places[place] = MakeCdDrive(memory, parts, drive, ++drives);
                     break;
                 }
@@ -36,6 +38,8 @@ internal static class IdePlaces
         }
 
         return places;
+
+        void AddBoot(object part, int place) => boot.AddIde(part, PiixIsaBridge.Device, PiixIde.FunctionNumber, place);
     }
 
     /// <param name="number">1 for the first: part of its serial number.</param>

@@ -24,6 +24,7 @@ internal sealed class Pc : IDisposable
 
     private readonly List<VirtioDevice> _virtio = [];
     private readonly List<IDisposable> _cards = [];
+    private readonly BootPaths _bootPaths = new();
     private readonly PiixIde? _ide;
     private readonly MachineScreen? _screen;
     private Piix4Pm? _powerFunction;
@@ -155,6 +156,7 @@ internal sealed class Pc : IDisposable
         _floppy?.Dispose();
         _nvme.ForEach(controller => controller.Dispose());
         _serialLines.ForEach(line => line.Connected = false);
+        _flash?.Flush();
         _screen?.Detach();
     }
 
@@ -176,7 +178,7 @@ internal sealed class Pc : IDisposable
     /// <summary>The IDE controller: a classic PC has it in any case, others if there is a disk for it.</summary>
     private PiixIde? PlugInIde(MachineParts parts, PciBus pci, FirmwareImage? firmware)
     {
-        AtaDevice?[] places = IdePlaces.Fill(Memory, parts);
+        AtaDevice?[] places = IdePlaces.Fill(Memory, parts, _bootPaths);
         if (places.All(place => place is null) && parts.Virtualization == Virtualization.Para && firmware is null)
         {
             PowerManagement.Map(Ports);
@@ -230,7 +232,7 @@ internal sealed class Pc : IDisposable
             if (plugged is var (device, registers))
             {
                 AddRom(network, registers);
-                _ = pci.Attach(registers);
+                _bootPaths.AddNetwork(network, pci.Attach(registers));
                 _cards.Add(device);
             }
         }
@@ -254,7 +256,7 @@ internal sealed class Pc : IDisposable
         }
 
         var ahci = new AhciController(Memory, devices);
-        _ = pci.Attach(ahci.Function);
+        SataPorts.Name(parts, _bootPaths, pci.Attach(ahci.Function));
         return ahci;
     }
 
@@ -275,6 +277,7 @@ internal sealed class Pc : IDisposable
         for (int i = 0; i < parts.FloppyDrives.Count; i++)
         {
             parts.FloppyDrives[i].Device = controller.Drives[i];
+            _bootPaths.AddFloppy(parts.FloppyDrives[i], i);
         }
 
         return controller;
@@ -285,31 +288,38 @@ internal sealed class Pc : IDisposable
         foreach (MachineDisk disk in parts.Disks.Where(disk => disk.Bus == DiskBus.Nvme))
         {
             var controller = new NvmeController(Memory, disk.Backend, disk.Spec.Serial ?? $"NVME{_nvme.Count + 1:D8}") { Failed = problem => parts.Warn($"disk '{disk.Spec.Path}': {problem}") };
-            _ = pci.Attach(controller.Function);
+            _bootPaths.AddDisk(disk, pci.Attach(controller.Function));
             _nvme.Add(controller);
         }
     }
 
     private void PlugIn(MachineParts parts, VirtioSlots slots)
     {
-        void Attach(VirtioDevice device, string name, string what, Action<PciFunction>? addRom = null)
+        int? Attach(VirtioDevice device, string name, string what, Action<PciFunction>? addRom = null)
         {
             device.Broken = problem => parts.Warn($"{what}: the guest's driver broke the rules and has to reset the device: {problem}");
-            slots.Attach(device, name, addRom);
             _virtio.Add(device);
+            return slots.Attach(device, name, addRom);
         }
 
         foreach (MachineDisk disk in parts.Disks.Where(disk => disk.Bus == DiskBus.Virtio))
         {
             string what = $"disk '{disk.Spec.Path}'";
-            Attach(new VirtioBlock(Memory, disk.Backend, disk.Serial, Math.Min(LocalApics.Count, VirtioBlock.MaxQueues)) { Failed = problem => parts.Warn($"{what}: {problem}") }, "virtio-blk", what);
+            var device = new VirtioBlock(Memory, disk.Backend, disk.Serial, Math.Min(LocalApics.Count, VirtioBlock.MaxQueues)) { Failed = problem => parts.Warn($"{what}: {problem}") };
+            if (Attach(device, "virtio-blk", what) is { } number)
+            {
+                _bootPaths.AddDisk(disk, number);
+            }
         }
 
         Span<byte> mac = stackalloc byte[VirtioNet.MacLength];
         foreach (MachineNetwork network in parts.Networks.Where(network => network.Model == NetworkModel.Virtio))
         {
             network.Mac.CopyTo(mac);
-            Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}", card => AddRom(network, card));
+            if (Attach(new VirtioNet(Memory, network.Backend, mac), "virtio-net", $"network card {network.Mac}", card => AddRom(network, card)) is { } number)
+            {
+                _bootPaths.AddNetwork(network, number);
+            }
         }
 
         foreach (MachineShare share in parts.Shares)
@@ -383,8 +393,9 @@ internal sealed class Pc : IDisposable
     /// <summary>Answers what firmware asks of the board.</summary>
     private void TellFirmware(PlatformLayout layout, MachineParts parts, Rtc rtc, FirmwareHandover? kernel)
     {
+        IReadOnlyList<string> bootOrder = _bootPaths.InOrder(parts);
         var configuration = new FwCfg(Memory, layout.CpuCount, () => FwCfgFiles.Build(
-            layout with { PowerManagementBase = _powerFunction?.Base ?? AcpiPm.DefaultBase }, serialConsole: true, kernel));
+            layout with { PowerManagementBase = _powerFunction?.Base ?? AcpiPm.DefaultBase }, serialConsole: true, bootOrder, kernel));
         if (kernel is not null)
         {
             configuration.Add(FirmwareHandover.PayloadItem, kernel.Payload);

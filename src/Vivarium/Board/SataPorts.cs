@@ -14,4 +14,19 @@ internal static class SataPorts
         IEnumerable<AtaDevice> drives = parts.CdDrives.Where(drive => drive.Bus == DiskBus.Ahci).Select((drive, index) => IdePlaces.MakeCdDrive(memory, parts, drive, index + 1));
         return [.. disks, .. drives];
     }
+
+    /// <param name="device">The controller's place on the PCI bus.</param>
+    public static void Name(MachineParts parts, BootPaths boot, int device)
+    {
+        int port = 0;
+        foreach (MachineDisk disk in parts.Disks.Where(disk => disk.Bus == DiskBus.Ahci))
+        {
+            boot.AddSata(disk, device, port++);
+        }
+
+        foreach (MachineDrive drive in parts.CdDrives.Where(drive => drive.Bus == DiskBus.Ahci))
+        {
+            boot.AddSata(drive, device, port++);
+        }
+    }
 }

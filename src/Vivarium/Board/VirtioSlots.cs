@@ -8,8 +8,9 @@ internal sealed class VirtioSlots(VirtioSpec spec, PciBus pci, MmioBus mmio, Int
 {
     private int _windows;
 
+    /// <summary>The device's number on the PCI bus; null if it is not there.</summary>
     /// <param name="addRom">Gives the device on the PCI bus a ROM; null for none.</param>
-    public void Attach(VirtioDevice device, string name, Action<PciFunction>? addRom = null)
+    public int? Attach(VirtioDevice device, string name, Action<PciFunction>? addRom = null)
     {
         if (!spec.PackedRings)
         {
@@ -20,13 +21,12 @@ internal sealed class VirtioSlots(VirtioSpec spec, PciBus pci, MmioBus mmio, Int
         {
             PciFunction function = new VirtioPciTransport(device, name).Function;
             addRom?.Invoke(function);
-            _ = pci.Attach(function);
+            return pci.Attach(function);
         }
-        else
-        {
-            int window = _windows++;
-            InterruptLine line = interrupts.CreateIoApicLine(PlatformLayout.VirtioMmioGsi(window));
-            new VirtioMmioTransport(device, line).Map(mmio, PlatformLayout.VirtioMmioAddress(window), name);
-        }
+
+        int window = _windows++;
+        InterruptLine line = interrupts.CreateIoApicLine(PlatformLayout.VirtioMmioGsi(window));
+        new VirtioMmioTransport(device, line).Map(mmio, PlatformLayout.VirtioMmioAddress(window), name);
+        return null;
     }
 }

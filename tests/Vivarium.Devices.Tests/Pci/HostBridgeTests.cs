@@ -93,6 +93,27 @@ public sealed class HostBridgeTests : IDisposable
         Assert.Equal(0x1Au, _bridge.ReadConfig(Smram, 1));
     }
 
+    /// <summary>What the legacy area leads where is all in the bridge's registers: it has no state of its own.</summary>
+    [Fact]
+    public void ARestoreLeadsEverySegmentWhereItLed()
+    {
+        _bridge.WriteConfig(Pam0, 1, 0x20);
+        _bridge.WriteConfig(Pam1, 1, 0x13);
+        _bridge.WriteConfig(Smram, 1, 0x48);
+        var state = _bridge.Save();
+        _bridge.Reset();
+        _bus.Write(BiosSegment, 1, 0x11);
+        _bridge.Restore(state);
+
+        Assert.Equal(8, WriteAndRead(GraphicsWindow, 8));
+        Assert.Equal(5, WriteAndRead(FirstSegment, 5));
+        Assert.True(_memory.Find(FirstSegment + 0x4000)!.ReadOnly);
+        _bus.Write(BiosSegment + 1, 1, 0x12);
+        Assert.Equal(0xB1, Read(BiosSegment));
+        Assert.Equal(0x12, _ram.Bytes[(int)BiosSegment + 1]);
+        Assert.Equal(0, _ram.Bytes[(int)BiosSegment]);
+    }
+
     /// <summary>20,000 random writes: the RAM that is mapped is always at its own address.</summary>
     [Fact]
     public void NoSequenceOfWritesLeadsElsewhere()
