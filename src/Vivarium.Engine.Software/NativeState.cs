@@ -156,7 +156,7 @@ internal unsafe struct NativeExecutedPages
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeFoundBlock
 {
-    private const int CountBits = 13;
+    private const int CountBits = 15;
     public const int Count = 1 << CountBits;
     public const int SizeShift = 5;
 
