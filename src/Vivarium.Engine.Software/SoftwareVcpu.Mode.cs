@@ -31,7 +31,7 @@ internal sealed unsafe partial class SoftwareVcpu
         ulong codeSegment = 0;
         if (Code64)
         {
-            mode |= BlockMode.Code64 | (cpl == 0 ? BlockMode.Ring0 : 0);
+            mode |= BlockMode.Code64;
         }
         else
         {
@@ -47,6 +47,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         bool alignmentCheck = S->SystemFlags.Has(RflagsBits.Ac);
+        mode |= cpl == 0 ? BlockMode.Ring0 : 0;
         mode |= cpl == 3 ? BlockMode.User : alignmentCheck ? BlockMode.SupervisorAc : 0;
         mode |= ProtectedMode && !Virtual8086 ? BlockMode.Protected : 0;
         mode |= S->Cr0.Has(Cr0Bits.Em) ? BlockMode.Emulate : 0;
@@ -67,7 +68,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         S->Mode = mode;
         Adopt(mode.Space(), mode, codeSegment);
-        if ((mode & BlockMode.Ring0) != 0)
+        if ((mode & (BlockMode.Ring0 | BlockMode.Code64)) == (BlockMode.Ring0 | BlockMode.Code64))
         {
             // Translated code goes from one to the other by itself.
             BlockMode other = mode ^ BlockMode.SupervisorAc;

@@ -43,7 +43,7 @@ internal enum BlockMode : uint
     /// <summary>EFLAGS.TF, active breakpoints or alignment checks: every instruction runs by its careful translation.</summary>
     Stepping = 1 << 12,
 
-    /// <summary>64-bit code at CPL 0.</summary>
+    /// <summary>CPL 0, real mode among it.</summary>
     Ring0 = 1 << 14,
 
     /// <summary>A careful translation: one instruction, all memory accesses through C#.</summary>

@@ -384,6 +384,22 @@ internal sealed unsafe class Emitter
         MovRr(HostRegister.Rax, scratch);
     }
 
+    /// <summary>Makes the arithmetic flags in the state block those of a value in a register, which is lost, as are RFLAGS and the scratch register.</summary>
+    public void PutFlags(int value, int scratch)
+    {
+        const int shiftRight = 5, shiftLeft = 4, and = 4;
+        Mov32Rr(scratch, value);
+        Rr(0xC1, shiftRight, scratch, wide: false);
+        Byte(11);                               // OF
+        Rr(0x83, and, scratch, wide: false);
+        Byte(1);
+        Rr(0x0FB6, value, value, wide: false);  // movzx
+        Rr(0xC1, shiftLeft, value, wide: false);
+        Byte(8);
+        Rr(0x09, scratch, value, wide: false);  // or
+        Store(HostRegister.State, StateOffset.SavedFlags, value, wide: false);
+    }
+
     /// <summary>Brings the arithmetic flags back from the state block. The scratch register is lost.</summary>
     public void RestoreFlags(int scratch)
     {

@@ -3,13 +3,17 @@ using static Vivarium.Engine.Software.Translate.HostRegister;
 namespace Vivarium.Engine.Software.Translate;
 
 /// <summary>
-/// REP STOS and REP MOVS of 64-bit code in their usual case: forward, no element crosses a page, and the TLB knows the
+/// REP STOS and REP MOVS of 64-bit code and of flat 32-bit code in their usual case: forward, no element crosses a page, and the TLB knows the
 /// pages. The host's own instruction does the work, page by page; everything else leaves for the emulation, which goes on
 /// where the registers say (SDM vol. 2B, REP: they are exact between any two elements).
 /// </summary>
 internal sealed unsafe class StringThunks
 {
     private const int Sizes = 4;
+
+    /// <summary>Each size with addresses of 64 and of 32 bits.</summary>
+    private const int Kinds = 2 * Sizes;
+
     private const int PageSize = 4096;
     private const int JnzCondition = 5;
     private const int EqualCondition = 4;
@@ -22,6 +26,9 @@ internal sealed unsafe class StringThunks
     private readonly nint[] _movs;
     private int _tlb;
     private int _shift;
+
+    /// <summary>Addresses and the count have 32 bits: what stands above them is not theirs, and they wrap.</summary>
+    private bool _narrow;
     private byte* _refused;
     private byte* _dropRefused;
 
@@ -32,12 +39,13 @@ internal sealed unsafe class StringThunks
     {
         _e = emitter;
         _trap = trap;
-        _stos = new nint[spaces * Sizes];
-        _movs = new nint[spaces * Sizes];
+        _stos = new nint[spaces * Kinds];
+        _movs = new nint[spaces * Kinds];
         for (int i = 0; i < _stos.Length; i++)
         {
-            _tlb = StateOffset.Tlb((AddressSpace)(i / Sizes));
+            _tlb = StateOffset.Tlb((AddressSpace)(i / Kinds));
             _shift = i % Sizes;
+            _narrow = i % Kinds >= Sizes;
             _dropRefused = _e.Here;
             _e.Pop(T2);
             _refused = EmitRefused();
@@ -52,10 +60,13 @@ internal sealed unsafe class StringThunks
     /// </summary>
     /// <param name="space">Whose TLB to ask.</param>
     /// <param name="shift">Element size as a power of two, 0-3.</param>
-    public byte* Stos(AddressSpace space, int shift) => (byte*)_stos[((int)space * Sizes) + shift];
+    /// <param name="narrow">Addresses of 32 bits, in segments that reach from 0 to 4 GiB.</param>
+    public byte* Stos(AddressSpace space, int shift, bool narrow) => (byte*)_stos[Index(space, shift, narrow)];
 
     /// <summary>As <see cref="Stos"/>, for REP MOVS.</summary>
-    public byte* Movs(AddressSpace space, int shift) => (byte*)_movs[((int)space * Sizes) + shift];
+    public byte* Movs(AddressSpace space, int shift, bool narrow) => (byte*)_movs[Index(space, shift, narrow)];
+
+    private static int Index(AddressSpace space, int shift, bool narrow) => ((int)space * Kinds) + (narrow ? Sizes : 0) + shift;
 
     /// <summary>RDX is on the stack, above the return address.</summary>
     private byte* EmitRefused()
@@ -84,7 +95,7 @@ internal sealed unsafe class StringThunks
         EmitRep(0xAA);
         _e.Pop(Rdi);
         _e.Pop(T1);
-        _e.Rx(0x8D, Rdi, Rdi, T1, _shift, 0);   // lea
+        EmitAdvance(Rdi);
         EmitEnd(again, done);
         return start;
     }
@@ -93,6 +104,11 @@ internal sealed unsafe class StringThunks
     {
         byte* start = _e.Here;
         byte* done = EmitBegin(out byte* again);
+        if (_narrow)
+        {
+            _e.Mov32Rr(Rsi, Rsi);
+        }
+
         EmitLookUp(Rdi, write: true, _refused);
         EmitRoom();
         _e.Rr(0x01, T1, T2);                    // add T2, T1: host address
@@ -117,11 +133,14 @@ internal sealed unsafe class StringThunks
         _e.Pop(Rsi);
         _e.Pop(Rdi);
         _e.Pop(T1);
-        _e.Rx(0x8D, Rsi, Rsi, T1, _shift, 0);   // lea
-        _e.Rx(0x8D, Rdi, Rdi, T1, _shift, 0);
+        EmitAdvance(Rsi);
+        EmitAdvance(Rdi);
         EmitEnd(again, done);
         return start;
     }
+
+    /// <summary>The register, an address, goes on by T1 elements.</summary>
+    private void EmitAdvance(int register) => _e.Rx(0x8D, register, register, T1, _shift, 0, wide: !_narrow); // lea
 
     /// <summary>Up to where each page begins. Returns the jump to be landed when there is nothing left to do.</summary>
     private byte* EmitBegin(out byte* again)
@@ -130,6 +149,12 @@ internal sealed unsafe class StringThunks
         _e.Rm(0xF6, 0, State, StateOffset.SystemFlags + 1, wide: false); // test
         _e.Byte(DirectionFlag);
         _e.Jcc(JnzCondition, _refused);
+        if (_narrow)
+        {
+            _e.Mov32Rr(Rcx, Rcx);
+            _e.Mov32Rr(Rdi, Rdi);
+        }
+
         again = _e.Here;
         _e.Rr(0x85, Rcx, Rcx);                  // test
         return _e.JumpForward(EqualCondition);

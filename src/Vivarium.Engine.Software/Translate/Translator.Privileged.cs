@@ -23,29 +23,23 @@ internal sealed unsafe partial class Translator
     /// <summary>True if the instruction is translated here. Careful translations leave all to the emulation.</summary>
     private bool EmitPrivileged(in Instruction instruction)
     {
-        if (Careful || CodeBits != 64 || !Options.Has(Optimizations.InlinePrivileged))
+        if (Careful || !Options.Has(Optimizations.InlinePrivileged))
+        {
+            return false;
+        }
+
+        if (EmitStringElement(instruction) || EmitRepeat(instruction) || EmitFlagInstruction(instruction))
+        {
+            return true;
+        }
+
+        if (CodeBits != 64)
         {
             return false;
         }
 
         switch (instruction.Mnemonic)
         {
-            case Mnemonic.Cli when Ring0:
-                EmitSystemFlag(And, ~SecondByteIf);
-                return true;
-            case Mnemonic.Sti when Ring0 && NextIsInBlock:
-                EmitSti(instruction);
-                return true;
-            case Mnemonic.Cld:
-                EmitSystemFlag(And, ~SecondByteDf);
-                return true;
-            case Mnemonic.Pushfq:
-                EmitPushFlags();
-                return true;
-            case Mnemonic.Stosb or Mnemonic.Stosw or Mnemonic.Stosd or Mnemonic.Stosq
-                or Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Movsd or Mnemonic.Movsq when Options.Has(Optimizations.StringThunks) && IsPlainRepeat(instruction):
-                EmitRepeat(instruction);
-                return true;
             case Mnemonic.Stac when Ring0 && Options.Has(Optimizations.AccessSwitches):
                 EmitAccessSwitch(allow: true);
                 return true;
@@ -84,6 +78,36 @@ internal sealed unsafe partial class Translator
         }
     }
 
+    /// <summary>CLI, STI, CLD, STD, PUSHF and POPF, in code of any size.</summary>
+    private bool EmitFlagInstruction(in Instruction instruction)
+    {
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.Cli when Ring0:
+                EmitSystemFlag(And, ~SecondByteIf);
+                return true;
+            case Mnemonic.Sti when Ring0 && NextIsInBlock:
+                EmitSti(instruction);
+                return true;
+            case Mnemonic.Cld:
+                EmitSystemFlag(And, ~SecondByteDf);
+                return true;
+            case Mnemonic.Std:
+                EmitSystemFlag(Or, SecondByteDf);
+                return true;
+            case Mnemonic.Pushf or Mnemonic.Pushfd or Mnemonic.Pushfq when !Virtual8086:
+                EmitPushFlags(-instruction.StackPointerIncrement);
+                return true;
+            case Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Popfq when Ring0:
+                EmitPopFlags(instruction, instruction.StackPointerIncrement);
+                return true;
+            default:
+                return false;
+        }
+    }
+
+    private bool Virtual8086 => (_mode & (BlockMode.User | BlockMode.Protected)) == BlockMode.User;
+
     /// <summary>The next instruction will be translated in this block, whatever it is.</summary>
     private bool NextIsInBlock => _index + 1 < _guest.Count;
 
@@ -108,10 +132,10 @@ internal sealed unsafe partial class Translator
         EndCheck();
     }
 
-    /// <summary>PUSHFQ. RF is clear in translated code, and VM in 64-bit mode.</summary>
-    private void EmitPushFlags()
+    /// <summary>PUSHF. RF is clear in translated code, and VM outside of virtual-8086 mode.</summary>
+    private void EmitPushFlags(int size)
     {
-        HostOperand top = EmitStackAccess(-8, 8, write: true);
+        HostOperand top = Collapse(EmitStackAccess(-size, size, write: true));
         int value = top.FreeScratch;
         NeedFlags(value);
         DestroyFlags(value);
@@ -120,31 +144,35 @@ internal sealed unsafe partial class Translator
         _e.Rr(0x81, And, value, wide: false);
         _e.Dword((int)RflagsBits.Arithmetic);
         _e.Rm(0x0B, value, State, StateOffset.SystemFlags); // or
-        _e.Op(0x89, value, top);                // mov
-        EmitAdjustStack(-8);
+        EmitStoreSized(top, value, size);
+        EmitAdjustStack(-size);
     }
 
-    /// <summary>REP MOVS or REP STOS with 64-bit addresses and no segment base.</summary>
-    private static bool IsPlainRepeat(in Instruction instruction)
-        => (instruction.HasRepPrefix || instruction.HasRepnePrefix) && instruction.Op0Kind == OpKind.MemoryESRDI
-            && instruction.Op1Kind is OpKind.MemorySegRSI or OpKind.Register
-            && instruction.MemorySegment is not (Register.FS or Register.GS);
-
-    private void EmitRepeat(in Instruction instruction)
+    /// <summary>
+    /// POPF at CPL 0 that changes no more than the arithmetic flags, IF and DF, while no interrupt waits. Everything else is for the
+    /// emulation.
+    /// </summary>
+    private void EmitPopFlags(in Instruction instruction, int size)
     {
-        int shift = instruction.Mnemonic switch
-        {
-            Mnemonic.Stosb or Mnemonic.Movsb => 0,
-            Mnemonic.Stosw or Mnemonic.Movsw => 1,
-            Mnemonic.Stosd or Mnemonic.Movsd => 2,
-            _ => 3,
-        };
+        const int quick = (int)(RflagsBits.If | RflagsBits.Df);
+        const int lowWord = (int)(RflagsBits.Tf | RflagsBits.Iopl | RflagsBits.Nt);
+        const int others = lowWord | (int)(RflagsBits.Ac | RflagsBits.Id);
+        var trap = (ulong)AddTrap(instruction);
+        EmitLoadZeroExtended(T1, EmitStackAccess(0, size, write: false), size);
         DestroyFlags();
-        _e.StoreStateRip(StateOffset.Rip, _rip);
-        EmitTrapIndex(AddTrap(instruction), _rip);
-        _e.Call(instruction.Op1Kind == OpKind.Register
-            ? _thunks.Strings.Stos(_mode.Space(), shift)
-            : _thunks.Strings.Movs(_mode.Space(), shift));
+        _e.CmpStateImm8(StateOffset.InterruptRequested, 0);
+        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JnzCondition), null, trap, _flags));
+        _e.MovRr(T2, T1);
+        _e.Rm(0x33, T2, State, StateOffset.SystemFlags, wide: false); // xor: what changes
+        _e.Rr(0xF7, 0, T2, wide: false);        // test
+        _e.Dword(size == 2 ? lowWord : others);
+        _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JnzCondition), null, trap, _flags));
+        _e.Rr(0x81, And, T2, wide: false);
+        _e.Dword(quick);
+        _e.Rm(0x31, T2, State, StateOffset.SystemFlags, wide: false); // xor
+        _e.PutFlags(T1, T2);
+        _flags = FlagsAt.Saved;
+        EmitAdjustStack(size);
         EndCheck();
     }
 
