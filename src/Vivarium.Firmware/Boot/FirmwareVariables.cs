@@ -51,6 +51,10 @@ public sealed class FirmwareVariables : IDisposable
 
             return new FirmwareVariables(fresh, file);
         }
+        catch (DirectoryNotFoundException e)
+        {
+            throw new BootException($"cannot keep the firmware's variables in {path}: there is no such folder; make it or name another file", e);
+        }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException)
         {
             file?.Dispose();

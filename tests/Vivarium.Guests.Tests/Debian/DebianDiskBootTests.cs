@@ -14,7 +14,7 @@ public sealed class DebianDiskBootTests(DebianDisk disk) : IClassFixture<DebianD
     [InlineData("bios", DiskBus.Ide, "sd")]
     [InlineData("uefi", DiskBus.Ahci, "sd")]
     [InlineData("uefi", DiskBus.Nvme, "nvme")]
-    public async Task Debian_boots_by_grub_from_its_own_disk(string firmware, DiskBus bus, string driver)
+    public async Task Debian_boots_by_grub_from_its_own_disk(string firmware, DiskBus bus, string device)
     {
         Assert.SkipUnless(
             Environment.GetEnvironmentVariable("VIVARIUM_LONG_TESTS") == "1",
@@ -39,7 +39,7 @@ public sealed class DebianDiskBootTests(DebianDisk disk) : IClassFixture<DebianD
         shell.LogIn();
         Assert.Matches($@"^BOOT_IMAGE=/boot/vmlinuz.* loaded_by=grub-{(firmware == "bios" ? "pc" : "efi")}$", shell.Answer("cat /proc/cmdline"));
         Assert.Equal(firmware == "bios" ? "no" : "yes", shell.Answer("[ -d /sys/firmware/efi ] && echo yes || echo no"));
-        Assert.Matches($"^/dev/{driver}.*2$", shell.Answer("findmnt -n -o SOURCE /"));
+        Assert.Matches($"^/dev/{device}.*2$", shell.Answer("findmnt -n -o SOURCE /"));
         foreach (DiskBus other in others)
         {
             string partition = shell.Answer($"ls /dev/disk/by-id/*DATA{other}*-part1 | head -n 1");

@@ -42,6 +42,13 @@ public sealed class UefiTests : IDisposable
         Assert.Contains("remove the file to start afresh", refused.Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Variables_in_a_folder_that_is_not_there_are_refused()
+    {
+        var refused = Assert.Throws<InvalidInputException>(() => VirtualMachine.Create(Uefi("/no/such/folder/variables.fd")));
+        Assert.Contains("there is no such folder", refused.Message, StringComparison.Ordinal);
+    }
+
     /// <summary>Each program that is started says where it is and fails, so that the firmware goes through all of its list.</summary>
     [Theory]
     [InlineData(new[] { BootDevice.Cd, BootDevice.Disk }, new[] { DiskBus.Ide, DiskBus.Ahci, DiskBus.Nvme, DiskBus.Virtio }, "Cd Ide Ahci Nvme Virtio")]
