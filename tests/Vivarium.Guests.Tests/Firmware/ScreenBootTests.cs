@@ -79,7 +79,7 @@ public sealed class ScreenBootTests : IDisposable
     {
         Assert.SkipWhen(
             architecture == "i386" && Environment.GetEnvironmentVariable("VIVARIUM_LONG_TESTS") != "1",
-            "the 32-bit installer takes most of a minute; VIVARIUM_LONG_TESTS=1 ./test starts it");
+            "three installers would make the run long; VIVARIUM_LONG_TESTS=1 ./test starts the 32-bit one");
         string cd = BootCd.WithKernel(
             _scratch, Installer(architecture, "linux"), Installer(architecture, "initrd.gz"), serial ? "console=ttyS0 ---" : "vga=normal nomodeset fb=false ---");
         await using VirtualMachine machine = Start(Pc() with { Cdroms = [new CdromSpec { Path = cd }], Memory = 1024 * ByteSize.MiB });
