@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace Vivarium.Engine;
 
 /// <summary>
@@ -9,6 +11,19 @@ public interface IVcpuBus
 {
     /// <summary>IN: <paramref name="size"/> is 1, 2 or 4. Nobody there reads as all ones.</summary>
     uint ReadPort(ushort port, int size);
+
+    /// <summary>
+    /// REP INS: one IN of <paramref name="size"/> bytes (1, 2 or 4) after the other from the same port, until the elements are full. By
+    /// default each is a <see cref="ReadPort"/>.
+    /// </summary>
+    void ReadPorts(ushort port, int size, Span<byte> elements)
+    {
+        for (int at = 0; at < elements.Length; at += size)
+        {
+            uint value = ReadPort(port, size);
+            MemoryMarshal.AsBytes(new ReadOnlySpan<uint>(ref value))[..size].CopyTo(elements[at..]);
+        }
+    }
 
     /// <summary>OUT: <paramref name="size"/> is 1, 2 or 4.</summary>
     void WritePort(ushort port, int size, uint value);

@@ -29,6 +29,13 @@ public sealed class TimedBus(IVcpuBus bus, VcpuTimes times) : IVcpuBus
         return value;
     }
 
+    public void ReadPorts(ushort port, int size, Span<byte> elements)
+    {
+        times.Enter(VcpuActivity.Devices);
+        bus.ReadPorts(port, size, elements);
+        times.Enter(VcpuActivity.Monitor);
+    }
+
     public void WritePort(ushort port, int size, uint value)
     {
         times.Enter(VcpuActivity.Devices);

@@ -56,10 +56,10 @@ public sealed class VcpuStatistics
     /// <summary>How often the guest had to wait for the monitor for that reason.</summary>
     public long Exits(ExitCause cause) => _exits[(int)cause];
 
-    /// <summary>Counts one. The vCPU's own thread only.</summary>
-    public void Count(ExitCause cause)
+    /// <summary>Counts one, or several that were one step for the monitor. The vCPU's own thread only.</summary>
+    public void Count(ExitCause cause, int times = 1)
     {
-        _exits[(int)cause]++;
+        _exits[(int)cause] += times;
         Observer?.Exited(cause);
     }
 

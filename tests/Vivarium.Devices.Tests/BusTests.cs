@@ -16,6 +16,14 @@ public class BusTests
     }
 
     [Fact]
+    public void String_input_from_a_port_without_device_is_all_ones()
+    {
+        var elements = new byte[8];
+        new PortBus().Read(0x1234, 2, elements);
+        Assert.All(elements, value => Assert.Equal(0xFF, value));
+    }
+
+    [Fact]
     public void Unclaimed_ports_read_all_ones_and_are_counted()
     {
         var ports = new PortBus();

@@ -11,6 +11,7 @@ internal static class TestGuests
     private static readonly Lazy<BootSet> s_cloud612 = Fetch("linux-6.12", "linux-image-6.12-cloud-amd64");
     private static readonly DebianGuest s_debian = new("debian", "", ["linux-image-cloud-amd64", "linux-image-6.12-cloud-amd64"]);
     private static readonly DebianGuest s_debianFull = new("debian-full", "", ["linux-image-amd64"]);
+    private static readonly Lazy<BootSet> s_i386WithoutPae = Fetch("linux-686", "linux-image-686", "i386");
     private static readonly Lazy<BootSet> s_i386 = Fetch("linux-686-pae", "linux-image-686-pae", "i386");
 
     /// <summary>Linux 6.1, amd64, cloud flavour.</summary>
@@ -21,6 +22,9 @@ internal static class TestGuests
 
     /// <summary>Linux 6.1, i386, 686-pae, with a 32-bit busybox.</summary>
     public static BootSet I386 => s_i386.Value;
+
+    /// <summary>Linux 6.1, i386, 686: paging with two levels.</summary>
+    public static BootSet I386WithoutPae => s_i386WithoutPae.Value;
 
     /// <summary>Debian on a disk, one for all kernels, with one of them: "6.1." or "6.12.".</summary>
     public static BootSet Debian(string kernelVersion)

@@ -97,6 +97,19 @@ public sealed class PortBus
         return value;
     }
 
+    /// <summary>REP INS, of elements of <paramref name="size"/> bytes.</summary>
+    public void Read(ushort port, int size, Span<byte> elements)
+    {
+        if (Find(port, size) is { } range)
+        {
+            range.Device.ReadPorts((ushort)(port - range.First + range.FirstOffset), size, elements);
+            return;
+        }
+
+        while (!elements.IsEmpty)
+            elements = IPortDevice.Put(elements, Read(port, size), size);
+    }
+
     /// <summary>OUT.</summary>
     public void Write(ushort port, int size, uint value)
     {

@@ -60,23 +60,26 @@ public sealed class AtaChannel : IPortDevice
     {
         uint value;
         lock (_lock)
-        {
-            if (offset == AtaRegisters.Data)
-            {
-                value = _devices[_selected]?.ReadData(size) ?? uint.MaxValue;
-            }
-            else
-            {
-                value = 0;
-                for (var i = 0; i < size; i++)
-                    value |= (uint)ReadRegister(offset + i) << (8 * i);
-            }
-
-            DriveInterrupt();
-        }
-
+            value = Read(offset, size);
         DoWork();
         return value;
+    }
+
+    /// <summary>As many elements at once as come before a device has work to do.</summary>
+    public void ReadPorts(ushort offset, int size, Span<byte> elements)
+    {
+        while (!elements.IsEmpty)
+        {
+            lock (_lock)
+            {
+                var device = _devices[_selected];
+                do
+                    elements = IPortDevice.Put(elements, Read(offset, size), size);
+                while (!elements.IsEmpty && device is not { HasWork: true });
+            }
+
+            DoWork();
+        }
     }
 
     public void WritePort(ushort offset, int size, uint value)
@@ -176,6 +179,23 @@ public sealed class AtaChannel : IPortDevice
     {
         lock (_lock)
             return _devices[0] is { HasWork: true } or { IsWorking: true } || _devices[1] is { HasWork: true } or { IsWorking: true };
+    }
+
+    private uint Read(ushort offset, int size)
+    {
+        uint value = 0;
+        if (offset == AtaRegisters.Data)
+        {
+            value = _devices[_selected]?.ReadData(size) ?? uint.MaxValue;
+        }
+        else
+        {
+            for (var i = 0; i < size; i++)
+                value |= (uint)ReadRegister(offset + i) << (8 * i);
+        }
+
+        DriveInterrupt();
+        return value;
     }
 
     private byte ReadRegister(int register)

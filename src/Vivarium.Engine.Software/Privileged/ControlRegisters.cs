@@ -112,7 +112,9 @@ internal static unsafe class ControlRegisters
 
         s->Cr0 = value;
         s->Efer = efer;
-        if ((changed & (Cr0Bits.Pg | Cr0Bits.Wp | Cr0Bits.Pe)) != 0)
+
+        // Without paging neither PE nor WP means anything to a TLB.
+        if ((changed & Cr0Bits.Pg) != 0 || (paging && (changed & Cr0Bits.Wp) != 0))
         {
             cpu.FlushTlb(keepGlobal: false);
         }

@@ -41,14 +41,27 @@ internal static unsafe class PortIo
         ushort port = (ushort)cpu.S->Gpr[Rdx];
         CheckPermission(cpu, port, size);
         var operands = new StringOperands(cpu, insn, size);
-        while (operands.Count != 0)
+        for (ulong count = operands.Count; count != 0; count = operands.Count)
         {
-            ulong linear = cpu.SegmentedAddress(Es, operands.Destination, size, Access.Write);
-            // Before the port is read: reading it may not be repeatable.
-            cpu.Probe(linear, size, Access.Write);
-            cpu.Store(linear, size, Read(cpu, port, size));
-            operands.AdvanceDestination(1);
-            operands.CountDown(1);
+            var run = StringRun.At(cpu, operands, Es, operands.Destination, count, Access.Write);
+            run.Resolve(cpu, operands, Es, Access.Write);
+            switch (run.Kind)
+            {
+                case RunKind.Fault:
+                    return;
+                case RunKind.Direct when !operands.Backward:
+                    Read(cpu, port, size, new Span<byte>(run.Host, (int)run.Elements * size));
+                    break;
+                default:
+                    // Before the port is read: reading it may not be repeatable.
+                    run.Elements = 1;
+                    cpu.Probe(run.Linear, size, Access.Write);
+                    cpu.Store(run.Linear, size, Read(cpu, port, size));
+                    break;
+            }
+
+            operands.AdvanceDestination(run.Elements);
+            operands.CountDown(run.Elements);
             if (!operands.Repeated || operands.MustYield())
             {
                 return;
@@ -80,6 +93,14 @@ internal static unsafe class PortIo
         cpu.Statistics.PortAccesses++;
         cpu.Statistics.Count(ExitCause.PortIo);
         return cpu.Bus.ReadPort(port, size);
+    }
+
+    private static void Read(SoftwareVcpu cpu, ushort port, int size, Span<byte> elements)
+    {
+        int count = elements.Length / size;
+        cpu.Statistics.PortAccesses += count;
+        cpu.Statistics.Count(ExitCause.PortIo, count);
+        cpu.Bus.ReadPorts(port, size, elements);
     }
 
     private static void Write(SoftwareVcpu cpu, ushort port, int size, uint value)

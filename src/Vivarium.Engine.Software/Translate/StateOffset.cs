@@ -84,6 +84,7 @@ internal static unsafe class StateOffset
     /// <summary>Offsets within a <see cref="NativeSegment"/>.</summary>
     public static readonly int SegmentBase = OfSegment(s => &s->Base);
     public static readonly int SegmentLimit = OfSegment(s => &s->Limit);
+    public static readonly int SegmentAttributes = OfSegment(s => &s->Attributes);
     public static readonly int SegmentSelector = OfSegment(s => &s->Selector);
     public static readonly int SegmentReadEnd = OfSegment(s => &s->ReadEnd);
     public static readonly int SegmentWriteEnd = OfSegment(s => &s->WriteEnd);

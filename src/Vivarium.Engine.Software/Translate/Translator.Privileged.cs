@@ -28,7 +28,7 @@ internal sealed unsafe partial class Translator
             return false;
         }
 
-        if (EmitStringElement(instruction) || EmitRepeat(instruction) || EmitFlagInstruction(instruction))
+        if (EmitStringElement(instruction) || EmitRepeat(instruction) || EmitFlagInstruction(instruction) || EmitSegmentInstruction(instruction))
         {
             return true;
         }
@@ -68,10 +68,6 @@ internal sealed unsafe partial class Translator
                 return true;
             case Mnemonic.Swapgs when Ring0:
                 EmitSwapGs();
-                return true;
-            case Mnemonic.Mov when instruction.Op1Register.IsSegmentRegister() && instruction.Op0Kind == OpKind.Register:
-                _e.Rm(0x0FB7, T2, State, StateOffset.Segment(instruction.Op1Register - Register.ES) + StateOffset.SegmentSelector, wide: false);
-                EmitWriteGuest(GuestNumber(instruction.Op0Register), T2, instruction.Op0Register.GetSize());
                 return true;
             default:
                 return false;
@@ -149,8 +145,8 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>
-    /// POPF at CPL 0 that changes no more than the arithmetic flags, IF and DF, while no interrupt waits. Everything else is for the
-    /// emulation.
+    /// POPF at CPL 0 that changes no more than the arithmetic flags, IF and DF, and lets no interrupt in that waits already. Everything
+    /// else is for the emulation.
     /// </summary>
     private void EmitPopFlags(in Instruction instruction, int size)
     {
@@ -160,8 +156,12 @@ internal sealed unsafe partial class Translator
         var trap = (ulong)AddTrap(instruction);
         EmitLoadZeroExtended(T1, EmitStackAccess(0, size, write: false), size);
         DestroyFlags();
+        _e.Rr(0xF7, 0, T1, wide: false);        // test
+        _e.Dword((int)RflagsBits.If);
+        byte* masked = _e.ShortForward(0x74);   // jz
         _e.CmpStateImm8(StateOffset.InterruptRequested, 0);
         _cold.Add(new ColdPart(ColdKind.Trap, _rip, _e.JumpForward(JnzCondition), null, trap, _flags));
+        _e.LandShort(masked);
         _e.MovRr(T2, T1);
         _e.Rm(0x33, T2, State, StateOffset.SystemFlags, wide: false); // xor: what changes
         _e.Rr(0xF7, 0, T2, wide: false);        // test

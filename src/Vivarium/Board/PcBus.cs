@@ -35,6 +35,19 @@ internal sealed class PcBus(PortBus ports, MmioBus mmio, LocalApic apic, Coproce
         }
     }
 
+    public void ReadPorts(ushort port, int size, Span<byte> elements)
+    {
+        try
+        {
+            ports.Read(port, size, elements);
+        }
+        catch (Exception e)
+        {
+            Fail(e, "reading", $"port {port:x}");
+            elements.Fill(byte.MaxValue);
+        }
+    }
+
     public void WritePort(ushort port, int size, uint value)
     {
         try

@@ -70,6 +70,23 @@ public sealed class AtaDiskTests : IDisposable
         Assert.Equal(0x10, _ide.In(IdeMachine.Error));
     }
 
+    /// <summary>REP INS may ask for more than a sector at once, and gets what single accesses get.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(4)]
+    public void String_input_goes_over_ends_of_sectors(int size)
+    {
+        _ide.Command(0x20, lba: 8, count: 0);
+        Assert.Equal(Contents(8, 256), _ide.ReadString(IdeMachine.Data, size, 256 * Sector));
+        Assert.True(_ide.Interrupted());
+        Assert.Equal(IdeMachine.Ready, _ide.In(IdeMachine.Status));
+        Assert.Equal([IdeMachine.Ready, IdeMachine.Ready], _ide.ReadString(IdeMachine.Status, 1, 2));
+
+        // There is nothing left.
+        Assert.Equal(new byte[8], _ide.ReadString(IdeMachine.Data, size, 8));
+    }
+
     [Fact]
     public void Multiple_mode_interrupts_once_for_each_block()
     {

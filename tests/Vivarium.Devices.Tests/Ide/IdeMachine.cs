@@ -107,6 +107,14 @@ internal sealed class IdeMachine : IDisposable
 
     public byte In(int register) => (byte)Board.Ports.Read((ushort)(_command + register), 1);
 
+    /// <summary>REP INS.</summary>
+    public byte[] ReadString(int register, int size, int length)
+    {
+        var elements = new byte[length];
+        Board.Ports.Read((ushort)(_command + register), size, elements);
+        return elements;
+    }
+
     public void Out(int register, byte value) => Board.Ports.Write((ushort)(_command + register), 1, value);
 
     public void Control(byte value) => Board.Ports.Write((ushort)_control, 1, value);

@@ -88,7 +88,9 @@ public sealed unsafe class PortIoTests : IDisposable
         S->Gpr[Rcx] = 3;
         S->Gpr[Rdx] = 0x1F0;
         S->Gpr[Rdi] = 0x3F_FFFE;
-        Assert.Equal(Vector.PageFault, _processor.Faults(0xF3, 0x66, 0x6D).Vector);
+        _processor.Execute(0xF3, 0x66, 0x6D);
+        Assert.Equal((true, Vector.PageFault, 2u), (_processor.Cpu.RaisedFault.Raised, _processor.Cpu.RaisedFault.Vector, _processor.Cpu.RaisedFault.ErrorCode));
+        Assert.Equal(0x40_0000ul, S->Cr2);
         Assert.Equal((2ul, 0x40_0000ul), (S->Gpr[Rcx], S->Gpr[Rdi]));
         Assert.Single(_processor.Bus.PortAnswers);
         Assert.Equal(0x1111, _processor.Memory.Read<ushort>(0x3F_FFFE));
