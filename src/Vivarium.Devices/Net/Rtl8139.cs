@@ -30,6 +30,12 @@ public sealed class Rtl8139 : IPortDevice, IMmioDevice, INetworkSink, IDisposabl
     /// </summary>
     private const long RetryNanoseconds = 10_000_000;
 
+    /// <summary>
+    /// How soon after the guest has moved on in the ring buffer a waiting frame comes, if the guest does not acknowledge the interrupt before:
+    /// drivers do so after each frame, and would acknowledge one that they have not looked at.
+    /// </summary>
+    private const long AfterReadNanoseconds = 50_000;
+
     private static readonly PciIdentity s_identity = new(0x10EC, 0x8139, 0x20, 0x02_00_00, 0x10EC, 0x8139);
 
     private readonly Lock _lock = new();
@@ -54,6 +60,9 @@ public sealed class Rtl8139 : IPortDevice, IMmioDevice, INetworkSink, IDisposabl
     /// <summary>The guest time at which TCTR was zero.</summary>
     private long _timerStart;
     private bool _starved;
+
+    /// <summary>Before this guest time no further overflow is told of.</summary>
+    private long _overflowFrom;
     private bool _disposed;
 
     /// <summary>A reset has come that the transmitter has not seen.</summary>
@@ -109,10 +118,16 @@ public sealed class Rtl8139 : IPortDevice, IMmioDevice, INetworkSink, IDisposabl
                 return true;
             }
 
-            if (!_starved)
+            // On a wire one frame after the other would be lost and told of; here the one that waits is, from time to time.
+            var now = _clock.Nanoseconds;
+            if (now >= _overflowFrom)
+            {
                 _causes |= NoReceiveDescriptor;
+                _overflowFrom = now + RetryNanoseconds;
+            }
+
             _starved = true;
-            _retry.Arm(_clock.Nanoseconds + RetryNanoseconds);
+            _retry.Arm(now + RetryNanoseconds);
             return false;
         }
     }
@@ -259,6 +274,11 @@ public sealed class Rtl8139 : IPortDevice, IMmioDevice, INetworkSink, IDisposabl
             ChooseLoopback();
             DriveInterrupt();
             receive = _starved;
+            if (receive && offset < ReceiveRead + sizeof(ushort) && offset + size > ReceiveRead)
+            {
+                receive = false;
+                _retry.Arm(_clock.Nanoseconds + AfterReadNanoseconds);
+            }
         }
 
         if (transmit)
@@ -377,6 +397,7 @@ public sealed class Rtl8139 : IPortDevice, IMmioDevice, INetworkSink, IDisposabl
     {
         _registers.Reset();
         _causes = 0;
+        _overflowFrom = 0;
         _receiver.NextDescriptor = 0;
         _counters.Clear();
         _timer.Cancel();
@@ -441,6 +462,8 @@ public sealed class Rtl8139 : IPortDevice, IMmioDevice, INetworkSink, IDisposabl
         }
 
         _backend.ReceiveReady();
+        lock (_lock)
+            DriveInterrupt();
     }
 
     private void OnTransmitted()

@@ -55,7 +55,14 @@ internal sealed unsafe class TestNetwork(GuestMemory memory, bool strict = true)
     {
     }
 
-    public void ReceiveReady() => ReadyCalls++;
+    /// <summary>Called when the guest may have room again.</summary>
+    public Action? Ready { get; set; }
+
+    public void ReceiveReady()
+    {
+        ReadyCalls++;
+        Ready?.Invoke();
+    }
 
     /// <summary>A frame comes for the guest.</summary>
     public bool Bring(ReadOnlySpan<byte> frame, FrameOffload offload = default)
