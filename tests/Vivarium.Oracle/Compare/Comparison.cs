@@ -1,4 +1,5 @@
 using System.Text;
+using Iced.Intel;
 
 namespace Vivarium.Oracle.Compare;
 
@@ -17,12 +18,19 @@ internal static unsafe class Comparison
     /// <summary>Page-fault error code bit 0: outside the window the host process may have mappings, of the kernel's or its own.</summary>
     private const ulong PresentBit = 1;
 
+    private const int LongestInParts = 10;
+
     /// <summary>Null if equal, else one line per difference: "what: expected, got".</summary>
     public static string? Difference(TestCase test, Outcome expected, Outcome actual)
     {
         if (actual.Failure is not null || expected.Failure is not null)
         {
             return $"  {expected.Failure ?? actual.Failure}\n";
+        }
+
+        if (IsFaultOfAnotherPart(test, expected, actual))
+        {
+            return null;
         }
 
         StringBuilder? text = null;
@@ -54,6 +62,18 @@ internal static unsafe class Comparison
         CompareMemory(ref text, test, expected.Memory, actual.Memory);
         return text?.ToString();
     }
+
+    /// <summary>
+    /// An operand that goes in parts crosses its segment's limit, and the page of its front is not there either: the host
+    /// has the front's page fault before it looks at the rest, the engine checks the limit of the whole first (SDM vol. 3A, 6.9,
+    /// leaves the order within an instruction to the processor).
+    /// </summary>
+    private static bool IsFaultOfAnotherPart(TestCase test, Outcome expected, Outcome actual)
+        => test.Bitness == 16
+            && expected.Vector == 14
+            && actual.Vector is 12 or 13
+            && (ushort)expected.FaultAddress > ushort.MaxValue - LongestInParts
+            && test.Instructions.Exists(instruction => instruction.MemorySize is MemorySize.Float80 or MemorySize.Bcd or MemorySize.Bound32_DwordDword);
 
     private static bool InWindow(ulong address)
         => address >= CaseWindow.DataBase - CaseWindow.PageSize && address < CaseWindow.WindowEnd + CaseWindow.PageSize;
