@@ -30,6 +30,7 @@ public sealed record EngineOptions
         ("second-level-tlb", Optimizations.SecondLevelTlb, "translated code searches the second-level TLB itself"),
         ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
         ("loops", Optimizations.Loops, "loops that run long are translated again as one block"),
+        ("loop-windows", Optimizations.LoopWindows, "such a loop checks once a round that its accesses stay in the same pages"),
         ("shared-checks", Optimizations.SharedChecks, "accesses in a row through one register are checked together"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),

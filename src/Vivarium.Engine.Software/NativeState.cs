@@ -202,6 +202,27 @@ internal struct NativeLoopPages
 }
 
 /// <summary>
+/// Where the accesses of a loop stay in the pages that they went to last, and those pages. As <see cref="NativeLoopPage"/>, known only
+/// while the loop runs.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct NativeLoopWindows
+{
+    public const int Windows = 8;
+    public const int Accesses = 24;
+
+    /// <summary>Of a window: its lowest address, its highest, and the difference.</summary>
+    public const int WindowSize = 4 * sizeof(ulong);
+
+    public const int DeltasOffset = Windows * WindowSize;
+
+    public fixed ulong Bounds[Windows * WindowSize / sizeof(ulong)];
+
+    /// <summary>By access: host minus linear address.</summary>
+    public fixed ulong Deltas[Accesses];
+}
+
+/// <summary>
 /// The vCPU's native state block: one register points to it for the whole time in translated code. It is the single
 /// home of the architectural state while C# runs; in translated code most general registers, the arithmetic flags and
 /// (while <see cref="ExtendedInMemory"/> is zero) the x87 and vector state live in the host's own registers instead.
@@ -296,6 +317,7 @@ internal unsafe struct NativeState
     public nint Handle;
 
     public NativeLoopPages LoopPages;
+    public NativeLoopWindows LoopWindows;
 
     /// <summary>MXCSR as .NET expects it.</summary>
     public uint HostMxcsr;

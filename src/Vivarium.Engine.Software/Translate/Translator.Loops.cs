@@ -199,6 +199,11 @@ internal sealed unsafe partial class Translator
         }
 
         EmitPoll(_source.Rip);
+        if (!_secondRound)
+        {
+            EmitCloseWindows();
+        }
+
         if (_secondRound)
         {
             _ended = true;
@@ -209,6 +214,7 @@ internal sealed unsafe partial class Translator
         _flags = _flagsAtHead = wanted;
         _secondRound = true;
         _loopHead = _e.Here;
+        EmitCheckWindows();
         _index = -1;
         _nextRip = _source.Rip;
     }

@@ -159,6 +159,12 @@ internal sealed unsafe partial class Translator
             EmitSelfCheck();
         }
 
+        if (source.IsLoop)
+        {
+            FindWindows();
+            EmitOpenWindows();
+        }
+
         int length = 0;
         _rip = source.Rip;
         for (_index = 0; !_ended; _index++)
