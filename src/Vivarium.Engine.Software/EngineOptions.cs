@@ -29,6 +29,7 @@ public sealed record EngineOptions
         ("bounced-reads", Optimizations.BouncedReads, "reads across pages and of devices do not leave translated code"),
         ("second-level-tlb", Optimizations.SecondLevelTlb, "translated code searches the second-level TLB itself"),
         ("lazy-flags", Optimizations.LazyFlags, "arithmetic flags stay put aside after a memory check until something needs them"),
+        ("flag-recipes", Optimizations.FlagRecipes, "arithmetic flags that can be made again are not put aside for a memory check"),
         ("loops", Optimizations.Loops, "loops that run long are translated again as one block"),
         ("loop-windows", Optimizations.LoopWindows, "such a loop checks once a round that its accesses stay in the same pages"),
         ("shared-checks", Optimizations.SharedChecks, "accesses in a row through one register are checked together"),

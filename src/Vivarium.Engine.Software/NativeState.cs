@@ -96,6 +96,9 @@ internal unsafe struct NativeFilled
 internal unsafe struct NativeJumpCache
 {
     public const int Entries = 8192;
+
+    /// <summary>Binary logarithm of an entry's bytes.</summary>
+    public const int EntryShift = 4;
     private const int UserEntries = 2048;
 
     /// <summary>
@@ -104,11 +107,14 @@ internal unsafe struct NativeJumpCache
     /// </summary>
     public static int EntriesOf(AddressSpace space) => space == AddressSpace.User ? UserEntries : Entries;
 
-    /// <summary>From all bits (CRC-32C, as the host's CRC32): code far apart is often equal in the lower ones.</summary>
-    public static int IndexOf(ulong rip, AddressSpace space) => (int)BitOperations.Crc32C(0, rip) & (EntriesOf(space) - 1);
+    /// <summary>
+    /// From all bits (CRC-32C, as the host's CRC32): code far apart is often equal in the lower ones. Taken from where it needs no
+    /// shift to become an offset.
+    /// </summary>
+    public static int IndexOf(ulong rip, AddressSpace space) => (int)(BitOperations.Crc32C(0, rip) >> EntryShift) & (EntriesOf(space) - 1);
 
     /// <summary>Where the entry for a RIP stands, from emitted code's state pointer.</summary>
-    public static int DisplacementOf(ulong rip, AddressSpace space) => Translate.StateOffset.Jumps(space) + (IndexOf(rip, space) * 16);
+    public static int DisplacementOf(ulong rip, AddressSpace space) => Translate.StateOffset.Jumps(space) + (IndexOf(rip, space) << EntryShift);
 
     /// <summary>Pairs: negated RIP (so that an LEA compares without touching flags), code address.</summary>
     public fixed ulong Entry[Entries * 2];

@@ -81,6 +81,9 @@ public enum Optimizations : ulong
     /// <summary>Such a loop checks at its head that all accesses of a round stay in the pages of the round before.</summary>
     LoopWindows = 1ul << 31,
 
+    /// <summary>A check does not save flags that the guest's instruction can make again.</summary>
+    FlagRecipes = 1ul << 32,
+
     /// <summary>Accesses in a row through one register are checked together.</summary>
     SharedChecks = 1ul << 30,
 

@@ -81,7 +81,7 @@ internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, b
     public ulong Data => data;
 
     /// <summary>Where the flags are.</summary>
-    public FlagsAt Flags => flags;
+    public FlagsAt Flags => recipe.Exists ? flags : flags & ~FlagsAt.Recipe;
 
     /// <summary>How they are made, if they are nowhere.</summary>
     public FlagRecipe Recipe => recipe;

@@ -89,10 +89,12 @@ internal sealed unsafe partial class Translator
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.IndirectMiss:
+                SaveFlags(part);
                 EmitOrigin(part);
                 _e.Jmp(_thunks.Jumps.Jump(_mode.Space()));
                 break;
             case ColdKind.ReturnMiss:
+                SaveFlags(part);
                 EmitOrigin(part);
                 _e.Jmp(_thunks.Jumps.Return(_mode.Space()));
                 break;
@@ -119,8 +121,7 @@ internal sealed unsafe partial class Translator
         if ((part.Flags & FlagsAt.Saved) == 0)
         {
             _e.StoreState(StateOffset.JumpRcx, T2);
-            part.Recipe.Emit(_e, T2);
-            _e.SaveFlags(T2);
+            SaveFlags(part);
             _e.LoadState(T2, StateOffset.JumpRcx);
         }
 
@@ -155,6 +156,16 @@ internal sealed unsafe partial class Translator
         }
 
         EmitExitAt(part.Rip, ExitCode.Protection);
+    }
+
+    /// <summary>For thunks that want the flags saved. T2 is lost.</summary>
+    private void SaveFlags(in ColdPart part)
+    {
+        if ((part.Flags & FlagsAt.Saved) == 0)
+        {
+            part.Recipe.Emit(_e, T2);
+            _e.SaveFlags(T2);
+        }
     }
 
     /// <summary>Before an exit: the flags are in RFLAGS. T2 is lost.</summary>

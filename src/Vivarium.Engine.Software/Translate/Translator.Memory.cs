@@ -145,13 +145,13 @@ internal sealed unsafe partial class Translator
             return HostOperand.AtT1;
         }
 
-        DestroyFlags();
+        DestroyFlags(check: true);
         if (CodeBits != 64 && !IsFlat(segment, write))
         {
             int offset = StateOffset.Segment(segment);
             _e.Lea(T2, T1, size - 1);
             _e.Rm(0x3B, T2, State, offset + (write ? StateOffset.SegmentWriteEnd : StateOffset.SegmentReadEnd)); // cmp
-            _cold.Add(new ColdPart(ColdKind.Careful, _rip, _e.JumpForward(3), null, 0, _flags));       // jae
+            _cold.Add(new ColdPart(ColdKind.Careful, _rip, _e.JumpForward(3), null, 0, _flags, recipe: _recipe));       // jae
             _e.Rm(0x03, T1, State, offset + StateOffset.SegmentBase, wide: false); // add, modulo 4 GiB
         }
         else if (CodeBits == 64 && segment >= SegmentFs)

@@ -172,6 +172,9 @@ internal sealed unsafe partial class Translator
     {
         switch (_mode.StackBits())
         {
+            case 64 when offset == 0:
+                _e.MovRr(T1, GuestRsp);
+                break;
             case 64:
                 _e.Lea(T1, GuestRsp, offset);
                 break;
