@@ -212,9 +212,10 @@ public sealed class BesideCodeTests
         ulong faulting = m.Write(c =>
         {
             Loop(c, part => part.mov(__qword_ptr[Function + 64], rcx), end: false);
-            c.mov(rsi, at ^ (1ul << bit));
+            c.mov(rsi, (at ^ (1ul << bit)) - 8);
+            c.mov(eax, 8);
         });
-        m.Write(faulting, c => c.mov(__qword_ptr[rsi], rcx));
+        m.Write(faulting, c => c.mov(__qword_ptr[rsi + rax], rcx));
         Stop stop = m.RunToFault((int)Vector.GeneralProtection);
         Assert.Equal(faulting, stop.Rip);
         Assert.Equal(1ul, m.Memory.Read<ulong>(at));
