@@ -273,9 +273,11 @@ internal sealed unsafe partial class Translator
         WindowAccess access = _windowAccesses[number];
         if (!access.Write)
         {
-            // Below all addresses: the window is shut.
+            // The highest address below all, the lowest above all, whatever else is noted: the window is shut.
             _e.Rm(0xC7, 0, State, HighOffset(access.Window) + sizeof(int), wide: false);
             _e.Dword(int.MinValue);
+            _e.Rm(0xC7, 0, State, LowOffset(access.Window) + sizeof(int), wide: false);
+            _e.Dword(int.MaxValue);
             return;
         }
 

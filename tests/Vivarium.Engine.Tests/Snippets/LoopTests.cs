@@ -205,7 +205,7 @@ public sealed class LoopTests
     public static TheoryData<string> Walks =>
     [
         "up", "down", "two places", "in between", "by register", "by register twice", "indexed", "indexed from the end", "scaled index only", "r12", "r12 indexed", "constant",
-        "push", "pop", "push and read", "across pages", "wide", "wide misaligned", "read and written", "loaded pointer", "beside code", "over code", "lea", "32-bit step",
+        "push", "pop", "push and read", "across pages", "wide", "wide misaligned", "read and written", "loaded pointer", "beside code", "over code", "lea", "32-bit step", "the same across pages", "the same constant across pages",
     ];
 
     /// <summary>Pages in a row for the guest, apart in memory: a page of before, or one beyond, shows in what is read and written.</summary>
@@ -405,6 +405,12 @@ public sealed class LoopTests
                 c.lea(rsi, __[rsi + 0x38]);
                 c.add(rdx, __qword_ptr[rsi - 0x38]);
                 c.mov(__qword_ptr[rsi], rdx);
+                break;
+            case "the same across pages":
+                c.add(rdx, __qword_ptr[rsi + 0xFEC]);
+                break;
+            case "the same constant across pages":
+                c.add(rdx, __qword_ptr[Spare + 0x1FFC]);
                 break;
             case "32-bit step":
                 c.add(rdx, __qword_ptr[rsi]);
