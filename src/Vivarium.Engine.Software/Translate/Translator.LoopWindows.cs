@@ -264,12 +264,11 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>
-    /// Behind <see cref="Thunks.Resolve"/>: T1 = host address, T2 = delta. What may be written need not be a whole page (there may be
-    /// code in others of its granules); what was read need not be memory.
+    /// Behind <see cref="Thunks.Resolve"/>: T1 = host address, T2 = delta. What may be written without asking again are these bytes only
+    /// (code that was there is dropped, but there may be more beside it); what was read need not be memory.
     /// </summary>
     private void EmitNoteResolved(int number)
     {
-        const int granule = 1 << CodeCache.CodeGranules.GranuleShift;
         WindowAccess access = _windowAccesses[number];
         if (!access.Write)
         {
@@ -285,9 +284,7 @@ internal sealed unsafe partial class Translator
         _e.StoreState(DeltaOfAccess(number), T2);
         _e.MovRr(Rax, T1);
         _e.Rr(0x29, T2, Rax);                   // sub
-        _e.Rr(0x81, AndRm, Rax);
-        _e.Dword(-granule);
-        EmitNarrow(access, granule - access.Size);
+        EmitNarrow(access, 0);
         _e.LoadState(Rax, StateOffset.JumpRax);
     }
 
