@@ -96,6 +96,9 @@ internal unsafe struct NativeFilled
 internal unsafe struct NativeJumpCache
 {
     public const int Entries = 8192;
+
+    /// <summary>Binary logarithm of an entry's bytes.</summary>
+    public const int EntryShift = 4;
     private const int UserEntries = 2048;
 
     /// <summary>
@@ -104,11 +107,14 @@ internal unsafe struct NativeJumpCache
     /// </summary>
     public static int EntriesOf(AddressSpace space) => space == AddressSpace.User ? UserEntries : Entries;
 
-    /// <summary>From all bits (CRC-32C, as the host's CRC32): code far apart is often equal in the lower ones.</summary>
-    public static int IndexOf(ulong rip, AddressSpace space) => (int)BitOperations.Crc32C(0, rip) & (EntriesOf(space) - 1);
+    /// <summary>
+    /// From all bits (CRC-32C, as the host's CRC32): code far apart is often equal in the lower ones. Taken from where it needs no
+    /// shift to become an offset.
+    /// </summary>
+    public static int IndexOf(ulong rip, AddressSpace space) => (int)(BitOperations.Crc32C(0, rip) >> EntryShift) & (EntriesOf(space) - 1);
 
     /// <summary>Where the entry for a RIP stands, from emitted code's state pointer.</summary>
-    public static int DisplacementOf(ulong rip, AddressSpace space) => Translate.StateOffset.Jumps(space) + (IndexOf(rip, space) * 16);
+    public static int DisplacementOf(ulong rip, AddressSpace space) => Translate.StateOffset.Jumps(space) + (IndexOf(rip, space) << EntryShift);
 
     /// <summary>Pairs: negated RIP (so that an LEA compares without touching flags), code address.</summary>
     public fixed ulong Entry[Entries * 2];
@@ -199,6 +205,27 @@ internal struct NativeLoopPages
     public const int Count = 24;
 
     private NativeLoopPage _first;
+}
+
+/// <summary>
+/// Where the accesses of a loop stay in the pages that they went to last, and those pages. As <see cref="NativeLoopPage"/>, known only
+/// while the loop runs.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct NativeLoopWindows
+{
+    public const int Windows = 8;
+    public const int Accesses = 24;
+
+    /// <summary>Of a window: its lowest address, its highest, and the difference.</summary>
+    public const int WindowSize = 4 * sizeof(ulong);
+
+    public const int DeltasOffset = Windows * WindowSize;
+
+    public fixed ulong Bounds[Windows * WindowSize / sizeof(ulong)];
+
+    /// <summary>By access: host minus linear address.</summary>
+    public fixed ulong Deltas[Accesses];
 }
 
 /// <summary>
@@ -296,6 +323,7 @@ internal unsafe struct NativeState
     public nint Handle;
 
     public NativeLoopPages LoopPages;
+    public NativeLoopWindows LoopWindows;
 
     /// <summary>MXCSR as .NET expects it.</summary>
     public uint HostMxcsr;

@@ -78,6 +78,12 @@ public enum Optimizations : ulong
     /// <summary>Loops that run long are translated again, as one block whose second round knows what the first one left.</summary>
     Loops = 1ul << 29,
 
+    /// <summary>Such a loop checks at its head that all accesses of a round stay in the pages of the round before.</summary>
+    LoopWindows = 1ul << 31,
+
+    /// <summary>A check does not save flags that the guest's instruction can make again.</summary>
+    FlagRecipes = 1ul << 32,
+
     /// <summary>Accesses in a row through one register are checked together.</summary>
     SharedChecks = 1ul << 30,
 

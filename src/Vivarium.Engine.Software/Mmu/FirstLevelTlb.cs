@@ -3,7 +3,7 @@ namespace Vivarium.Engine.Software.Mmu;
 /// <summary>Filling and emptying of the TLBs and jump caches that translated code reads (SDM vol. 3A, 4.10.4).</summary>
 internal static unsafe class FirstLevelTlb
 {
-    public const int BesideBit = 62;
+    public const int BesideBit = 12;
     public const int BesideMark = 1;
 
     private const ulong PageMask = 0xFFF;
@@ -43,7 +43,8 @@ internal static unsafe class FirstLevelTlb
 
     /// <summary>
     /// A write tag that no access matches, but by which the miss routine (<see cref="Translate.Thunks.Resolve"/>) knows a
-    /// page with code: bit 62 is not the page's, and bit 0, which no other tag has, tells it from theirs.
+    /// page with code: bit 12 is not the page's, so that all addresses that it would match, canonical or not, are looked for in
+    /// the entry beside it; and bit 0, which no other tag has, tells it from theirs.
     /// </summary>
     public static ulong BesideTag(ulong page) => (page ^ (1ul << BesideBit)) | BesideMark;
 

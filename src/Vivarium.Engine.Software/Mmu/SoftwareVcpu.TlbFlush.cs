@@ -201,7 +201,7 @@ internal sealed unsafe partial class SoftwareVcpu
         ulong* entry = JumpsOf(space)->Entry + (NativeJumpCache.IndexOf(rip, space) * 2);
         entry[0] = 0 - rip;
         entry[1] = (ulong)code;
-        FilledJumpsOf(space)->Add((ulong)NativeJumpCache.IndexOf(rip, space) << 4);
+        FilledJumpsOf(space)->Add((ulong)NativeJumpCache.IndexOf(rip, space) << NativeJumpCache.EntryShift);
     }
 
     private void FlushUserCode()

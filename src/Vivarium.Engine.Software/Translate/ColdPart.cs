@@ -14,6 +14,15 @@ internal enum ColdKind : byte
     /// <summary>The same, for an operand at T1 + T2.</summary>
     ResolveAddress,
 
+    /// <summary>As <see cref="Resolve"/>, and notes the page in a window of the loop, the number of which access is above the access description.</summary>
+    ResolveInWindow,
+
+    /// <summary>The same, for an operand at T1 + T2.</summary>
+    ResolveAddressInWindow,
+
+    /// <summary>A loop leaves one of its windows: again through the first round.</summary>
+    FirstRound,
+
     /// <summary>An access of a loop is not to its page of last time, whose number is above the access description: look into the TLB, go on.</summary>
     LoopPage,
 
@@ -72,7 +81,7 @@ internal readonly unsafe struct ColdPart(ColdKind kind, ulong rip, byte* jump, b
     public ulong Data => data;
 
     /// <summary>Where the flags are.</summary>
-    public FlagsAt Flags => flags;
+    public FlagsAt Flags => recipe.Exists ? flags : flags & ~FlagsAt.Recipe;
 
     /// <summary>How they are made, if they are nowhere.</summary>
     public FlagRecipe Recipe => recipe;

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics.X86;
 
 namespace Vivarium.Engine.Software.Translate;
 
@@ -9,6 +8,9 @@ namespace Vivarium.Engine.Software.Translate;
 /// </summary>
 internal sealed unsafe class Emitter
 {
+    /// <summary>Asked of the processor: a program compiled ahead answers Bmi2.IsSupported for the least processor it may run on.</summary>
+    private static readonly bool HasRorx = CpuModel.HostHas(CpuFeature.Bmi2);
+
     private byte* _cursor;
     private long _toExecutable;
     private byte* _start;
@@ -112,7 +114,7 @@ internal sealed unsafe class Emitter
     /// <summary>Register = the bits of an address from <paramref name="shift"/> on, as many as a mask takes. Destroys RFLAGS.</summary>
     public void Bits(int to, int from, int shift, int mask)
     {
-        if (Bmi2.IsSupported)
+        if (HasRorx)
         {
             // rorx to, from, shift: VEX.LZ.F2.0F3A.W0 F0 (SDM vol. 2B, RORX)
             Bytes([0xC4, (byte)((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3), 0x7B]);
@@ -414,16 +416,11 @@ internal sealed unsafe class Emitter
     public void JumpPlace(int to, int rip, AddressSpace space)
     {
         const int and = 4;
-        const int shiftLeft = 4;
-        const int entryShift = 4;
         Crc32(to, rip);
         Rr(0x81, and, to, wide: false);
-        Dword(NativeJumpCache.EntriesOf(space) - 1);
-        Rr(0xC1, shiftLeft, to, wide: false);
-        Byte(entryShift);
+        Dword((NativeJumpCache.EntriesOf(space) - 1) << NativeJumpCache.EntryShift);
     }
 
-    /// <summary>to = CRC-32C of a register, from 0. Changes the flags.</summary>
     /// <summary>Adds a register's value to a <see cref="NativeFilled"/>. RFLAGS and the scratch register are lost.</summary>
     public void AddToFilled(int filled, int item, int scratch)
     {
@@ -435,6 +432,7 @@ internal sealed unsafe class Emitter
         Byte(0);
     }
 
+    /// <summary>to = CRC-32C of a register, from 0. Changes the flags.</summary>
     public void Crc32(int to, int from)
     {
         Rr(0x31, to, to, wide: false);

@@ -174,7 +174,7 @@ internal sealed unsafe class JumpThunks
         _e.Land(gone);
         _e.Rr(0x31, T1, T1, wide: false);
         _e.Rr(0x81, 7, Rax, wide: false);       // cmp
-        _e.Dword(NativeJumpCache.IndexOf(1, space) << 4);
+        _e.Dword(NativeJumpCache.IndexOf(1, space) << NativeJumpCache.EntryShift);
         byte* entry1 = _e.ShortForward(0x74);
         _e.Rr(0xF7, 2, T1);                     // not
         _e.LandShort(entry1);

@@ -68,12 +68,12 @@ internal sealed unsafe partial class Translator
         // The target's translation first: that an address is known proves it canonical.
         _ended = true;
         _e.StoreState(StateOffset.JumpTarget, T1);
-        DestroyFlags();
+        DestroyFlags(check: true);
         EmitProbe();
         byte* miss = _e.JumpForward(JnzCondition);
         FlagsAt flags = _flags;
         _e.Rx(0x8B, T1, State, T2, 0, StateOffset.Jumps(_mode.Space()) + 8);
-        _cold.Add(new ColdPart(ColdKind.CallMiss, _rip, miss, _e.Here, 0, flags));
+        _cold.Add(new ColdPart(ColdKind.CallMiss, _rip, miss, _e.Here, 0, flags, recipe: _recipe));
         _e.StoreState(StateOffset.JumpCode, T1);
         EndCheck();
         EmitPushNextRip(instruction);
@@ -101,9 +101,9 @@ internal sealed unsafe partial class Translator
         }
 
         _ended = true;
-        DestroyFlags();
+        DestroyFlags(check: true);
         _e.Rm(0x3B, T1, Rsp, 8);                // cmp
-        _cold.Add(new ColdPart(ColdKind.ReturnMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
+        _cold.Add(new ColdPart(ColdKind.ReturnMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags, recipe: _recipe));
         NeedFlags();
         _e.Byte(0xC3);
     }
@@ -111,11 +111,11 @@ internal sealed unsafe partial class Translator
     /// <summary>Leaves for the run loop if a request is pending, or if there is no room for another frame.</summary>
     private void EmitCallPoll(ColdKind kind, ulong target)
     {
-        DestroyFlags();
+        DestroyFlags(check: true);
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
-        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JnzCondition), null, target, _flags));
+        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JnzCondition), null, target, _flags, recipe: _recipe));
         _e.Rm(0x3B, Rsp, State, StateOffset.HostStackEnd); // cmp
-        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JeCondition), null, target, _flags));
+        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JeCondition), null, target, _flags, recipe: _recipe));
         NeedFlags();
     }
 

@@ -36,6 +36,14 @@ internal sealed unsafe partial class Translator
             case ColdKind.ResolveAddress:
                 EmitResolve(part, part.Kind == ColdKind.ResolveAddress);
                 break;
+            case ColdKind.ResolveInWindow:
+            case ColdKind.ResolveAddressInWindow:
+                EmitResolve(part, part.Kind == ColdKind.ResolveAddressInWindow, window: (int)(part.Data >> 32));
+                break;
+            case ColdKind.FirstRound:
+                RestoreFlags(part);
+                _e.Jmp(part.Resume);
+                break;
             case ColdKind.LoopPage:
             case ColdKind.LoopPageAddress:
                 EmitLoopPageMiss(part);
@@ -81,10 +89,12 @@ internal sealed unsafe partial class Translator
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.IndirectMiss:
+                SaveFlags(part);
                 EmitOrigin(part);
                 _e.Jmp(_thunks.Jumps.Jump(_mode.Space()));
                 break;
             case ColdKind.ReturnMiss:
+                SaveFlags(part);
                 EmitOrigin(part);
                 _e.Jmp(_thunks.Jumps.Return(_mode.Space()));
                 break;
@@ -105,18 +115,23 @@ internal sealed unsafe partial class Translator
 
     /// <summary>T1 and T2 as <see cref="Thunks.Resolve"/> wants them: goes on with what it says.</summary>
     /// <param name="address">For an operand at T1 + T2.</param>
-    private void EmitResolve(in ColdPart part, bool address)
+    /// <param name="window">As in <see cref="EmitAccess"/>.</param>
+    private void EmitResolve(in ColdPart part, bool address, int window = -1)
     {
         if ((part.Flags & FlagsAt.Saved) == 0)
         {
             _e.StoreState(StateOffset.JumpRcx, T2);
-            part.Recipe.Emit(_e, T2);
-            _e.SaveFlags(T2);
+            SaveFlags(part);
             _e.LoadState(T2, StateOffset.JumpRcx);
         }
 
         _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
         _e.Call(_thunks.Resolve(part.Space, ((uint)part.Data & AccessInfo.WriteBit) != 0));
+        if (window >= 0)
+        {
+            EmitNoteResolved(window);
+        }
+
         if (address)
         {
             _e.Rr(0x31, T2, T2, wide: false);   // xor
@@ -141,6 +156,16 @@ internal sealed unsafe partial class Translator
         }
 
         EmitExitAt(part.Rip, ExitCode.Protection);
+    }
+
+    /// <summary>For thunks that want the flags saved. T2 is lost.</summary>
+    private void SaveFlags(in ColdPart part)
+    {
+        if ((part.Flags & FlagsAt.Saved) == 0)
+        {
+            part.Recipe.Emit(_e, T2);
+            _e.SaveFlags(T2);
+        }
     }
 
     /// <summary>Before an exit: the flags are in RFLAGS. T2 is lost.</summary>

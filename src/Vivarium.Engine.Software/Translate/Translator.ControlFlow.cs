@@ -195,11 +195,11 @@ internal sealed unsafe partial class Translator
         }
 
         int jumps = StateOffset.Jumps(_mode.Space());
-        DestroyFlags();
+        DestroyFlags(check: true);
         EmitProbe();
-        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
+        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags, recipe: _recipe));
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
-        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags));
+        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags, recipe: _recipe));
         NeedFlags(T1);
         _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
     }
@@ -231,7 +231,7 @@ internal sealed unsafe partial class Translator
             _e.Dword((int)_source.CodeLimit);
         }
 
-        _cold.Add(new ColdPart(ColdKind.RefusedTarget, _rip, _e.JumpForward(JaCondition), null, (ulong)popped, _flags));
+        _cold.Add(new ColdPart(ColdKind.RefusedTarget, _rip, _e.JumpForward(JaCondition), null, (ulong)popped, _flags, recipe: _recipe));
         EndCheck();
     }
 

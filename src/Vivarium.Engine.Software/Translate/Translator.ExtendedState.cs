@@ -31,7 +31,7 @@ internal sealed unsafe partial class Translator
         bool restore = instruction.Mnemonic == Mnemonic.Xrstor64;
         int size = Model.StandardXsaveSize((_mode & BlockMode.Avx512) != 0 ? Avx512Components : AvxComponents);
         var trap = (ulong)AddTrap(instruction);
-        _ = EmitExtendedCheck(ExtendedKind.Avx);
+        _ = EmitExtendedCheck(ExtendedKind.Avx, memory: true);
 
         // Misalignment is reported before anything about the page.
         EmitOffset(instruction, 0);

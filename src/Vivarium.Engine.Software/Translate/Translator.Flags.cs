@@ -14,13 +14,17 @@ internal sealed unsafe partial class Translator
     private bool FlagsInHost => (_flags & FlagsAt.Host) != 0;
 
     /// <summary>What follows destroys RFLAGS. The scratch register is lost.</summary>
-    private void DestroyFlags(int scratch = T2)
+    /// <param name="scratch">A register.</param>
+    /// <param name="check">It is a check of ours that knows what to do where the flags are by a recipe only.</param>
+    private void DestroyFlags(int scratch = T2, bool check = false)
     {
-        if ((_flags & FlagsAt.Saved) == 0 && !RecipeLasts(_index))
+        if ((_flags & FlagsAt.Saved) == 0 && !((check || _source.IsLoop) && RecipeLasts(_index)))
         {
             NeedFlags(scratch);
             _e.SaveFlags(scratch);
-            _flags |= FlagsAt.Saved;
+
+            // The present instruction may change what a recipe is made of, and then ask for the flags.
+            _flags = (_flags | FlagsAt.Saved) & ~FlagsAt.Recipe;
         }
 
         _flags &= ~FlagsAt.Host;

@@ -19,7 +19,6 @@ internal sealed unsafe partial class Translator
     private bool _secondRound;
     private byte* _loopHead;
     private FlagsAt _flagsAtHead;
-    private FlagRecipe _recipe;
 
     /// <summary>
     /// Decodes from the source's first instruction to a jump back to it. False if there is none, or something on the way
@@ -91,62 +90,7 @@ internal sealed unsafe partial class Translator
         }
 
         EmitInstruction(guest);
-        FlagUse use = _traits.Get(instruction).Flags;
-        if (use is FlagUse.None or FlagUse.Reads)
-        {
-            if (_recipe.Exists && _recipe.DependsOn(_written[_index]))
-            {
-                LoseRecipe();
-            }
-
-            return;
-        }
-
-        LoseRecipe();
-        FlagRecipe recipe = use == FlagUse.Replaces ? FlagRecipe.Of(instruction) : default;
-        if (recipe.Exists && FlagsInHost)
-        {
-            _recipe = recipe;
-            _flags |= FlagsAt.Recipe;
-        }
-    }
-
-    private void LoseRecipe()
-    {
-        _recipe = default;
-        _flags &= ~FlagsAt.Recipe;
-        if (_flags == FlagsAt.Nowhere)
-        {
-            throw new InvalidOperationException("the flags are lost");
-        }
-    }
-
-    /// <summary>
-    /// The flags can be made again until an instruction makes new ones: none before it changes what they are made from.
-    /// </summary>
-    /// <param name="from">The first instruction that matters.</param>
-    private bool RecipeLasts(int from)
-    {
-        if ((_flags & FlagsAt.Recipe) == 0)
-        {
-            return false;
-        }
-
-        for (int i = 0; i < _guest.Count; i++)
-        {
-            int at = (from + i) % _guest.Count;
-            if (_traits.Get(_guest[at].Instruction).Flags is not (FlagUse.None or FlagUse.Reads))
-            {
-                return true;
-            }
-
-            if (_recipe.DependsOn(_written[at]))
-            {
-                return false;
-            }
-        }
-
-        return true;
+        TrackRecipe(instruction);
     }
 
     /// <summary>A conditional jump that the loop goes on behind.</summary>
@@ -199,6 +143,11 @@ internal sealed unsafe partial class Translator
         }
 
         EmitPoll(_source.Rip);
+        if (!_secondRound)
+        {
+            EmitCloseWindows();
+        }
+
         if (_secondRound)
         {
             _ended = true;
@@ -209,6 +158,7 @@ internal sealed unsafe partial class Translator
         _flags = _flagsAtHead = wanted;
         _secondRound = true;
         _loopHead = _e.Here;
+        EmitCheckWindows();
         _index = -1;
         _nextRip = _source.Rip;
     }

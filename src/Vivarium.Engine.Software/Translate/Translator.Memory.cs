@@ -82,9 +82,10 @@ internal sealed unsafe partial class Translator
         _ => instruction.MemoryDisplSize == 2 ? (ushort)displacement : (uint)displacement,
     };
 
-    private int HostOrLoad(Register register, int scratch)
+    private int HostOrLoad(Register register, int scratch) => HostOrLoad(GuestNumber(register), scratch);
+
+    private int HostOrLoad(int guest, int scratch)
     {
-        int guest = GuestNumber(register);
         int host = Of(guest);
         if (host >= 0)
         {
@@ -109,16 +110,31 @@ internal sealed unsafe partial class Translator
             return new HostOperand(OfGuest(@base), T2, (int)instruction.MemoryDisplacement64);
         }
 
+        int window = adjust == 0 ? WindowAccessOf(size, write) : -1;
+        direct = direct && instruction.MemoryIndex == Register.None && @base.IsGPR64();
+        if (window >= 0 && _secondRound)
+        {
+            bool byBase = direct && OfGuest(@base) >= 0;
+            if (!byBase)
+            {
+                EmitOffset(instruction, adjust);
+            }
+
+            _e.LoadState(T2, DeltaOfAccess(window));
+            return byBase ? new HostOperand(OfGuest(@base), T2, (int)instruction.MemoryDisplacement64) : new HostOperand(T1, T2, 0);
+        }
+
         EmitOffset(instruction, adjust);
-        return direct && instruction.MemoryIndex == Register.None && @base.IsGPR64()
-            ? EmitAccess(SegmentOf(instruction), size, read, write, rules, OfGuest(@base), (int)instruction.MemoryDisplacement64 + adjust)
-            : EmitAccess(SegmentOf(instruction), size, read, write, rules);
+        return direct
+            ? EmitAccess(SegmentOf(instruction), size, read, write, rules, OfGuest(@base), (int)instruction.MemoryDisplacement64 + adjust, window)
+            : EmitAccess(SegmentOf(instruction), size, read, write, rules, window: window);
     }
 
     /// <summary>As <see cref="EmitMemory"/>, for the address in T1: an offset in a segment.</summary>
     /// <param name="base">A host register from which the address is reached too; -1 if there is none.</param>
     /// <param name="displacement">The address is the register plus this.</param>
-    private HostOperand EmitAccess(int segment, int size, bool read, bool write, AccessRules rules = AccessRules.None, int @base = -1, int displacement = 0)
+    /// <param name="window">In a loop's first round: the access that is noted in its window; -1: none.</param>
+    private HostOperand EmitAccess(int segment, int size, bool read, bool write, AccessRules rules = AccessRules.None, int @base = -1, int displacement = 0, int window = -1)
     {
         var info = new AccessInfo(size, read, write, segment, rules);
         if (Careful)
@@ -129,13 +145,13 @@ internal sealed unsafe partial class Translator
             return HostOperand.AtT1;
         }
 
-        DestroyFlags();
+        DestroyFlags(check: true);
         if (CodeBits != 64 && !IsFlat(segment, write))
         {
             int offset = StateOffset.Segment(segment);
             _e.Lea(T2, T1, size - 1);
             _e.Rm(0x3B, T2, State, offset + (write ? StateOffset.SegmentWriteEnd : StateOffset.SegmentReadEnd)); // cmp
-            _cold.Add(new ColdPart(ColdKind.Careful, _rip, _e.JumpForward(3), null, 0, _flags));       // jae
+            _cold.Add(new ColdPart(ColdKind.Careful, _rip, _e.JumpForward(3), null, 0, _flags, recipe: _recipe));       // jae
             _e.Rm(0x03, T1, State, offset + StateOffset.SegmentBase, wide: false); // add, modulo 4 GiB
         }
         else if (CodeBits == 64 && segment >= SegmentFs)
@@ -144,7 +160,7 @@ internal sealed unsafe partial class Translator
         }
 
         bool byBase = @base >= 0 && CodeBits == 64 && segment < SegmentFs;
-        int loopPage = _source.IsLoop ? LoopPage(info, byBase ? @base : -1) : -1;
+        int loopPage = _source.IsLoop && window < 0 ? LoopPage(info, byBase ? @base : -1) : -1;
         if (loopPage >= 0 && _secondRound)
         {
             return EmitLoopAccess(loopPage, info, byBase ? new HostOperand(@base, T2, displacement) : new HostOperand(T1, T2, 0));
@@ -160,13 +176,23 @@ internal sealed unsafe partial class Translator
         _e.Rr(0x81, 7, T1);                     // cmp T1, 4096 - size
         _e.Dword(4096 - size);
         byte* miss = _e.JumpForward(JaCondition);
-        _e.Rx(0x8B, T2, State, T2, 3, Tlb + (byBase ? DeltaOffset : HostPageOffset));
-        if (loopPage >= 0 && byBase)
+        if (window >= 0)
         {
-            EmitNotePage(loopPage, size, @base, displacement);
+            EmitNoteInWindow(window);
+            ColdKind kind = byBase ? ColdKind.ResolveInWindow : ColdKind.ResolveAddressInWindow;
+            _cold.Add(new ColdPart(kind, _rip, miss, _e.Here, info.Word | ((ulong)window << 32), _flags, _mode.Space(), _recipe));
+        }
+        else
+        {
+            _e.Rx(0x8B, T2, State, T2, 3, Tlb + (byBase ? DeltaOffset : HostPageOffset));
+            if (loopPage >= 0 && byBase)
+            {
+                EmitNotePage(loopPage, size, @base, displacement);
+            }
+
+            _cold.Add(new ColdPart(byBase ? ColdKind.Resolve : ColdKind.ResolveAddress, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
         }
 
-        _cold.Add(new ColdPart(byBase ? ColdKind.Resolve : ColdKind.ResolveAddress, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
         HostOperand operand = byBase ? new HostOperand(@base, T2, displacement) : new HostOperand(T1, T2, 0);
         if (!Options.Has(Optimizations.LazyFlags))
         {

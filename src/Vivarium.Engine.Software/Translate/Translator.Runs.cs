@@ -26,6 +26,7 @@ internal sealed unsafe partial class Translator
         public byte* Jump;
         public byte* Resume;
         public FlagsAt FlagsAtStart;
+        public FlagRecipe RecipeAtStart;
         public FlagsAt FlagsAtEnd;
     }
 
@@ -49,12 +50,12 @@ internal sealed unsafe partial class Translator
         {
             ref readonly Instruction first = ref _guest[_index].Instruction;
             ExtendedKind extended = _traits.Get(first).Extended;
-            if (extended != ExtendedKind.None && !EmitExtendedCheck(extended))
+            if (extended != ExtendedKind.None && !EmitExtendedCheck(extended, memory: true))
             {
                 return;
             }
 
-            DestroyFlags();
+            DestroyFlags(check: true);
             _e.Lea(T1, found.Base, found.Lowest);
             _e.Bits(T2, T1, 12, NativeTlb.Entries - 1);
             _e.Rx(0x33, T1, State, T2, 3, Tlb + (found.Writes ? WriteTagOffset : 0));
@@ -62,6 +63,7 @@ internal sealed unsafe partial class Translator
             _e.Dword(4096 - (found.Highest - found.Lowest));
             found.Jump = _e.JumpForward(JaCondition);
             found.FlagsAtStart = _flags;
+            found.RecipeAtStart = _recipe;
             _e.Rx(0x8B, T2, State, T2, 3, Tlb + DeltaOffset);
             _runs.Add(found);
             _run = found;
@@ -146,7 +148,7 @@ internal sealed unsafe partial class Translator
         displacement = 0;
         size = 8;
         writes = true;
-        if (instruction.OpCount == 2 && instruction.Op1Kind == OpKind.Immediate32to64 && Relocations.MayBeKernelAddress(instruction.GetImmediate(1)))
+        if (IsMovableImmediate(instruction))
         {
             // The copy's immediate may be another: it is to stand in one place.
             return false;
@@ -236,6 +238,7 @@ internal sealed unsafe partial class Translator
     {
         _e.Land(run.Jump);
         _flags = run.FlagsAtStart;
+        _recipe = run.RecipeAtStart;
         _ended = false;
         for (_index = run.Start; _index < run.End; _index++)
         {
@@ -243,7 +246,7 @@ internal sealed unsafe partial class Translator
             _rip = guest.Rip;
             _nextRip = guest.NextRip;
             Mark(_rip);
-            EmitInstruction(guest);
+            EmitTracked(guest);
         }
 
         if (_ended)

@@ -156,8 +156,15 @@ internal sealed unsafe partial class Translator
             return new HostOperand(GuestRsp, T2, offset);
         }
 
+        int window = WindowAccessOf(size, write);
+        if (window >= 0 && _secondRound)
+        {
+            _e.LoadState(T2, DeltaOfAccess(window));
+            return new HostOperand(GuestRsp, T2, offset);
+        }
+
         EmitStackAddress(offset);
-        return EmitAccess(SegmentSs, size, read: !write, write, @base: GuestRsp, displacement: offset);
+        return EmitAccess(SegmentSs, size, read: !write, write, @base: GuestRsp, displacement: offset, window: window);
     }
 
     /// <summary>T1 = stack pointer + <paramref name="offset"/>, wrapped to the stack's address size.</summary>
@@ -165,6 +172,9 @@ internal sealed unsafe partial class Translator
     {
         switch (_mode.StackBits())
         {
+            case 64 when offset == 0:
+                _e.MovRr(T1, GuestRsp);
+                break;
             case 64:
                 _e.Lea(T1, GuestRsp, offset);
                 break;

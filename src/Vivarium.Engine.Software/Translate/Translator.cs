@@ -159,6 +159,12 @@ internal sealed unsafe partial class Translator
             EmitSelfCheck();
         }
 
+        if (source.IsLoop)
+        {
+            FindWindows();
+            EmitOpenWindows();
+        }
+
         int length = 0;
         _rip = source.Rip;
         for (_index = 0; !_ended; _index++)
@@ -191,7 +197,7 @@ internal sealed unsafe partial class Translator
                 }
                 else
                 {
-                    EmitInstruction(next);
+                    EmitTracked(next);
                 }
             }
 
@@ -286,6 +292,17 @@ internal sealed unsafe partial class Translator
     private static bool IsLocked(in Instruction instruction)
         => instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.Op0Kind == OpKind.Memory);
 
+    /// <summary>An instruction of a block that is no loop.</summary>
+    private void EmitTracked(in GuestInstruction guest)
+    {
+        NeedFlagsIfRefused(guest.Instruction);
+        EmitInstruction(guest);
+        if (UsesRecipes && !_ended)
+        {
+            TrackRecipe(guest.Instruction);
+        }
+    }
+
     private void EmitInstruction(in GuestInstruction guest)
     {
         ref readonly Instruction instruction = ref guest.Instruction;
@@ -300,7 +317,7 @@ internal sealed unsafe partial class Translator
         }
 
         CodeTraits traits = _traits.Get(instruction);
-        if (traits.Extended != ExtendedKind.None && !EmitExtendedCheck(traits.Extended))
+        if (traits.Extended != ExtendedKind.None && !EmitExtendedCheck(traits.Extended, MemoryOperand(instruction) >= 0))
         {
             return;
         }
@@ -350,11 +367,14 @@ internal sealed unsafe partial class Translator
     /// </summary>
     private void NoteImmediate(in Instruction instruction)
     {
-        if (instruction.OpCount == 2 && instruction.Op1Kind == OpKind.Immediate32to64 && Relocations.MayBeKernelAddress(instruction.GetImmediate(1)))
+        if (IsMovableImmediate(instruction))
         {
             _e.NoteImmediate(_guest[_index].End - sizeof(int));
         }
     }
+
+    private static bool IsMovableImmediate(in Instruction instruction)
+        => instruction.OpCount == 2 && instruction.Op1Kind == OpKind.Immediate32to64 && Relocations.MayBeKernelAddress(instruction.GetImmediate(1));
 
     /// <summary>True if the guest's bytes can run as they are: no memory, and only registers that have their own places.</summary>
     private static bool CanCopy(in Instruction instruction)
@@ -703,7 +723,9 @@ internal sealed unsafe partial class Translator
     /// Brings the extended state into the host's registers before the block's first instruction that needs it.
     /// False (and the block ended with #UD) if the mode forbids this kind.
     /// </summary>
-    private bool EmitExtendedCheck(ExtendedKind kind)
+    /// <param name="kind">What the instruction works on.</param>
+    /// <param name="memory">It accesses memory, for the check of which the flags go anyway.</param>
+    private bool EmitExtendedCheck(ExtendedKind kind, bool memory)
     {
         bool allowed = kind switch
         {
@@ -725,6 +747,12 @@ internal sealed unsafe partial class Translator
         }
 
         _extendedChecked = true;
+        if (memory && !Careful && Options.Has(Optimizations.LazyFlags))
+        {
+            DestroyFlags(check: true);
+            Mark(_rip);
+        }
+
         if (!FlagsInHost)
         {
             _e.CmpStateImm8(StateOffset.ExtendedInMemory, 0);
@@ -787,7 +815,7 @@ internal sealed unsafe partial class Translator
         {
             flags = Block.FlagsSaved;
         }
-        else if (!FlagsInHost)
+        else if (!FlagsInHost && _source.IsLoop)
         {
             flags = Block.FlagsByRecipe;
             _recipes.Add(((ushort)(_e.Here - _blockCode), _recipe));

@@ -200,6 +200,27 @@ public sealed class BesideCodeTests
         AssertCalled(m, 1);
     }
 
+    /// <summary>An address that is not canonical, and is that of a page with code but for one bit.</summary>
+    [Theory]
+    [InlineData(47)]
+    [InlineData(62)]
+    [InlineData(63)]
+    public void AnAddressLikeThatOfAPageWithCodeFaults(int bit)
+    {
+        using SnippetMachine m = Machine();
+        ulong at = Function + 64;
+        ulong faulting = m.Write(c =>
+        {
+            Loop(c, part => part.mov(__qword_ptr[Function + 64], rcx), end: false);
+            c.mov(rsi, (at ^ (1ul << bit)) - 8);
+            c.mov(eax, 8);
+        });
+        m.Write(faulting, c => c.mov(__qword_ptr[rsi + rax], rcx));
+        Stop stop = m.RunToFault((int)Vector.GeneralProtection);
+        Assert.Equal(faulting, stop.Rip);
+        Assert.Equal(1ul, m.Memory.Read<ulong>(at));
+    }
+
     private static SnippetMachine Machine()
     {
         SnippetMachine m = Long();

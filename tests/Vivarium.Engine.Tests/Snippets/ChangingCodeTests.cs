@@ -242,10 +242,12 @@ public sealed class ChangingCodeTests
         Assert.Equal((Rounds * (Rounds + 1) / 2) + Rounds + 1, m.Rdx);
     }
 
-    [Fact]
-    public void APageOfFunctionsIsWrittenAgainAndAgain()
+    [Theory]
+    [InlineData(null)]
+    [InlineData("loops-at-once")]
+    public void APageOfFunctionsIsWrittenAgainAndAgain(string? options)
     {
-        using SnippetMachine m = Long();
+        using SnippetMachine m = Long(options: options is null ? null : EngineOptions.Parse(options));
         m.Rbx = Rounds;
         m.Write(c =>
         {

@@ -201,5 +201,224 @@ public sealed class LoopTests
         Assert.Equal(10u + (10u * 100), m.Rbx);
     }
 
+    /// <summary>Bodies of loops whose accesses step through memory.</summary>
+    public static TheoryData<string> Walks =>
+    [
+        "up", "down", "two places", "in between", "by register", "by register twice", "indexed", "indexed from the end", "scaled index only", "r12", "r12 indexed", "constant",
+        "push", "pop", "push and read", "across pages", "wide", "wide misaligned", "read and written", "loaded pointer", "beside code", "over code", "lea", "32-bit step", "the same across pages", "the same constant across pages",
+    ];
+
+    /// <summary>Pages in a row for the guest, apart in memory: a page of before, or one beyond, shows in what is read and written.</summary>
+    [Theory]
+    [MemberData(nameof(Walks))]
+    public void ALoopThatStepsThroughMemoryDoesWhatItsInstructionsDo(string walk)
+    {
+        Assert.Equal(Walking(walk, "no-loops"), Walking(walk, "loops-at-once"));
+    }
+
+    private static string Walking(string walk, string options)
+    {
+        const ulong pages = 12;
+        using SnippetMachine m = Create(options);
+        for (ulong page = 0; page < pages; page++)
+        {
+            m.Pages.Map(Spare + (page << 12), Data + ((page * 5 % pages) << 12));
+            for (ulong at = 0; at < 4096; at += 8)
+            {
+                m.Memory.Write(Data + (page << 12) + at, ((page << 12) + at) * 0x9E37_79B9_7F4A_7C15);
+            }
+        }
+
+        m.Rsi = Spare + 0x10;
+        m.Rdi = Spare + 0xA_008;
+        m.Rcx = 500;
+        m.Rbx = 24;
+        m.State.Gpr[12] = Spare + 0x2F00;
+        m.State.Gpr[13] = 8;
+        m.Write(c =>
+        {
+            Label again = c.CreateLabel();
+            Label data = c.CreateLabel();
+            c.mov(rbp, rsp);
+            if (walk is "push" or "pop" or "push and read")
+            {
+                c.mov(rsp, Spare + 0x5000);
+            }
+
+            c.Label(ref again);
+            Walk(c, walk, data);
+            c.rol(rdx, 7);
+            c.dec(ecx);
+            c.jne(again);
+            c.mov(rsp, rbp);
+            c.hlt();
+            while (c.Instructions.Count < 100)
+            {
+                c.nop();
+            }
+
+            c.Label(ref data);
+            for (ulong i = 0; i < 16; i++)
+            {
+                c.dq(i);
+            }
+        });
+        m.RunToEnd();
+        byte[] content = new byte[pages << 12];
+        m.Memory.Read(Data, content);
+        return $"{Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(content))} {string.Join(' ', m.State.Gpr.Select(value => value.ToString("x")))}";
+    }
+
+    private static void Walk(Assembler c, string walk, Label data)
+    {
+        switch (walk)
+        {
+            case "up":
+                c.add(rdx, __qword_ptr[rsi]);
+                c.mov(__qword_ptr[rsi + 0x2000], rdx);
+                c.add(rsi, 24);
+                break;
+            case "down":
+                c.sub(rdi, 40);
+                c.xor(rdx, __qword_ptr[rdi]);
+                c.mov(__dword_ptr[rdi - 0x1000], edx);
+                break;
+            case "two places":
+                c.mov(rax, __qword_ptr[rsi]);
+                c.add(rdx, __qword_ptr[rdi]);
+                c.mov(__qword_ptr[rsi + 8], rdx);
+                c.mov(__qword_ptr[rdi - 8], rax);
+                c.add(rsi, 16);
+                c.sub(rdi, 32);
+                break;
+            case "in between":
+                c.add(rdx, __qword_ptr[rsi]);
+                c.add(rsi, 20);
+                c.add(rdx, __qword_ptr[rsi]);
+                c.mov(__qword_ptr[rsi + 0x3000], rdx);
+                c.sub(rsi, 4);
+                c.xor(edx, __dword_ptr[rsi + 4]);
+                break;
+            case "by register":
+                c.add(rdx, __qword_ptr[rsi]);
+                c.add(rsi, rbx);
+                break;
+            case "by register twice":
+                c.add(rdx, __qword_ptr[rsi]);
+                c.add(rsi, rbx);
+                c.add(rdx, __qword_ptr[rsi]);
+                c.add(rsi, r13);
+                break;
+            case "indexed":
+                c.mov(rax, rcx);
+                c.add(rdx, __qword_ptr[rsi + (rbx * 8)]);
+                c.mov(__qword_ptr[rsi + (rbx * 8) + 0x1FF8], rdx);
+                c.inc(rbx);
+                break;
+            case "indexed from the end":
+                c.add(rdx, __qword_ptr[rdi + (rbx * 4)]);
+                c.mov(__word_ptr[rdi + (rbx * 4) - 2], dx);
+                c.sub(rbx, 3);
+                c.add(rdi, 1);
+                break;
+            case "scaled index only":
+                c.add(rdx, __qword_ptr[(rbx * 8) + (int)Spare]);
+                c.lea(rbx, __[rbx + 2]);
+                break;
+            case "r12":
+                c.add(rdx, __qword_ptr[r12]);
+                c.mov(__qword_ptr[r12 + 0x100], rdx);
+                c.add(r12, 16);
+                break;
+            case "r12 indexed":
+                c.add(rdx, __qword_ptr[r12 + (r13 * 2)]);
+                c.mov(__qword_ptr[r12 + (r13 * 2) + 0x77], rdx);
+                c.inc(r13);
+                break;
+            case "constant":
+                c.add(__qword_ptr[Spare + 0x1238], rcx);
+                c.add(rdx, __qword_ptr[Spare + 0x1238]);
+                c.add(rdx, __qword_ptr[Spare + 0xFFC]);
+                c.add(__byte_ptr[Spare + 0x4FFF], dl);
+                break;
+            case "push":
+                c.push(rdx);
+                c.push(rcx);
+                c.add(rdx, rcx);
+                break;
+            case "pop":
+                c.pop(rax);
+                c.add(rdx, rax);
+                break;
+            case "push and read":
+                c.push(rdx);
+                c.add(rdx, __qword_ptr[rsp + 0x20]);
+                c.sub(rsp, 8);
+                c.mov(__qword_ptr[rsp], rdx);
+                c.pop(rax);
+                c.add(rdx, rax);
+                break;
+            case "across pages":
+                c.add(rdx, __qword_ptr[rsi + 0x1FEA]);
+                c.add(__qword_ptr[rsi + 0x3FED], rdx);
+                c.add(rsi, 1);
+                break;
+            case "wide":
+                c.movdqa(xmm0, __xmmword_ptr[rsi]);
+                c.paddq(xmm0, __xmmword_ptr[rsi + 0x1000]);
+                c.movdqa(__xmmword_ptr[rsi + 0x2000], xmm0);
+                c.movq(rax, xmm0);
+                c.add(rdx, rax);
+                c.add(rsi, 16);
+                break;
+            case "wide misaligned":
+                c.movdqu(xmm0, __xmmword_ptr[rsi + 3]);
+                c.movdqu(__xmmword_ptr[rsi + 0x2001], xmm0);
+                c.movq(rax, xmm0);
+                c.add(rdx, rax);
+                c.add(rsi, 31);
+                break;
+            case "read and written":
+                c.add(__qword_ptr[rsi], rdx);
+                c.adc(rdx, __qword_ptr[rsi]);
+                c.add(rsi, 12);
+                break;
+            case "loaded pointer":
+                c.movzx(eax, __word_ptr[rsi]);
+                c.and(eax, 0x7FF8);
+                c.lea(rsi, __[rax + (int)Spare]);
+                c.add(rdx, rsi);
+                break;
+            case "beside code":
+                c.add(__qword_ptr[data], rcx);
+                c.lea(rax, __[data]);
+                c.add(rdx, __qword_ptr[rax + 64]);
+                c.mov(__qword_ptr[rax + 72], rdx);
+                break;
+            case "over code":
+                // Byte by byte down through data and up to the code before it.
+                c.lea(rax, __[data]);
+                c.mov(__byte_ptr[rax + rcx - 80], dl);
+                c.add(rdx, rax);
+                break;
+            case "lea":
+                c.lea(rsi, __[rsi + 0x38]);
+                c.add(rdx, __qword_ptr[rsi - 0x38]);
+                c.mov(__qword_ptr[rsi], rdx);
+                break;
+            case "the same across pages":
+                c.add(rdx, __qword_ptr[rsi + 0xFEC]);
+                break;
+            case "the same constant across pages":
+                c.add(rdx, __qword_ptr[Spare + 0x1FFC]);
+                break;
+            case "32-bit step":
+                c.add(rdx, __qword_ptr[rsi]);
+                c.add(esi, 64);
+                break;
+            default: throw new ArgumentException(walk);
+        }
+    }
+
     private static SnippetMachine Create(string options) => Long(options: EngineOptions.Parse(options));
 }

@@ -196,6 +196,63 @@ public sealed class SegmentationTests
         Assert.Equal(0u, stop.ErrorCode);
     }
 
+    /// <summary>Masked vector instructions whose operand reaches beyond the limit: only elements that the mask selects count (SDM vol. 2C, VPMASKMOV).</summary>
+    [Theory]
+    [InlineData(false, 0x0Fu, 0)]
+    [InlineData(true, 0x0Fu, 0)]
+    [InlineData(false, 0x10u, 13)]
+    [InlineData(true, 0x18u, 13)]
+    [InlineData(false, 0u, 0)]
+    [InlineData(true, 0u, 0)]
+    public void MaskedElementsBeyondALimitAreNotAccessed(bool write, uint mask, int vector)
+    {
+        using SnippetMachine m = Protected();
+        Assert.SkipUnless(m.Has(CpuFeature.Avx2), "The host has no AVX2.");
+        m.State.Cr4 |= Cr4Bits.OsFxsr | Cr4Bits.OsXsave;
+        m.State.Xcr0 = 7;
+        m.SetDescriptor(Free, Descriptor((uint)Data, 0xFFF, 3));
+        for (uint i = 0; i < 8; i++)
+        {
+            m.Memory.Write(Data + 0x100 + (i * 4), (mask >> (int)i & 1) << 31);
+            m.Memory.Write(Data + 0xFF0 + (i * 4), 0x100 + i);
+        }
+
+        m.Rbx = 0xFF0;
+        m.Rax = Free;
+        ulong access = m.Write(c =>
+        {
+            c.mov(es, eax);
+            c.vmovdqu(ymm1, __ymmword_ptr[(int)Data + 0x100]);
+        });
+        m.Write(access, c =>
+        {
+            if (write)
+            {
+                c.vpmaskmovd(__ymmword_ptr.es[ebx], ymm1, ymm1);
+            }
+            else
+            {
+                c.vpmaskmovd(ymm0, ymm1, __ymmword_ptr.es[ebx]);
+                c.vmovdqu(__ymmword_ptr[(int)Data + 0x200], ymm0);
+            }
+
+            c.hlt();
+        });
+        if (vector != 0)
+        {
+            Assert.Equal(access, m.RunToFault(vector).Rip);
+            return;
+        }
+
+        m.RunToEnd();
+        for (uint i = 0; i < 8; i++)
+        {
+            bool selected = (mask >> (int)i & 1) != 0;
+            uint expected = write ? (selected ? 1u << 31 : 0x100 + i) : (selected ? 0x100 + i : 0);
+            Assert.Equal(expected, m.Memory.Read<uint>(Data + (write ? 0xFF0u : 0x200u) + (i * 4)));
+        }
+    }
+
     [Fact]
     public void AStackSegmentsLimitRaisesStackFaults()
     {
