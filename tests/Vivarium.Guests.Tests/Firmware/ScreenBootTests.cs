@@ -12,6 +12,7 @@ public sealed class ScreenBootTests : IDisposable
 {
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(100);
     private static readonly TimeSpan s_installerPatience = TimeSpan.FromSeconds(300);
+    private static readonly TimeSpan s_memtestPatience = TimeSpan.FromMinutes(20);
     private static readonly FirmwareFiles s_grub = new("grub-rescue-pc", "usr/lib/grub-rescue");
     private static readonly FirmwareFiles s_memtest = new("memtest86+", "boot");
 
@@ -69,6 +70,23 @@ public sealed class ScreenBootTests : IDisposable
         });
         await Expect(machine, @"Memtest86\+ v\d");
         await Expect(machine, "Status: Testing");
+    }
+
+    [Theory]
+    [InlineData("memtest86+x64.bin")]
+    [InlineData("memtest86+ia32.bin")]
+    public async Task Memtest86_finds_no_error_in_a_full_pass(string image)
+    {
+        Assert.SkipWhen(
+            Environment.GetEnvironmentVariable("VIVARIUM_LONG_TESTS") != "1",
+            "a pass over 16 MB takes four minutes; VIVARIUM_LONG_TESTS=1 ./test waits for it");
+        await using VirtualMachine machine = Start(Pc() with
+        {
+            Cdroms = [new CdromSpec { Path = BootCd.WithKernel(_scratch, s_memtest.Obtain(GuestCache.Default, image), null, "") }],
+            Memory = 16 * ByteSize.MiB,
+        });
+        await Expect(machine, "Pass: +[1-9]", s_memtestPatience);
+        await Expect(machine, "Errors: +0 *$");
     }
 
     [Theory]
