@@ -1,6 +1,7 @@
 using Vivarium.Cli.Guests;
 using Vivarium.Disks;
 using Vivarium.Guests.Tests.Debian;
+using Vivarium.Network;
 using Xunit;
 
 namespace Vivarium.Guests.Tests.Firmware;
@@ -31,12 +32,17 @@ public sealed class FirmwareBootTests : IDisposable
     }
 
     [Fact]
-    public async Task IPxe_starts_from_cd()
+    public async Task IPxe_starts_from_cd_and_gets_an_address()
     {
-        await using var machine = new LibraryMachine(Pc() with { Cdroms = [Cd(s_ipxe.Obtain(GuestCache.Default, "ipxe.iso"))] });
+        await using var machine = new LibraryMachine(Pc() with
+        {
+            Cdroms = [Cd(s_ipxe.Obtain(GuestCache.Default, "ipxe.iso"))],
+            Networks = [new NetworkSpec { Network = new NetworkOption.User(), Model = NetworkModel.E1000 }],
+        });
         machine.Expect("ISOLINUX", s_patience);
         machine.Expect("iPXE initialising devices", s_patience);
         machine.Expect("iPXE 1\\.", s_patience);
+        machine.Expect(@"Configuring \(net0 [0-9a-f:]+\)\.+ ok", s_patience);
     }
 
     /// <summary>Firmware, boot loader, and then a kernel that finds all the board's devices by firmware's tables.</summary>
