@@ -15,9 +15,7 @@ public sealed class DebianBusTests
     [InlineData("nvme", "ide", "nvme")]
     public void Debian_boots_from_it_and_reads_and_writes_media(string bus, string cdBus, string driver)
     {
-        Assert.SkipUnless(
-            Environment.GetEnvironmentVariable("VIVARIUM_LONG_TESTS") == "1",
-            "making a second Debian root and booting it three times takes many minutes; VIVARIUM_LONG_TESTS=1 ./test does it");
+        LongTests.SkipUnlessWanted("making a second Debian root and booting it three times takes many minutes");
         HostTool.Need(("xorriso", "xorriso"), ("mformat", "mtools"), ("mcopy", "mtools"));
         using var scratch = new Scratch();
         string file = scratch.Write("hello.txt", "from the host\n"u8.ToArray());

@@ -16,9 +16,7 @@ public sealed class DebianDiskBootTests(DebianDisk disk) : IClassFixture<DebianD
     [InlineData("uefi", DiskBus.Nvme, "nvme")]
     public async Task Debian_boots_by_grub_from_its_own_disk(string firmware, DiskBus bus, string device)
     {
-        Assert.SkipUnless(
-            Environment.GetEnvironmentVariable("VIVARIUM_LONG_TESTS") == "1",
-            "making a second Debian root and booting it three times takes many minutes; VIVARIUM_LONG_TESTS=1 ./test does it");
+        LongTests.SkipUnlessWanted("making a second Debian root and booting it three times takes many minutes");
         using var scratch = new Scratch();
         byte[] content = new byte[5 << 20];
         new Random(407).NextBytes(content);

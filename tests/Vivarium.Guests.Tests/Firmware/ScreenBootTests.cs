@@ -77,9 +77,7 @@ public sealed class ScreenBootTests : IDisposable
     [InlineData("memtest86+ia32.bin")]
     public async Task Memtest86_finds_no_error_in_a_full_pass(string image)
     {
-        Assert.SkipWhen(
-            Environment.GetEnvironmentVariable("VIVARIUM_LONG_TESTS") != "1",
-            "a pass over 16 MB takes four minutes; VIVARIUM_LONG_TESTS=1 ./test waits for it");
+        LongTests.SkipUnlessWanted("a pass over 16 MB takes four minutes");
         await using VirtualMachine machine = Start(Pc() with
         {
             Cdroms = [new CdromSpec { Path = BootCd.WithKernel(_scratch, s_memtest.Obtain(GuestCache.Default, image), null, "") }],
@@ -96,9 +94,11 @@ public sealed class ScreenBootTests : IDisposable
     [InlineData("i386", true)]
     public async Task The_installer_starts_from_cd_and_asks_for_a_language(string architecture, bool serial)
     {
-        Assert.SkipWhen(
-            (architecture != "amd64" || serial) && Environment.GetEnvironmentVariable("VIVARIUM_LONG_TESTS") != "1",
-            "four installers would make the run long; VIVARIUM_LONG_TESTS=1 ./test starts them all");
+        if (architecture != "amd64" || serial)
+        {
+            LongTests.SkipUnlessWanted("starting all four installers takes minutes");
+        }
+
         string cd = BootCd.WithKernel(
             _scratch, Installer(architecture, "linux"), Installer(architecture, "initrd.gz"), serial ? "console=ttyS0 ---" : "vga=normal nomodeset fb=false ---");
         await using VirtualMachine machine = Start(Pc() with { Cdroms = [new CdromSpec { Path = cd }], Memory = 1024 * ByteSize.MiB });
