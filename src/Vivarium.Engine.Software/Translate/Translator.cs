@@ -429,6 +429,11 @@ internal sealed unsafe partial class Translator
         FlagsAt before = _flags;
         HostOperand operand = default;
         int memory = MemoryOperand(instruction);
+        if (memory < 0)
+        {
+            TakeFromState(ref instruction, traits);
+        }
+
         Register highByte = HighByte(instruction);
         bool scratchForHighByte = memory >= 0 && highByte != Register.None && UsesScratchForHighByte(instruction);
         if (memory >= 0)
@@ -456,7 +461,7 @@ internal sealed unsafe partial class Translator
             Mark(_rip);
         }
 
-        // R12-R15 of the guest come from the state block into scratch registers, and go back where written.
+        // R12-R15 of the guest come from the state block into scratch registers where read, and go back where written.
         Scratches scratches = default;
         bool rex = memory >= 0;
         for (int i = 0; i < instruction.OpCount; i++)
@@ -476,7 +481,7 @@ internal sealed unsafe partial class Translator
             int host = Of(guest);
             if (host < 0)
             {
-                host = EmitScratch(ref scratches, guest, original, free, memory < 0 && !InRun ? T1 : -1, traits.Writes(i));
+                host = EmitScratch(ref scratches, guest, original, free, memory < 0 && !InRun ? T1 : -1, Reads(instruction, guest, traits), traits.Writes(i));
             }
 
             if (host != guest)
@@ -538,14 +543,36 @@ internal sealed unsafe partial class Translator
         private (int Guest, int Host, bool Written, bool Used) _first;
     }
 
+    /// <summary>An operand is a guest register, and counts for what the instruction does, or for what stays in it.</summary>
+    private static bool Reads(in Instruction instruction, int guest, CodeTraits traits)
+    {
+        if (ReadsNothing(instruction) && instruction.Op0Register.GetSize() >= sizeof(uint))
+        {
+            return false;
+        }
+
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i) is var register && register.IsGPR() && GuestNumber(register) == guest
+                && (!traits.Overwrites(i) || register.GetSize() < sizeof(uint)))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
     /// <summary>
-    /// Loads a guest register that has no place of its own. Two scratch registers are free, or one beside a memory
+    /// A scratch register for a guest register that has no place of its own. Two scratch registers are free, or one beside a memory
     /// operand; an instruction that needs one more (BMI forms only, which read all operands before they write)
     /// borrows a register that it does not name.
     /// </summary>
     /// <param name="first">A free scratch register.</param>
     /// <param name="second">Another, or -1.</param>
-    private int EmitScratch(ref Scratches scratches, int guest, in Instruction original, int first, int second, bool written)
+    /// <param name="read">The instruction wants what it holds.</param>
+    /// <param name="written">The operand is written.</param>
+    private int EmitScratch(ref Scratches scratches, int guest, in Instruction original, int first, int second, bool read, bool written)
     {
         int i = 0;
         for (; scratches[i].Used; i++)
@@ -563,7 +590,11 @@ internal sealed unsafe partial class Translator
             _e.StoreState(StateOffset.Scratch, host);
         }
 
-        _e.LoadState(host, StateOffset.Gpr(guest));
+        if (read)
+        {
+            _e.LoadState(host, StateOffset.Gpr(guest));
+        }
+
         scratches[i] = (guest, host, written, true);
         return host;
     }
