@@ -239,6 +239,13 @@ internal unsafe struct NativeState
     /// <summary>RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8-R15.</summary>
     public fixed ulong Gpr[16];
 
+    // From emitted code's pointer, which is here (StateOffset.Bias), one byte of displacement reaches these sixteen too, and the
+    // first needs none.
+
+    /// <summary>The arithmetic flags, where translated code has put them while it uses RFLAGS itself: as LAHF and SETO AL leave them in AX.</summary>
+    public ulong SavedFlags;
+    public ulong Scratch;
+
     /// <summary>Offset in the code segment (RIP, EIP or IP, zero-extended).</summary>
     public ulong Rip;
 
@@ -248,17 +255,14 @@ internal unsafe struct NativeState
     /// <summary>All other RFLAGS bits: the fixed bit 1, TF, IF, DF, IOPL, NT, RF, VM, AC, VIF, VIP, ID.</summary>
     public ulong SystemFlags;
 
-    /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation).</summary>
+    /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation). Set by <see cref="RequestExit"/>.</summary>
     public ulong ExitRequest;
 
-    /// <summary>The host's stack pointer in translated code while no call is under way: at the frame below all, which no return matches.</summary>
-    public ulong HostStack;
-
-    /// <summary>The stack pointer at which no frame fits any more.</summary>
+    /// <summary>
+    /// The stack pointer at which no frame fits any more; or the highest value there is, so that calls need not look at
+    /// <see cref="ExitRequest"/> too. Each entry into translated code sets it to the one or the other.
+    /// </summary>
     public ulong HostStackEnd;
-
-    /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
-    public NativeFoundBlock* FoundBlocks;
 
     /// <summary>Not zero: the bus may have an interrupt to deliver, as soon as IF is set.</summary>
     public ulong InterruptRequested;
@@ -266,28 +270,15 @@ internal unsafe struct NativeState
     /// <summary>Zero: x87 and vector state are in the host's registers; not zero (always so while C# runs): in <see cref="Xsave"/>.</summary>
     public ulong ExtendedInMemory;
 
-    /// <summary>Standard-format XSAVE area, 64-byte aligned, <see cref="CpuModel.MaxXsaveSize"/> bytes.</summary>
-    public byte* Xsave;
-
-    /// <summary>The XSAVE components that translated code saves and loads (guest XCR0-capable ones of the model).</summary>
-    public ulong XsaveMask;
-
     /// <summary>Added to the host TSC to make the guest's.</summary>
     public ulong TscOffset;
-
-    /// <summary>IA32_KERNEL_GS_BASE: what SWAPGS exchanges with the base of GS.</summary>
-    public ulong KernelGsBase;
-
-    /// <summary>IA32_TSC_AUX: what RDTSCP and RDPID return beside the time.</summary>
-    public ulong TscAux;
-
-    /// <summary>The arithmetic flags, where translated code has put them while it uses RFLAGS itself: as LAHF and SETO AL leave them in AX.</summary>
-    public ulong SavedFlags;
-    public ulong Scratch;
 
     /// <summary>RIP that an indirect call goes to, and the address of the translation.</summary>
     public ulong JumpTarget;
     public ulong JumpCode;
+
+    /// <summary>Index of the trapped instruction.</summary>
+    public ulong ExitInfo;
 
     /// <summary>Guest RAX and RCX while the jump thunks work.</summary>
     public ulong JumpRax;
@@ -295,6 +286,24 @@ internal unsafe struct NativeState
 
     /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
     public ulong ResolvedDelta;
+
+    /// <summary>The host's stack pointer in translated code while no call is under way: at the frame below all, which no return matches.</summary>
+    public ulong HostStack;
+
+    /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
+    public NativeFoundBlock* FoundBlocks;
+
+    /// <summary>Standard-format XSAVE area, 64-byte aligned, <see cref="CpuModel.MaxXsaveSize"/> bytes.</summary>
+    public byte* Xsave;
+
+    /// <summary>The XSAVE components that translated code saves and loads (guest XCR0-capable ones of the model).</summary>
+    public ulong XsaveMask;
+
+    /// <summary>IA32_KERNEL_GS_BASE: what SWAPGS exchanges with the base of GS.</summary>
+    public ulong KernelGsBase;
+
+    /// <summary>IA32_TSC_AUX: what RDTSCP and RDPID return beside the time.</summary>
+    public ulong TscAux;
 
     /// <summary>The second-level TLB: <see cref="Mmu.NativePages"/>, then its entries.</summary>
     public Mmu.NativePages* SecondLevel;
@@ -307,9 +316,6 @@ internal unsafe struct NativeState
 
     /// <summary>As <see cref="CodeCache.CodeGranules.Bias"/>.</summary>
     public ulong GranuleBias;
-
-    /// <summary>Index of the trapped instruction.</summary>
-    public ulong ExitInfo;
 
     /// <summary>x86 vector, error code and address of a host fault in translated code.</summary>
     public ulong FaultTrap;
@@ -380,4 +386,15 @@ internal unsafe struct NativeState
     public NativeFilled UserJumpsFilled, SupervisorJumpsFilled, SupervisorAcJumpsFilled;
 
     public NativeJumpCache UserJumps, SupervisorJumps, SupervisorAcJumps;
+
+    /// <summary>Has translated code left at its next poll. From any thread.</summary>
+    /// <remarks>
+    /// Who enters translated code writes <see cref="HostStackEnd"/> and then, after a barrier, looks at the request: it sees
+    /// this one's, or is overtaken by the second write here.
+    /// </remarks>
+    public void RequestExit()
+    {
+        Volatile.Write(ref ExitRequest, 1);
+        Volatile.Write(ref HostStackEnd, ulong.MaxValue);
+    }
 }

@@ -118,19 +118,19 @@ internal sealed unsafe partial class SoftwareVcpu
     public void Kick()
     {
         Volatile.Write(ref _kicked, 1);
-        Volatile.Write(ref S->ExitRequest, 1);
+        S->RequestExit();
     }
 
     public void RequestInterrupt()
     {
         Volatile.Write(ref S->InterruptRequested, 1);
-        Volatile.Write(ref S->ExitRequest, 1);
+        S->RequestExit();
     }
 
     public void RequestNmi()
     {
         Volatile.Write(ref _nmiRequested, 1);
-        Volatile.Write(ref S->ExitRequest, 1);
+        S->RequestExit();
     }
 
     public void RequestUnhalt() => Volatile.Write(ref _unhaltRequested, 1);
@@ -138,7 +138,7 @@ internal sealed unsafe partial class SoftwareVcpu
     public void RequestTlbFlush()
     {
         Volatile.Write(ref _tlbFlushRequested, 1);
-        Volatile.Write(ref S->ExitRequest, 1);
+        S->RequestExit();
     }
 
     public ulong Tsc => GuestTsc;

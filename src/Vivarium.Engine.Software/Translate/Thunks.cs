@@ -123,7 +123,11 @@ internal sealed unsafe class Thunks
         _e.Push(Rax);
         _e.StoreState(StateOffset.HostStack, Rsp);
         _e.Lea(Rax, Rsp, -FrameSize * MostFrames);
-        _e.StoreState(StateOffset.HostStackEnd, Rax);
+        _e.Rm(0x87, Rax, State, StateOffset.HostStackEnd); // xchg, a barrier: NativeState.RequestExit
+        _e.CmpStateImm8(StateOffset.ExitRequest, 0);
+        byte* none = _e.ShortForward(0x74);
+        _e.StoreStateImm(StateOffset.HostStackEnd, ulong.MaxValue);
+        _e.LandShort(none);
         LoadGuest();
         _e.Rr(0xFF, 4, T1, wide: false); // jmp T1
         return start;

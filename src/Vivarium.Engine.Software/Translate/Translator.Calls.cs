@@ -12,7 +12,7 @@ namespace Vivarium.Engine.Software.Translate;
 // was called.
 internal sealed unsafe partial class Translator
 {
-    private const int JeCondition = 4;
+    private const int NotAboveCondition = 6;
 
     /// <summary>Calls look for requests, as backward jumps do; a return by a frame need not, because each call makes one frame.</summary>
     private bool PairsCalls => CodeBits == 64 && !Careful && (_mode & BlockMode.SupervisorAc) == 0 && Options.Has(Optimizations.PairedReturns);
@@ -112,10 +112,8 @@ internal sealed unsafe partial class Translator
     private void EmitCallPoll(ColdKind kind, ulong target)
     {
         DestroyFlags(check: true);
-        _e.CmpStateImm8(StateOffset.ExitRequest, 0);
-        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JnzCondition), null, target, _flags, recipe: _recipe));
         _e.Rm(0x3B, Rsp, State, StateOffset.HostStackEnd); // cmp
-        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JeCondition), null, target, _flags, recipe: _recipe));
+        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(NotAboveCondition), null, target, _flags, recipe: _recipe));
         NeedFlags();
     }
 
