@@ -408,8 +408,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         for (int i = 0; i < stubs.Length; i += BlockRecord.StubNumbers)
         {
             ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | stubs[i + 2];
-            ulong target = block.Key.Rip + (gpa - block.Key.Gpa);
-            BlockKey key = block.Key with { Gpa = gpa, Rip = mode.CodeBits() == 64 ? target : (uint)target, Mode = mode };
+            BlockKey key = block.Key with { Gpa = gpa, Rip = block.TargetOf(stubs[i + 2]), Mode = mode };
             Block known = _cache.Find(key);
             if (!known.Exists && ahead)
             {

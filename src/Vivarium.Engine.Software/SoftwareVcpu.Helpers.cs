@@ -276,13 +276,13 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>S-&gt;Rip = the instruction whose translation holds a return address.</summary>
     private void LocateInstruction(ulong returnAddress)
     {
-        byte* pc = (byte*)returnAddress - 1;
-        Block block = _code.FindByAddress(pc);
-        if (!block.Exists)
-        {
-            throw new InvalidOperationException("a helper called from nowhere");
-        }
+        S->Rip = BlockAt(returnAddress).RipAt((byte*)returnAddress - 1);
+    }
 
-        S->Rip = block.RipAt(pc);
+    /// <summary>The block, whether still valid or not, that a call has left.</summary>
+    private Block BlockAt(ulong returnAddress)
+    {
+        Block block = _code.FindByAddress((byte*)returnAddress - 1);
+        return block.Exists ? block : throw new InvalidOperationException("a helper called from nowhere");
     }
 }

@@ -312,6 +312,10 @@ internal sealed unsafe partial class SoftwareVcpu
         switch (code)
         {
             case ExitCode.Poll:
+                S->Rip = PolledRip();
+                NoteLoop();
+                return true;
+            case ExitCode.PollAtTarget:
                 NoteLoop();
                 return true;
             case ExitCode.Dispatch:
@@ -330,7 +334,6 @@ internal sealed unsafe partial class SoftwareVcpu
                 _countedBeforeCareful = CountedInCareful;
                 return false;
             case ExitCode.Link:
-                Statistics.Count(ExitCause.Dispatch);
                 Link();
                 return true;
             case ExitCode.Trap:
@@ -357,6 +360,7 @@ internal sealed unsafe partial class SoftwareVcpu
                 DeliverFault(Vector.GeneralProtection, 0);
                 return false;
             case ExitCode.DeviceNotAvailable:
+                LocateInstruction(S->ExitHostPc);
                 DeliverFault(Vector.DeviceNotAvailable, null);
                 return false;
             case ExitCode.HostFault:
@@ -377,7 +381,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         LocateInstruction(S->ExitHostPc + 1);
-        S->Gpr[RspIndex] -= S->ExitInfo;
+        S->Gpr[RspIndex] -= *(uint*)S->ExitHostPc;
         DeliverFault(Vector.GeneralProtection, 0);
         return true;
     }
@@ -490,9 +494,18 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
+    /// <summary>Where a poll that has seen a request goes on.</summary>
+    private ulong PolledRip()
+    {
+        ulong rip = BlockAt(S->ExitHostPc).Key.Rip + (ulong)*(int*)S->ExitHostPc;
+        return Code64 ? rip : (uint)rip;
+    }
+
     private void Link()
     {
         byte* stub = (byte*)S->ExitHostPc - 1;
+        S->Rip = BlockAt(S->ExitHostPc).TargetOf(stub);
+        Statistics.Count(ExitCause.Dispatch);
         int generation = _code.Generation;
         if (FindBlock(Mode) is { Exists: true } target && generation == _code.Generation)
         {

@@ -1,4 +1,5 @@
 using Vivarium.Engine.Software.Translate;
+using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software.CodeCache;
 
@@ -161,18 +162,31 @@ internal readonly unsafe struct Block : IEquatable<Block>
         return recipe;
     }
 
-    /// <summary>The displacement of the jump whose stub holds a host address. Stubs come in the order of their addresses.</summary>
-    public byte* JumpOf(byte* hostPc)
+    /// <summary>The displacement of the jump whose stub holds a host address.</summary>
+    public byte* JumpOf(byte* hostPc) => Code + JumpStubs[StubAt(hostPc)];
+
+    /// <summary>RIP of the target of the jump whose stub holds a host address.</summary>
+    public ulong TargetOf(byte* hostPc) => TargetOf(JumpStubs[StubAt(hostPc) + 2]);
+
+    /// <summary>RIP of what stands at an offset in the block's page.</summary>
+    public ulong TargetOf(ushort pageOffset)
+    {
+        ulong target = Key.Rip + pageOffset - (Key.Gpa & GuestMemory.PageMask);
+        return Key.Mode.CodeBits() == 64 ? target : (uint)target;
+    }
+
+    /// <summary>Stubs come in the order of their addresses.</summary>
+    private int StubAt(byte* hostPc)
     {
         int offset = (int)(hostPc - Code);
-        int jump = 0;
         ReadOnlySpan<ushort> stubs = JumpStubs;
-        for (int i = 0; i < stubs.Length && stubs[i + 1] <= offset; i += BlockRecord.StubNumbers)
+        int i = 0;
+        while (i + BlockRecord.StubNumbers < stubs.Length && stubs[i + BlockRecord.StubNumbers + 1] <= offset)
         {
-            jump = stubs[i];
+            i += BlockRecord.StubNumbers;
         }
 
-        return Code + jump;
+        return i;
     }
 
     /// <summary>The stub behind one of this block's jumps.</summary>

@@ -53,6 +53,9 @@ internal enum ColdKind : byte
     /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,
 
+    /// <summary>What the next part is for, from one more place.</summary>
+    AsNext,
+
     /// <summary>A return that the topmost call frame does not answer: T1 = target.</summary>
     ReturnMiss,
 

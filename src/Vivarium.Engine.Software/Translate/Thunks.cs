@@ -16,6 +16,16 @@ internal sealed unsafe class Thunks
     private const int FrameSize = 16;
     private const int MostFrames = 1024;
 
+    private const int ShortJump = 0xEB;
+    private const int BriefWrite = 1, BriefSaved = 2, BriefAddress = 4, BriefKinds = 8;
+    private const int SizeOfJump = 5;
+
+    /// <summary>How far behind the call of <see cref="ResolveBrief"/> what it is told stands.</summary>
+    private const int DataAt = SizeOfJump;
+
+    /// <summary>As <see cref="DataAt"/>, for an operand at T1 + T2: there is one more instruction, of this many bytes.</summary>
+    private const int AddressDataAt = DataAt + 3;
+
     private static readonly int[] CalleeSaved = [Rbx, Rbp, 12, 13, 14, 15];
 
     private readonly Emitter _e;
@@ -23,6 +33,7 @@ internal sealed unsafe class Thunks
     private readonly bool _besideCode;
     private readonly SecondLevelSearch? _secondLevel;
     private readonly nint[] _resolve;
+    private readonly nint[] _resolveBrief;
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
@@ -43,12 +54,38 @@ internal sealed unsafe class Thunks
         Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter(EmitReturnToZero());
         Link = EmitWithAddress(ExitCode.Link);
         Changed = EmitWithAddress(ExitCode.Changed);
+        Poll = EmitWithAddress(ExitCode.Poll);
+        PollWithSavedFlags = _e.Here;
+        _e.RestoreFlags(T2);
+        _e.Jmp(Poll);
+        PollWithRcxInT1 = _e.Here;
+        _e.MovRr(Rcx, T1);
+        _e.Jmp(Poll);
+        PollAtTargetWithSavedFlags = _e.Here;
+        _e.RestoreFlags(T2);
+        PollAtTarget = _e.Here;
+        _e.LoadState(T1, StateOffset.JumpTarget);
+        _e.StoreState(StateOffset.Rip, T1);
+        _e.Jmp(ExitWith(ExitCode.PollAtTarget));
+        LoadExtendedWithRcxInT1 = _e.Here;
+        _e.MovRr(Rcx, T1);
+        byte* load = _e.ShortForward(ShortJump);
+        LoadExtendedWithSavedFlags = _e.Here;
+        _e.RestoreFlags(T2);
+        _e.LandShort(load);
         LoadExtended = EmitLoadExtended();
         byte* common = EmitResolve((byte*)resolve);
         _resolve = new nint[spaces * 2];
         for (int i = 0; i < _resolve.Length; i++)
         {
             _resolve[i] = (nint)EmitMiss((AddressSpace)(i / 2), write: (i & 1) != 0, common);
+        }
+
+        _resolveBrief = new nint[spaces * BriefKinds];
+        for (int i = 0; i < _resolveBrief.Length; i++)
+        {
+            bool write = (i & BriefWrite) != 0;
+            _resolveBrief[i] = (nint)EmitBrief(write, saved: (i & BriefSaved) != 0, dataAt: (i & BriefAddress) != 0 ? AddressDataAt : DataAt, Resolve((AddressSpace)(i / BriefKinds), write));
         }
 
         ResolveCareful = EmitResolve((byte*)resolveCareful);
@@ -67,20 +104,48 @@ internal sealed unsafe class Thunks
     /// <summary>As <see cref="Exit"/>, and sets S-&gt;ExitCode.</summary>
     public byte* ExitWith(ExitCode code) => (byte*)_exitWith[(int)code];
 
-    /// <summary>Called from the stub of a jump that is not linked: exits with the return address in S-&gt;ExitHostPc.</summary>
+    /// <summary>Called from the stub of a jump that is not linked: exits with the return address in S-&gt;ExitHostPc. All that is called and does not return does so.</summary>
     public byte* Link { get; }
 
     /// <summary>Called from a block that finds the guest's bytes changed: exits in the same way.</summary>
     public byte* Changed { get; }
 
-    /// <summary>Called from translated code: brings x87 and vector state into the host's registers, or exits (#NM). Changes no register.</summary>
+    /// <summary>Called where a poll has seen a request, before 32 bits for <see cref="ExitCode.Poll"/>.</summary>
+    public byte* Poll { get; }
+
+    public byte* PollWithSavedFlags { get; }
+
+    public byte* PollWithRcxInT1 { get; }
+
+    /// <summary>Jumped to where a poll has seen a request, to go on at S-&gt;JumpTarget.</summary>
+    public byte* PollAtTarget { get; }
+
+    public byte* PollAtTargetWithSavedFlags { get; }
+
+    /// <summary>Called from translated code: brings x87 and vector state into the host's registers, or exits (#NM). T1 and T2 are lost.</summary>
     public byte* LoadExtended { get; }
+
+    /// <summary>As <see cref="LoadExtended"/>, with the flags saved, which are in RFLAGS afterwards.</summary>
+    public byte* LoadExtendedWithSavedFlags { get; }
+
+    public byte* LoadExtendedWithRcxInT1 { get; }
 
     /// <summary>
     /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags saved, S-&gt;ExitInfo = access description.
     /// Returns with T1 = host address and T2 = host minus linear address, or exits.
     /// </summary>
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
+
+    /// <summary>
+    /// As <see cref="Resolve"/>, with no need to set S-&gt;ExitInfo: behind the jump by which the caller goes on, that is
+    /// after the call, stands an <see cref="AccessInfo.Brief"/>.
+    /// </summary>
+    /// <param name="space">With whose rights.</param>
+    /// <param name="write">It is a write.</param>
+    /// <param name="saved">False: the flags are in RFLAGS, and will be saved.</param>
+    /// <param name="address">The operand is at T1 + T2: before the jump stands an instruction of three bytes that makes T2 zero.</param>
+    public byte* ResolveBrief(AddressSpace space, bool write, bool saved, bool address)
+        => (byte*)_resolveBrief[((int)space * BriefKinds) + (write ? BriefWrite : 0) + (saved ? BriefSaved : 0) + (address ? BriefAddress : 0)];
 
     /// <summary>Called with T1 = offset in a segment, T2 = access description: as <see cref="Resolve"/>, but never refuses what can be done at all.</summary>
     public byte* ResolveCareful { get; }
@@ -195,8 +260,39 @@ internal sealed unsafe class Thunks
         _e.Land(refused);
         _e.Byte(0x9D);
         RestoreScratch();
-        _e.Bytes([0x48, 0x8D, 0x64, 0x24, 0x08]); // lea rsp, [rsp+8]: drop the return address
+        _e.Rm(0x8F, 0, State, StateOffset.ExitHostPc, wide: false); // pop
         _e.Jmp(ExitWith(ExitCode.DeviceNotAvailable));
+        return start;
+    }
+
+    /// <param name="write">It is a write.</param>
+    /// <param name="saved">The flags are saved already.</param>
+    /// <param name="dataAt">Where the <see cref="AccessInfo.Brief"/> stands, from the return address.</param>
+    /// <param name="resolve">Where to go on.</param>
+    private byte* EmitBrief(bool write, bool saved, int dataAt, byte* resolve)
+    {
+        byte* start = _e.Here;
+        if (!saved)
+        {
+            _e.SaveFlagsByStack();
+        }
+
+        _e.Push(Rax);
+        _e.Push(Rcx);
+        _e.Load(Rax, Rsp, 2 * sizeof(ulong));   // the return address
+        _e.Rm(0x0FB7, Rax, Rax, dataAt, wide: false); // movzx
+        _e.Mov32Rr(Rcx, Rax);
+        _e.Rr(0xC1, 5, Rcx, wide: false);       // shr
+        _e.Byte(AccessInfo.BriefRulesShift);
+        _e.Rr(0xC1, 4, Rcx, wide: false);       // shl
+        _e.Byte(AccessInfo.RulesShift);
+        _e.Rr(0x81, 4, Rax, wide: false);       // and
+        _e.Dword((1 << AccessInfo.BriefRulesShift) - 1);
+        _e.Rx(0x8D, Rax, Rax, Rcx, 0, (int)(write ? AccessInfo.WriteBit : AccessInfo.ReadBit), wide: false); // lea
+        _e.Store(State, StateOffset.ExitInfo, Rax, wide: false);
+        _e.Pop(Rcx);
+        _e.Pop(Rax);
+        _e.Jmp(resolve);
         return start;
     }
 

@@ -8,28 +8,30 @@ internal sealed unsafe partial class Translator
     private void EmitCold(in ColdPart part)
     {
         _flags = FlagsAt.Host;
-        Mark(part.Rip);
         if (part.Kind == ColdKind.Link)
         {
             _stubs.Add((ushort)(_e.ToExecutable(part.Jump) - _blockCode));
             _stubs.Add((ushort)(_e.Here - _blockCode));
             _stubs.Add((ushort)((_source.Linear + (part.Data - _source.Rip)) & GuestMemory.PageMask));
         }
+        else
+        {
+            Mark(part.Rip);
+        }
 
         byte* displacement = part.Jump;
         _e.Land(displacement);
         switch (part.Kind)
         {
+            case ColdKind.AsNext:
+                break;
             case ColdKind.LoadExtended:
+                EmitRecipe(part);
+                _e.Call((part.Flags & FlagsAt.Recipe) != 0 ? _thunks.LoadExtended : _thunks.LoadExtendedWithSavedFlags);
+                _e.Jmp(part.Resume);
+                break;
             case ColdKind.LoadExtendedKeepingFlags:
-                if (part.Kind == ColdKind.LoadExtendedKeepingFlags)
-                {
-                    _e.MovRr(Rcx, T1);
-                }
-
-                RestoreFlags(part);
-                _e.StoreStateRip(StateOffset.Rip, part.Rip);
-                _e.Call(_thunks.LoadExtended);
+                _e.Call(_thunks.LoadExtendedWithRcxInT1);
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Resolve:
@@ -38,7 +40,7 @@ internal sealed unsafe partial class Translator
                 break;
             case ColdKind.ResolveInWindow:
             case ColdKind.ResolveAddressInWindow:
-                EmitResolve(part, part.Kind == ColdKind.ResolveAddressInWindow, window: (int)(part.Data >> 32));
+                EmitResolveInWindow(part, part.Kind == ColdKind.ResolveAddressInWindow, (int)(part.Data >> 32));
                 break;
             case ColdKind.FirstRound:
                 RestoreFlags(part);
@@ -59,44 +61,39 @@ internal sealed unsafe partial class Translator
                 EmitExitAt(part.Rip, ExitCode.Careful);
                 break;
             case ColdKind.Link:
-                _e.StoreStateRip(StateOffset.Rip, part.Data);
                 _e.Call(_thunks.Link);
                 break;
             case ColdKind.Poll:
-                RestoreFlags(part);
-                EmitExitAt(part.Data, ExitCode.Poll);
+                EmitRecipe(part);
+                _e.Call((part.Flags & FlagsAt.Recipe) != 0 ? _thunks.Poll : _thunks.PollWithSavedFlags);
+                _e.Dword((int)(part.Data - _source.Rip));
                 break;
             case ColdKind.PollKeepingFlags:
-                _e.MovRr(Rcx, T1);
-                EmitExitAt(part.Data, ExitCode.Poll);
+                _e.Call(_thunks.PollWithRcxInT1);
+                _e.Dword((int)(part.Data - _source.Rip));
                 break;
             case ColdKind.PollAtTarget:
-                RestoreFlags(part);
-                _e.LoadState(T1, StateOffset.JumpTarget);
-                _e.StoreState(StateOffset.Rip, T1);
-                EmitExitTail(ExitCode.Poll);
+                EmitRecipe(part);
+                _e.Jmp((part.Flags & FlagsAt.Recipe) != 0 ? _thunks.PollAtTarget : _thunks.PollAtTargetWithSavedFlags);
                 break;
             case ColdKind.Miss:
-                _e.MovRr(Rcx, T1);
-                _e.MovRip(T1, part.Data);
+                if (IsSmall(part.Data))
+                {
+                    _e.MovRip(T2, part.Data);
+                }
+
                 if (part.Resume == null)
                 {
-                    _e.Jmp(_thunks.Jumps.Direct(_mode.Space()));
+                    _e.Jmp(_thunks.Jumps.Known(_mode.Space()));
                     break;
                 }
 
-                _e.Call(_thunks.Jumps.Direct(_mode.Space()));
+                _e.Call(_thunks.Jumps.Known(_mode.Space()));
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.IndirectMiss:
-                SaveFlags(part);
-                EmitOrigin(part);
-                _e.Jmp(_thunks.Jumps.Jump(_mode.Space()));
-                break;
             case ColdKind.ReturnMiss:
-                SaveFlags(part);
-                EmitOrigin(part);
-                _e.Jmp(_thunks.Jumps.Return(_mode.Space()));
+                EmitIndirectMiss(part);
                 break;
             case ColdKind.CallMiss:
                 _e.LoadState(T1, StateOffset.JumpTarget);
@@ -115,36 +112,60 @@ internal sealed unsafe partial class Translator
 
     /// <summary>T1 and T2 as <see cref="Thunks.Resolve"/> wants them: goes on with what it says.</summary>
     /// <param name="address">For an operand at T1 + T2.</param>
+    private void EmitResolve(in ColdPart part, bool address)
+    {
+        var info = new AccessInfo((uint)part.Data);
+        bool made = (part.Flags & FlagsAt.Recipe) != 0;
+        if (made)
+        {
+            part.Recipe.Emit(_e);
+        }
+
+        _e.Call(_thunks.ResolveBrief(part.Space, info.Write, !made, address));
+        if (address)
+        {
+            EmitNoIndex();
+        }
+
+        _e.Jmp(part.Resume);
+        _e.Word(info.Brief);
+    }
+
+    private void EmitNoIndex() => _e.Rr(0x31, T2, T2, wide: false);   // xor
+
+    /// <summary>As <see cref="EmitResolve"/>, and notes what it says in a window.</summary>
     /// <param name="window">As in <see cref="EmitAccess"/>.</param>
-    private void EmitResolve(in ColdPart part, bool address, int window = -1)
+    private void EmitResolveInWindow(in ColdPart part, bool address, int window)
     {
         if ((part.Flags & FlagsAt.Saved) == 0)
         {
+            part.Recipe.Emit(_e);
             _e.StoreState(StateOffset.JumpRcx, T2);
-            SaveFlags(part);
+            _e.SaveFlags(T2);
             _e.LoadState(T2, StateOffset.JumpRcx);
         }
 
         _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
         _e.Call(_thunks.Resolve(part.Space, ((uint)part.Data & AccessInfo.WriteBit) != 0));
-        if (window >= 0)
-        {
-            EmitNoteResolved(window);
-        }
-
+        EmitNoteResolved(window);
         if (address)
         {
-            _e.Rr(0x31, T2, T2, wide: false);   // xor
+            EmitNoIndex();
         }
 
         _e.Jmp(part.Resume);
     }
 
     /// <summary>For <see cref="ExitCode.Jump"/>: which instruction jumps, and what it has popped.</summary>
-    private void EmitOrigin(in ColdPart part)
+    private void EmitIndirectMiss(in ColdPart part)
     {
-        _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
-        _e.LeaHost(T2, _e.Here);
+        const int sizeOfJump = 5;
+        EmitRecipe(part);
+        bool saved = (part.Flags & FlagsAt.Recipe) == 0;
+        AddressSpace space = _mode.Space();
+        _e.LeaHostAhead(T2, sizeOfJump);
+        _e.Jmp(part.Kind == ColdKind.ReturnMiss ? _thunks.Jumps.Return(space, saved) : _thunks.Jumps.Jump(space, saved));
+        _e.Dword((int)part.Data);
     }
 
     private void EmitRefusedTarget(in ColdPart part)
@@ -158,13 +179,12 @@ internal sealed unsafe partial class Translator
         EmitExitAt(part.Rip, ExitCode.Protection);
     }
 
-    /// <summary>For thunks that want the flags saved. T2 is lost.</summary>
-    private void SaveFlags(in ColdPart part)
+    /// <summary>The flags are in RFLAGS if they can be made again; else they are saved.</summary>
+    private void EmitRecipe(in ColdPart part)
     {
-        if ((part.Flags & FlagsAt.Saved) == 0)
+        if ((part.Flags & FlagsAt.Recipe) != 0)
         {
-            part.Recipe.Emit(_e, T2);
-            _e.SaveFlags(T2);
+            part.Recipe.Emit(_e);
         }
     }
 

@@ -148,7 +148,7 @@ internal sealed unsafe partial class Translator
     private void EmitCrossPageJump(ulong target, bool call = false)
     {
         int entry = NativeJumpCache.DisplacementOf(target, _mode.Space());
-        bool small = Relocations.IsShort(target) && Relocations.IsShort(_source.Rip);
+        bool small = IsSmall(target);
         if (!small)
         {
             _e.MovRip(T2, target);
@@ -175,6 +175,9 @@ internal sealed unsafe partial class Translator
         _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, call ? _e.Here : null, target));
     }
 
+    /// <summary>A cross-page jump has its target's RIP as a displacement; else it is in T2.</summary>
+    private bool IsSmall(ulong target) => Relocations.IsShort(target) && Relocations.IsShort(_source.Rip);
+
     /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>
     /// <param name="size">Bytes of the target.</param>
     /// <param name="popped">What the instruction has added to the stack pointer: taken back if the target is refused.</param>
@@ -197,7 +200,7 @@ internal sealed unsafe partial class Translator
         int jumps = StateOffset.Jumps(_mode.Space());
         DestroyFlags(check: true);
         EmitProbe();
-        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags, recipe: _recipe));
+        _cold.Add(new ColdPart(ColdKind.AsNext, _rip, _e.JumpForward(JnzCondition), null));
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
         _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags, recipe: _recipe));
         NeedFlags(T1);
