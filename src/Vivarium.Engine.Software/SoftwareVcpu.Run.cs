@@ -25,6 +25,12 @@ internal sealed unsafe partial class SoftwareVcpu
     private int _unhaltRequested;
     private int _tlbFlushRequested;
     private bool _carefulNext;
+
+    /// <summary>Not canonical, so no instruction of 64-bit code is there.</summary>
+    private const ulong NoRip = 1ul << 63;
+
+    /// <summary>RIP of the instruction before which a run was found not to lie in one page; or <see cref="NoRip"/>.</summary>
+    private ulong _apartAt = NoRip;
     private string? _internalError;
 
     /// <summary>What was counted when the careful translation was asked for that is about to run.</summary>
@@ -232,6 +238,8 @@ internal sealed unsafe partial class SoftwareVcpu
         // It was for this instruction only; a fault, or a repeated instruction that is not done, sets it again.
         S->SystemFlags &= ~RflagsBits.Rf;
         BlockMode mode = Mode;
+        ulong apartAt = _apartAt;
+        _apartAt = NoRip;
         bool careful = _carefulNext || stepping;
         if (careful)
         {
@@ -248,7 +256,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
         else
         {
-            byte* code = FindCode();
+            byte* code = apartAt == S->Rip ? FindApart(mode) : FindCode();
             if (code == null)
             {
                 return false;
@@ -334,7 +342,11 @@ internal sealed unsafe partial class SoftwareVcpu
                 _countedBeforeCareful = CountedInCareful;
                 return false;
             case ExitCode.Link:
-                Link();
+                Link(Mode);
+                return true;
+            case ExitCode.LinkApart:
+                Link(Mode | BlockMode.Apart);
+                _apartAt = S->Rip;
                 return true;
             case ExitCode.Trap:
                 return Emulate();
@@ -501,13 +513,14 @@ internal sealed unsafe partial class SoftwareVcpu
         return Code64 ? rip : (uint)rip;
     }
 
-    private void Link()
+    /// <param name="mode">The target's.</param>
+    private void Link(BlockMode mode)
     {
         byte* stub = (byte*)S->ExitHostPc - 1;
         S->Rip = BlockAt(S->ExitHostPc).TargetOf(stub);
         Statistics.Count(ExitCause.Dispatch);
         int generation = _code.Generation;
-        if (FindBlock(Mode) is { Exists: true } target && generation == _code.Generation)
+        if (FindBlock(mode) is { Exists: true } target && generation == _code.Generation)
         {
             _code.Link(stub, target, Statistics);
         }
@@ -531,6 +544,9 @@ internal sealed unsafe partial class SoftwareVcpu
         EnterJump(Mode.Space(), block);
         return block.Code;
     }
+
+    /// <summary>As <see cref="FindCode"/>, of a block without runs.</summary>
+    private byte* FindApart(BlockMode mode) => FindBlock(mode | BlockMode.Apart) is { Exists: true } block ? block.Code : null;
 
     private Block FindBlock(BlockMode mode)
     {

@@ -93,6 +93,9 @@ internal readonly unsafe struct Block : IEquatable<Block>
     /// <summary>Likewise: they are in neither, and made by what <see cref="Recipes"/> says.</summary>
     public const int FlagsByRecipe = 0x4000;
 
+    /// <summary>In <see cref="JumpStubs"/>: the target is a block of <see cref="BlockMode.Apart"/>.</summary>
+    public const int StubApart = 0x8000;
+
     /// <summary>It jumps back into itself, where nobody can unlink it; see <see cref="SharedCode"/>.</summary>
     public bool Loops => _data->Loops;
 
@@ -104,7 +107,7 @@ internal readonly unsafe struct Block : IEquatable<Block>
 
     /// <summary>
     /// The direct jumps of this block to its own page, each by three numbers: offset of the displacement, of the stub it goes
-    /// to while not linked, and of the target in the guest's page.
+    /// to while not linked, and of the target in the guest's page, with <see cref="StubApart"/>.
     /// </summary>
     public ReadOnlySpan<ushort> JumpStubs => new(BlockRecord.StubsOf(Record), Record->StubCount);
 
@@ -168,10 +171,10 @@ internal readonly unsafe struct Block : IEquatable<Block>
     /// <summary>RIP of the target of the jump whose stub holds a host address.</summary>
     public ulong TargetOf(byte* hostPc) => TargetOf(JumpStubs[StubAt(hostPc) + 2]);
 
-    /// <summary>RIP of what stands at an offset in the block's page.</summary>
-    public ulong TargetOf(ushort pageOffset)
+    /// <summary>RIP of the target of one of <see cref="JumpStubs"/>, by the last of its numbers.</summary>
+    public ulong TargetOf(ushort number)
     {
-        ulong target = Key.Rip + pageOffset - (Key.Gpa & GuestMemory.PageMask);
+        ulong target = Key.Rip + ((ulong)number & GuestMemory.PageMask) - (Key.Gpa & GuestMemory.PageMask);
         return Key.Mode.CodeBits() == 64 ? target : (uint)target;
     }
 

@@ -48,6 +48,12 @@ internal enum BlockMode : uint
 
     /// <summary>A careful translation: one instruction, all memory accesses through C#.</summary>
     Careful = 1 << 13,
+
+    /// <summary>
+    /// Each access has its own check. Only for a block that such a one leaves for whose run of accesses does not lie in one page
+    /// of plain memory; it goes on to ordinary ones.
+    /// </summary>
+    Apart = 1 << 15,
 }
 
 internal static class BlockModes

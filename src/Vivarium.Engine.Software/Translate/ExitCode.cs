@@ -15,6 +15,9 @@ internal enum ExitCode
     /// <summary>Go on where the jump leads whose stub ends at S-&gt;ExitHostPc, and make it go there directly from now on.</summary>
     Link,
 
+    /// <summary>As <see cref="Link"/>, to a block that is <see cref="BlockMode.Apart"/>.</summary>
+    LinkApart,
+
     /// <summary>A poll saw S-&gt;ExitRequest; go on as far from the block's RIP as the 32 bits at S-&gt;ExitHostPc say.</summary>
     Poll,
 

@@ -17,8 +17,11 @@ internal sealed unsafe class Thunks
     private const int MostFrames = 1024;
 
     private const int ShortJump = 0xEB;
-    private const int BriefWrite = 1, BriefSaved = 2, BriefAddress = 4, BriefKinds = 8;
+    private const int BriefWrite = 1, BriefSaved = 2, BriefAddress = 4, BriefKinds = 8, RunKinds = 4;
     private const int SizeOfJump = 5;
+
+    /// <summary>The bytes of such a write lie in two granules at most.</summary>
+    private const int LargestBesideCode = 1 << CodeGranules.GranuleShift;
 
     /// <summary>How far behind the call of <see cref="ResolveBrief"/> what it is told stands.</summary>
     private const int DataAt = SizeOfJump;
@@ -34,10 +37,11 @@ internal sealed unsafe class Thunks
     private readonly SecondLevelSearch? _secondLevel;
     private readonly nint[] _resolve;
     private readonly nint[] _resolveBrief;
+    private readonly nint[] _resolveRun;
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
-        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, EngineOptions options, bool alone)
+        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveRun, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, EngineOptions options, bool alone)
     {
         _e = emitter;
         _avx = avx;
@@ -53,6 +57,7 @@ internal sealed unsafe class Thunks
 
         Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter(EmitReturnToZero());
         Link = EmitWithAddress(ExitCode.Link);
+        LinkApart = EmitWithAddress(ExitCode.LinkApart);
         Changed = EmitWithAddress(ExitCode.Changed);
         Poll = EmitWithAddress(ExitCode.Poll);
         PollWithSavedFlags = _e.Here;
@@ -74,7 +79,7 @@ internal sealed unsafe class Thunks
         _e.RestoreFlags(T2);
         _e.LandShort(load);
         LoadExtended = EmitLoadExtended();
-        byte* common = EmitResolve((byte*)resolve);
+        byte* common = EmitResolve((byte*)resolve, Leave);
         _resolve = new nint[spaces * 2];
         for (int i = 0; i < _resolve.Length; i++)
         {
@@ -88,7 +93,22 @@ internal sealed unsafe class Thunks
             _resolveBrief[i] = (nint)EmitBrief(write, saved: (i & BriefSaved) != 0, dataAt: (i & BriefAddress) != 0 ? AddressDataAt : DataAt, Resolve((AddressSpace)(i / BriefKinds), write));
         }
 
-        ResolveCareful = EmitResolve((byte*)resolveCareful);
+        byte* refused = EmitRunRefused();
+        byte* commonRun = EmitResolve((byte*)resolveRun, refused);
+        _resolveRun = new nint[spaces * RunKinds];
+        for (int i = 0; i < _resolveRun.Length; i++)
+        {
+            var space = (AddressSpace)(i / RunKinds);
+            bool write = (i & BriefWrite) != 0;
+            if ((i & BriefSaved) == 0)
+            {
+                byte* resolveRunIn = EmitRunChecks(space, write, refused, EmitMiss(space, write, commonRun));
+                _resolveRun[i] = (nint)EmitBrief(write, saved: false, DataAt, resolveRunIn);
+                _resolveRun[i | BriefSaved] = (nint)EmitBrief(write, saved: true, DataAt, resolveRunIn);
+            }
+        }
+
+        ResolveCareful = EmitResolve((byte*)resolveCareful, Leave);
         Commit = EmitCommit((byte*)commit);
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
         Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options.Has(Optimizations.JumpsByPage), options.Has(Optimizations.FetchWalks) ? walk : null, spaces);
@@ -106,6 +126,9 @@ internal sealed unsafe class Thunks
 
     /// <summary>Called from the stub of a jump that is not linked: exits with the return address in S-&gt;ExitHostPc. All that is called and does not return does so.</summary>
     public byte* Link { get; }
+
+    /// <summary>As <see cref="Link"/>, for <see cref="ExitCode.LinkApart"/>.</summary>
+    public byte* LinkApart { get; }
 
     /// <summary>Called from a block that finds the guest's bytes changed: exits in the same way.</summary>
     public byte* Changed { get; }
@@ -146,6 +169,16 @@ internal sealed unsafe class Thunks
     /// <param name="address">The operand is at T1 + T2: before the jump stands an instruction of three bytes that makes T2 zero.</param>
     public byte* ResolveBrief(AddressSpace space, bool write, bool saved, bool address)
         => (byte*)_resolveBrief[((int)space * BriefKinds) + (write ? BriefWrite : 0) + (saved ? BriefSaved : 0) + (address ? BriefAddress : 0)];
+
+    /// <summary>
+    /// As <see cref="ResolveBrief"/>, for all accesses of a run. Where they are not to one page of plain memory that allows them
+    /// all, goes on behind the 16 bits, with the flags in RFLAGS.
+    /// </summary>
+    /// <param name="space">With whose rights.</param>
+    /// <param name="write">There is a write among them.</param>
+    /// <param name="saved">False: the flags are in RFLAGS, and will be saved.</param>
+    public byte* ResolveRun(AddressSpace space, bool write, bool saved)
+        => (byte*)_resolveRun[((int)space * RunKinds) + (write ? BriefWrite : 0) + (saved ? BriefSaved : 0)];
 
     /// <summary>Called with T1 = offset in a segment, T2 = access description: as <see cref="Resolve"/>, but never refuses what can be done at all.</summary>
     public byte* ResolveCareful { get; }
@@ -296,6 +329,60 @@ internal sealed unsafe class Thunks
         return start;
     }
 
+    /// <summary>The caller of <see cref="ResolveRun"/> goes on behind what it told. By a return, so that the host's prediction stays in step with the guest's calls.</summary>
+    private byte* EmitRunRefused()
+    {
+        byte* start = _e.Here;
+        _e.Rm(0x83, 0, Rsp, 0);                 // add
+        _e.Byte(DataAt + sizeof(ushort));
+        _e.RestoreFlags(T2);
+        _e.Byte(0xC3);
+        return start;
+    }
+
+    /// <summary>What crosses pages, or what is too wide for a look beside which code it would write, is not for the monitor. In and out as <see cref="Resolve"/>.</summary>
+    private byte* EmitRunChecks(AddressSpace space, bool write, byte* refused, byte* resolve)
+    {
+        int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
+        byte* start = _e.Here;
+        _e.Push(Rax);
+        _e.Push(Rcx);
+        _e.Rx(0x8B, Rax, State, T2, 3, tag, wide: false);
+        _e.Rr(0x31, T1, Rax, wide: false);      // xor: the lower half of the address
+        _e.Rr(0x81, 4, Rax, wide: false);       // and
+        _e.Dword((int)GuestMemory.PageMask);
+        _e.Rm(0x0FB7, Rcx, State, StateOffset.ExitInfo, wide: false); // movzx: the size
+        _e.Rr(0x01, Rcx, Rax, wide: false);     // add
+        _e.Rr(0x81, 7, Rax, wide: false);       // cmp
+        _e.Dword((int)GuestMemory.PageSize);
+        byte* crosses = _e.JumpForward(7);
+        byte* tooWide = null;
+        if (write && _besideCode)
+        {
+            _e.Rx(0xF6, 0, State, T2, 3, tag, wide: false); // test byte
+            _e.Byte(FirstLevelTlb.BesideMark);
+            byte* notBeside = _e.ShortForward(0x74);
+            _e.Rr(0x83, 7, Rcx, wide: false);   // cmp
+            _e.Byte(LargestBesideCode);
+            tooWide = _e.JumpForward(7);
+            _e.LandShort(notBeside);
+        }
+
+        _e.Pop(Rcx);
+        _e.Pop(Rax);
+        _e.Jmp(resolve);
+        _e.Land(crosses);
+        if (tooWide != null)
+        {
+            _e.Land(tooWide);
+        }
+
+        _e.Pop(Rcx);
+        _e.Pop(Rax);
+        _e.Jmp(refused);
+        return start;
+    }
+
     /// <summary>Undoes what the check has done to the address and the flags.</summary>
     private byte* EmitMiss(AddressSpace space, bool write, byte* resolve)
     {
@@ -315,8 +402,6 @@ internal sealed unsafe class Thunks
     /// </summary>
     private byte* EmitWriteBesideCode(AddressSpace space, int tag, byte* refused)
     {
-        // The bytes of an access lie in two granules at most.
-        const int largest = 1 << CodeGranules.GranuleShift;
         int hostPage = StateOffset.Tlb(space) + (2 * 8 * NativeTlb.Entries);
 
         byte* notBeside = _e.Here;
@@ -338,7 +423,7 @@ internal sealed unsafe class Thunks
         _e.Push(Rcx);
         _e.Rm(0x0FB7, Rcx, State, StateOffset.ExitInfo, wide: false); // movzx: the size
         _e.Rr(0x83, 7, Rcx, wide: false); // cmp
-        _e.Byte(largest);
+        _e.Byte(LargestBesideCode);
         _e.Jcc(7, tooFar);
         _e.Rx(0x8D, Rcx, T1, Rcx, 0, -1); // lea: the last byte
         _e.Rr(0x81, 7, Rcx);            // cmp
@@ -377,7 +462,9 @@ internal sealed unsafe class Thunks
         }
     }
 
-    private byte* EmitResolve(byte* helper)
+    /// <param name="helper">The helper in C#.</param>
+    /// <param name="refused">Where to go on if it returns null: with everything saved, or, unless that is to leave, loaded again.</param>
+    private byte* EmitResolve(byte* helper, byte* refused)
     {
         byte* start = _e.Here;
         SaveGuest();
@@ -393,13 +480,19 @@ internal sealed unsafe class Thunks
         CallAligned(helper);
         _e.MovRr(T1, Rax);
         _e.Rr(0x85, Rax, Rax);
-        byte* leave = _e.JumpForward(4);
+        byte* failed = _e.JumpForward(4);
         ReloadExtendedUnlessInMemory();
         LoadGuest();
         _e.LoadState(T2, StateOffset.ResolvedDelta);
         _e.Byte(0xC3);
-        _e.Land(leave);
-        _e.Jmp(Leave);
+        _e.Land(failed);
+        if (refused != Leave)
+        {
+            ReloadExtendedUnlessInMemory();
+            LoadGuest();
+        }
+
+        _e.Jmp(refused);
         return start;
     }
 

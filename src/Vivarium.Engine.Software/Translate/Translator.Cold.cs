@@ -1,3 +1,4 @@
+using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
@@ -10,9 +11,7 @@ internal sealed unsafe partial class Translator
         _flags = FlagsAt.Host;
         if (part.Kind == ColdKind.Link)
         {
-            _stubs.Add((ushort)(_e.ToExecutable(part.Jump) - _blockCode));
-            _stubs.Add((ushort)(_e.Here - _blockCode));
-            _stubs.Add((ushort)((_source.Linear + (part.Data - _source.Rip)) & GuestMemory.PageMask));
+            NoteStub(part.Jump, part.Data);
         }
         else
         {
@@ -37,6 +36,9 @@ internal sealed unsafe partial class Translator
             case ColdKind.Resolve:
             case ColdKind.ResolveAddress:
                 EmitResolve(part, part.Kind == ColdKind.ResolveAddress);
+                break;
+            case ColdKind.ResolveRun:
+                EmitResolveRun(part);
                 break;
             case ColdKind.ResolveInWindow:
             case ColdKind.ResolveAddressInWindow:
@@ -129,6 +131,34 @@ internal sealed unsafe partial class Translator
 
         _e.Jmp(part.Resume);
         _e.Word(info.Brief);
+    }
+
+    /// <summary>As <see cref="EmitResolve"/>, and the jump to take where it cannot be.</summary>
+    private void EmitResolveRun(in ColdPart part)
+    {
+        var info = new AccessInfo((uint)part.Data);
+        bool made = (part.Flags & FlagsAt.Recipe) != 0;
+        EmitRecipe(part);
+        _e.Call(_thunks.ResolveRun(part.Space, info.Write, !made));
+        _e.Jmp(part.Resume);
+        _e.Word(info.Brief);
+        if (AlignJumps)
+        {
+            _e.AlignDisplacement(-1);
+        }
+
+        byte* jump = _e.JumpForward(-1);
+        NoteStub(jump, part.Rip, Block.StubApart);
+        _e.Land(jump);
+        _e.Call(_thunks.LinkApart);
+    }
+
+    /// <summary>What stands here is where a jump goes that is not linked.</summary>
+    private void NoteStub(byte* jump, ulong target, int kind = 0)
+    {
+        _stubs.Add((ushort)(_e.ToExecutable(jump) - _blockCode));
+        _stubs.Add((ushort)(_e.Here - _blockCode));
+        _stubs.Add((ushort)(((_source.Linear + (target - _source.Rip)) & GuestMemory.PageMask) | (uint)kind));
     }
 
     private void EmitNoIndex() => _e.Rr(0x31, T2, T2, wide: false);   // xor

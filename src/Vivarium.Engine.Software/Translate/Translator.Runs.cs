@@ -7,7 +7,8 @@ namespace Vivarium.Engine.Software.Translate;
 
 // Runs: instructions in a row that access memory through one register, as programs save and restore registers on their stack
 // and read and write a structure. One check covers all: that they lie in one page, which may be accessed so. T2 keeps
-// host minus guest address meanwhile. If they do not, the same instructions stand behind the block once more, each with its own check.
+// host minus guest address meanwhile. If they do not, the block is left for one that begins there and has no runs
+// (BlockMode.Apart), which is made when it is first wanted.
 internal sealed unsafe partial class Translator
 {
     /// <summary>A wider one would too often cross a page.</summary>
@@ -15,27 +16,13 @@ internal sealed unsafe partial class Translator
 
     private const int GuestRspNumber = 4;
 
-    private sealed class Run
-    {
-        public int Start;
-        public int End;
-        public int Base;
-        public int Lowest;
-        public int Highest;
-        public bool Writes;
-        public byte* Jump;
-        public byte* Resume;
-        public FlagsAt FlagsAtStart;
-        public FlagRecipe RecipeAtStart;
-        public FlagsAt FlagsAtEnd;
-    }
+    private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes);
 
-    private readonly List<Run> _runs = [];
     private Run? _run;
 
     private bool InRun => _run is not null;
 
-    private bool MakesRuns => CodeBits == 64 && !Careful && !_source.IsLoop && !_source.ChecksItself && Stops.Count == 0
+    private bool MakesRuns => CodeBits == 64 && !Careful && !_apart && !_source.IsLoop && !_source.ChecksItself && Stops.Count == 0
         && _source.SecondPage == Block.NoPage && Options.Has(Optimizations.SharedChecks | Optimizations.LazyFlags);
 
     /// <summary>Before an instruction: the present run may have ended, and another may begin.</summary>
@@ -43,7 +30,7 @@ internal sealed unsafe partial class Translator
     {
         if (_run is { } run && _index >= run.End)
         {
-            EndRun(run, _e.Here);
+            _run = null;
         }
 
         if (_run is null && _index < _guest.Count && MakesRuns && FindRun() is { } found)
@@ -55,26 +42,19 @@ internal sealed unsafe partial class Translator
                 return;
             }
 
+            int size = found.Highest - found.Lowest;
             DestroyFlags(check: true);
             _e.Lea(T1, found.Base, found.Lowest);
             _e.Bits(T2, T1, 12, NativeTlb.Entries - 1);
             _e.Rx(0x33, T1, State, T2, 3, Tlb + (found.Writes ? WriteTagOffset : 0));
             _e.Rr(0x81, CompareRm, T1);
-            _e.Dword(4096 - (found.Highest - found.Lowest));
-            found.Jump = _e.JumpForward(JaCondition);
-            found.FlagsAtStart = _flags;
-            found.RecipeAtStart = _recipe;
+            _e.Dword(4096 - size);
+            byte* miss = _e.JumpForward(JaCondition);
             _e.Rx(0x8B, T2, State, T2, 3, Tlb + DeltaOffset);
-            _runs.Add(found);
+            var info = new AccessInfo(size, read: true, found.Writes, SegmentSs, AccessRules.None);
+            _cold.Add(new ColdPart(ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
             _run = found;
         }
-    }
-
-    private void EndRun(Run run, byte* resume)
-    {
-        run.Resume = resume;
-        run.FlagsAtEnd = _flags;
-        _run = null;
     }
 
     /// <summary>The run that begins with the present instruction, or null.</summary>
@@ -137,7 +117,7 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        return accesses >= 2 ? new Run { Start = _index, End = end, Base = Of(number), Lowest = from, Highest = to, Writes = stores } : null;
+        return accesses >= 2 ? new Run(end, Of(number), from, to, stores) : null;
     }
 
     /// <summary>Whether an instruction accesses memory through one register, in a way that a run can do.</summary>
@@ -231,39 +211,5 @@ internal sealed unsafe partial class Translator
         return GuestNumber(instruction.Op0Register) != number
             && (!second || instruction.Op1Register.IsGPR())
             && (Of(GuestNumber(instruction.Op0Register)) >= 0 || !second || Of(GuestNumber(instruction.Op1Register)) >= 0);
-    }
-
-    /// <summary>The run's instructions once more, each with its own check.</summary>
-    private void EmitApart(Run run)
-    {
-        _e.Land(run.Jump);
-        _flags = run.FlagsAtStart;
-        _recipe = run.RecipeAtStart;
-        _ended = false;
-        for (_index = run.Start; _index < run.End; _index++)
-        {
-            ref readonly GuestInstruction guest = ref _guest[_index];
-            _rip = guest.Rip;
-            _nextRip = guest.NextRip;
-            Mark(_rip);
-            EmitTracked(guest);
-        }
-
-        if (_ended)
-        {
-            return;
-        }
-
-        if ((run.FlagsAtEnd & FlagsAt.Host) != 0)
-        {
-            NeedFlags();
-        }
-
-        if ((run.FlagsAtEnd & ~_flags & FlagsAt.Saved) != 0)
-        {
-            _e.SaveFlags(T2);
-        }
-
-        _e.Jmp(run.Resume);
     }
 }

@@ -79,6 +79,9 @@ internal sealed unsafe partial class Translator
 
     private CodeSource _source;
     private BlockMode _mode;
+
+    /// <summary>The block is one for <see cref="BlockMode.Apart"/>.</summary>
+    private bool _apart;
     private byte* _blockCode;
 
     /// <summary>RIP of the instruction being translated, and of the next.</summary>
@@ -131,20 +134,20 @@ internal sealed unsafe partial class Translator
     public Block Translate(in CodeSource source, BlockMode mode)
     {
         _source = source;
-        _mode = mode;
+        _mode = mode & ~BlockMode.Apart;
+        _apart = mode != _mode;
         _map.Clear();
         _cold.Clear();
         _stubs.Clear();
         _mismatches.Clear();
         _recipes.Clear();
-        _runs.Clear();
         _run = null;
         _extendedChecked = false;
         _ended = false;
         _flags = FlagsAt.Host;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
-        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && !source.IsLoop && Options.Has(Optimizations.Relocation));
+        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && !source.IsLoop && !_apart && Options.Has(Optimizations.Relocation));
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
         _secondRound = false;
         _loopPages.Clear();
@@ -204,17 +207,7 @@ internal sealed unsafe partial class Translator
             _rip = _nextRip;
         }
 
-        if (_run is { } last)
-        {
-            EndRun(last, null);
-        }
-
         int count = _index;
-        foreach (Run run in _runs)
-        {
-            EmitApart(run);
-        }
-
         foreach (ref readonly ColdPart part in CollectionsMarshal.AsSpan(_cold))
         {
             EmitCold(part);
