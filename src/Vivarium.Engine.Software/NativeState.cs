@@ -287,6 +287,9 @@ internal unsafe struct NativeState
     /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
     public ulong ResolvedDelta;
 
+    /// <summary>Behind the call by which a translation has asked for what its TLB does not know: where the thunks return is elsewhere.</summary>
+    public ulong ResolveCaller;
+
     /// <summary>The host's stack pointer in translated code while no call is under way: at the frame below all, which no return matches.</summary>
     public ulong HostStack;
 

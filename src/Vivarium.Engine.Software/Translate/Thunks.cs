@@ -18,16 +18,11 @@ internal sealed unsafe class Thunks
 
     private const int ShortJump = 0xEB;
     private const int BriefWrite = 1, BriefSaved = 2, BriefAddress = 4, BriefKinds = 8, RunKinds = 4;
-    private const int SizeOfJump = 5;
-
     /// <summary>The bytes of such a write lie in two granules at most.</summary>
     private const int LargestBesideCode = 1 << CodeGranules.GranuleShift;
 
-    /// <summary>How far behind the call of <see cref="ResolveBrief"/> what it is told stands.</summary>
-    private const int DataAt = SizeOfJump;
-
-    /// <summary>As <see cref="DataAt"/>, for an operand at T1 + T2: there is one more instruction, of this many bytes.</summary>
-    private const int AddressDataAt = DataAt + 3;
+    /// <summary>Bytes behind the call of <see cref="ResolveBrief"/>.</summary>
+    private const int BriefSize = 2 * sizeof(ushort);
 
     private static readonly int[] CalleeSaved = [Rbx, Rbp, 12, 13, 14, 15];
 
@@ -79,22 +74,24 @@ internal sealed unsafe class Thunks
         _e.RestoreFlags(T2);
         _e.LandShort(load);
         LoadExtended = EmitLoadExtended();
-        byte* common = EmitResolve((byte*)resolve, Leave);
+        byte* common = EmitResolve((byte*)resolve, Leave, callerIsNoted: true);
         _resolve = new nint[spaces * 2];
+        var unnoted = new nint[spaces * 2];
         for (int i = 0; i < _resolve.Length; i++)
         {
-            _resolve[i] = (nint)EmitMiss((AddressSpace)(i / 2), write: (i & 1) != 0, common);
+            unnoted[i] = (nint)EmitMiss((AddressSpace)(i / 2), write: (i & 1) != 0, common);
+            _resolve[i] = (nint)EmitNoteCaller((byte*)unnoted[i]);
         }
 
         _resolveBrief = new nint[spaces * BriefKinds];
         for (int i = 0; i < _resolveBrief.Length; i++)
         {
             bool write = (i & BriefWrite) != 0;
-            _resolveBrief[i] = (nint)EmitBrief(write, saved: (i & BriefSaved) != 0, dataAt: (i & BriefAddress) != 0 ? AddressDataAt : DataAt, Resolve((AddressSpace)(i / BriefKinds), write));
+            _resolveBrief[i] = (nint)EmitBrief(write, saved: (i & BriefSaved) != 0, address: (i & BriefAddress) != 0, (byte*)unnoted[((i / BriefKinds) * 2) + (write ? 1 : 0)]);
         }
 
         byte* refused = EmitRunRefused();
-        byte* commonRun = EmitResolve((byte*)resolveRun, refused);
+        byte* commonRun = EmitResolve((byte*)resolveRun, refused, callerIsNoted: true);
         _resolveRun = new nint[spaces * RunKinds];
         for (int i = 0; i < _resolveRun.Length; i++)
         {
@@ -103,12 +100,12 @@ internal sealed unsafe class Thunks
             if ((i & BriefSaved) == 0)
             {
                 byte* resolveRunIn = EmitRunChecks(space, write, refused, EmitMiss(space, write, commonRun));
-                _resolveRun[i] = (nint)EmitBrief(write, saved: false, DataAt, resolveRunIn);
-                _resolveRun[i | BriefSaved] = (nint)EmitBrief(write, saved: true, DataAt, resolveRunIn);
+                _resolveRun[i] = (nint)EmitBrief(write, saved: false, address: false, resolveRunIn);
+                _resolveRun[i | BriefSaved] = (nint)EmitBrief(write, saved: true, address: false, resolveRunIn);
             }
         }
 
-        ResolveCareful = EmitResolve((byte*)resolveCareful, Leave);
+        ResolveCareful = EmitResolve((byte*)resolveCareful, Leave, callerIsNoted: false);
         Commit = EmitCommit((byte*)commit);
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
         Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options.Has(Optimizations.JumpsByPage), options.Has(Optimizations.FetchWalks) ? walk : null, spaces);
@@ -160,19 +157,19 @@ internal sealed unsafe class Thunks
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
 
     /// <summary>
-    /// As <see cref="Resolve"/>, with no need to set S-&gt;ExitInfo: behind the jump by which the caller goes on, that is
-    /// after the call, stands an <see cref="AccessInfo.Brief"/>.
+    /// As <see cref="Resolve"/>, with no need to set S-&gt;ExitInfo: behind the call stands an <see cref="AccessInfo.Brief"/>, and
+    /// how far back from there it goes on, in 16 bits each.
     /// </summary>
     /// <param name="space">With whose rights.</param>
     /// <param name="write">It is a write.</param>
     /// <param name="saved">False: the flags are in RFLAGS, and will be saved.</param>
-    /// <param name="address">The operand is at T1 + T2: before the jump stands an instruction of three bytes that makes T2 zero.</param>
+    /// <param name="address">The operand is at T1 + T2: T2 comes back as zero.</param>
     public byte* ResolveBrief(AddressSpace space, bool write, bool saved, bool address)
         => (byte*)_resolveBrief[((int)space * BriefKinds) + (write ? BriefWrite : 0) + (saved ? BriefSaved : 0) + (address ? BriefAddress : 0)];
 
     /// <summary>
     /// As <see cref="ResolveBrief"/>, for all accesses of a run. Where they are not to one page of plain memory that allows them
-    /// all, goes on behind the 16 bits, with the flags in RFLAGS.
+    /// all, goes on behind what it is told, with the flags in RFLAGS.
     /// </summary>
     /// <param name="space">With whose rights.</param>
     /// <param name="write">There is a write among them.</param>
@@ -298,12 +295,24 @@ internal sealed unsafe class Thunks
         return start;
     }
 
+    private byte* EmitNoteCaller(byte* resolve)
+    {
+        byte* start = _e.Here;
+        _e.Push(Rax);
+        _e.Load(Rax, Rsp, sizeof(ulong));
+        _e.StoreState(StateOffset.ResolveCaller, Rax);
+        _e.Pop(Rax);
+        _e.Jmp(resolve);
+        return start;
+    }
+
     /// <param name="write">It is a write.</param>
     /// <param name="saved">The flags are saved already.</param>
-    /// <param name="dataAt">Where the <see cref="AccessInfo.Brief"/> stands, from the return address.</param>
-    /// <param name="resolve">Where to go on.</param>
-    private byte* EmitBrief(bool write, bool saved, int dataAt, byte* resolve)
+    /// <param name="address">T2 is to be zero at the end.</param>
+    /// <param name="resolve">What does the work, with S-&gt;ExitInfo and S-&gt;ResolveCaller set.</param>
+    private byte* EmitBrief(bool write, bool saved, bool address, byte* resolve)
     {
+        const int returnAddress = 2 * sizeof(ulong);
         byte* start = _e.Here;
         if (!saved)
         {
@@ -312,8 +321,13 @@ internal sealed unsafe class Thunks
 
         _e.Push(Rax);
         _e.Push(Rcx);
-        _e.Load(Rax, Rsp, 2 * sizeof(ulong));   // the return address
-        _e.Rm(0x0FB7, Rax, Rax, dataAt, wide: false); // movzx
+        _e.Load(Rax, Rsp, returnAddress);
+        _e.StoreState(StateOffset.ResolveCaller, Rax);
+        _e.Rm(0x0FB7, Rcx, Rax, sizeof(ushort), wide: false); // movzx
+        _e.Rr(0x29, Rax, Rcx);                  // sub rcx, rax
+        _e.Rr(0xF7, 3, Rcx);                    // neg: where to go on
+        _e.Store(Rsp, returnAddress, Rcx);
+        _e.Rm(0x0FB7, Rax, Rax, 0, wide: false);
         _e.Mov32Rr(Rcx, Rax);
         _e.Rr(0xC1, 5, Rcx, wide: false);       // shr
         _e.Byte(AccessInfo.BriefRulesShift);
@@ -325,7 +339,18 @@ internal sealed unsafe class Thunks
         _e.Store(State, StateOffset.ExitInfo, Rax, wide: false);
         _e.Pop(Rcx);
         _e.Pop(Rax);
-        _e.Jmp(resolve);
+        if (!address)
+        {
+            _e.Jmp(resolve);
+            return start;
+        }
+
+        // Eight bytes more, so that the stack is aligned in what is called as in what is jumped to.
+        _e.Lea(Rsp, Rsp, -sizeof(ulong));
+        _e.Call(resolve);
+        _e.Lea(Rsp, Rsp, sizeof(ulong));
+        _e.Rr(0x31, T2, T2, wide: false);       // xor
+        _e.Byte(0xC3);
         return start;
     }
 
@@ -333,8 +358,9 @@ internal sealed unsafe class Thunks
     private byte* EmitRunRefused()
     {
         byte* start = _e.Here;
-        _e.Rm(0x83, 0, Rsp, 0);                 // add
-        _e.Byte(DataAt + sizeof(ushort));
+        _e.LoadState(T2, StateOffset.ResolveCaller);
+        _e.Lea(T2, T2, BriefSize);
+        _e.Store(Rsp, 0, T2);
         _e.RestoreFlags(T2);
         _e.Byte(0xC3);
         return start;
@@ -464,7 +490,8 @@ internal sealed unsafe class Thunks
 
     /// <param name="helper">The helper in C#.</param>
     /// <param name="refused">Where to go on if it returns null: with everything saved, or, unless that is to leave, loaded again.</param>
-    private byte* EmitResolve(byte* helper, byte* refused)
+    /// <param name="callerIsNoted">In S-&gt;ResolveCaller; else it is where this returns.</param>
+    private byte* EmitResolve(byte* helper, byte* refused, bool callerIsNoted)
     {
         byte* start = _e.Here;
         SaveGuest();
@@ -476,7 +503,15 @@ internal sealed unsafe class Thunks
         _e.Lea(Rdi, State, -StateOffset.Bias);
         _e.MovRr(Rsi, T1);
         _e.Mov32Rr(Rdx, T2);
-        _e.Bytes([0x48, 0x8B, 0x0C, 0x24]); // mov rcx, [rsp]: the return address
+        if (callerIsNoted)
+        {
+            _e.LoadState(Rcx, StateOffset.ResolveCaller);
+        }
+        else
+        {
+            _e.Load(Rcx, Rsp, 0);
+        }
+
         CallAligned(helper);
         _e.MovRr(T1, Rax);
         _e.Rr(0x85, Rax, Rax);

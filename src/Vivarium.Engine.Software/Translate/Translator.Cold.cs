@@ -124,13 +124,14 @@ internal sealed unsafe partial class Translator
         }
 
         _e.Call(_thunks.ResolveBrief(part.Space, info.Write, !made, address));
-        if (address)
-        {
-            EmitNoIndex();
-        }
+        EmitResolveData(part, info);
+    }
 
-        _e.Jmp(part.Resume);
+    private void EmitResolveData(in ColdPart part, AccessInfo info)
+    {
+        var back = (ushort)(_e.Here - part.Resume);
         _e.Word(info.Brief);
+        _e.Word(back);
     }
 
     /// <summary>As <see cref="EmitResolve"/>, and the jump to take where it cannot be.</summary>
@@ -140,8 +141,7 @@ internal sealed unsafe partial class Translator
         bool made = (part.Flags & FlagsAt.Recipe) != 0;
         EmitRecipe(part);
         _e.Call(_thunks.ResolveRun(part.Space, info.Write, !made));
-        _e.Jmp(part.Resume);
-        _e.Word(info.Brief);
+        EmitResolveData(part, info);
         if (AlignJumps)
         {
             _e.AlignDisplacement(-1);
@@ -161,8 +161,6 @@ internal sealed unsafe partial class Translator
         _stubs.Add((ushort)(((_source.Linear + (target - _source.Rip)) & GuestMemory.PageMask) | (uint)kind));
     }
 
-    private void EmitNoIndex() => _e.Rr(0x31, T2, T2, wide: false);   // xor
-
     /// <summary>As <see cref="EmitResolve"/>, and notes what it says in a window.</summary>
     /// <param name="window">As in <see cref="EmitAccess"/>.</param>
     private void EmitResolveInWindow(in ColdPart part, bool address, int window)
@@ -180,7 +178,7 @@ internal sealed unsafe partial class Translator
         EmitNoteResolved(window);
         if (address)
         {
-            EmitNoIndex();
+            _e.Rr(0x31, T2, T2, wide: false);   // xor
         }
 
         _e.Jmp(part.Resume);
