@@ -50,8 +50,17 @@ internal enum ColdKind : byte
     /// <summary>The same, to go on at S-&gt;JumpTarget.</summary>
     PollAtTarget,
 
-    /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know.</summary>
+    /// <summary>A cross-page jump that the jump cache does not know, with RCX in T1.</summary>
     Miss,
+
+    /// <summary>The same, with the flags not in RFLAGS.</summary>
+    CrossPageJumpMiss,
+
+    /// <summary>Likewise a call, whose return address it belongs to.</summary>
+    CrossPageCallMiss,
+
+    /// <summary>The same, with the return address in T1.</summary>
+    CrossPageCallMissNear,
 
     /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,

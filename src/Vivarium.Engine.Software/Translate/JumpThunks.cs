@@ -28,6 +28,8 @@ internal sealed unsafe class JumpThunks
     private readonly nint[] _call;
     private readonly nint[] _direct;
     private readonly nint[] _known;
+    private readonly nint[] _knownSaved;
+    private readonly nint[] _knownWithRcxInT1;
     private readonly nint[] _returnSaving;
     private readonly nint[] _jumpSaving;
 
@@ -47,6 +49,8 @@ internal sealed unsafe class JumpThunks
         _call = new nint[spaces];
         _direct = new nint[spaces];
         _known = new nint[spaces];
+        _knownSaved = new nint[spaces];
+        _knownWithRcxInT1 = new nint[spaces];
         _returnSaving = new nint[spaces];
         _jumpSaving = new nint[spaces];
         for (int i = 0; i < spaces; i++)
@@ -74,15 +78,26 @@ internal sealed unsafe class JumpThunks
     /// <summary>A jump to a known target that the jump cache does not know; or called so, with a call frame: T1 = target.</summary>
     public byte* Direct(AddressSpace space) => (byte*)_direct[(int)space];
 
+    /// <summary>As <see cref="Direct"/>, with the target in T2.</summary>
+    /// <param name="space">Whose jump cache to ask.</param>
+    /// <param name="saved">The flags are saved; else in RFLAGS.</param>
+    public byte* Known(AddressSpace space, bool saved) => (byte*)(saved ? _knownSaved : _known)[(int)space];
+
     /// <summary>As <see cref="Direct"/>, with the target in T2 and RCX in T1.</summary>
-    public byte* Known(AddressSpace space) => (byte*)_known[(int)space];
+    public byte* KnownWithRcxInT1(AddressSpace space) => (byte*)_knownWithRcxInT1[(int)space];
 
     private void Emit(AddressSpace space)
     {
         int jumps = StateOffset.Jumps(space);
 
-        _known[(int)space] = (nint)_e.Here;
+        _knownSaved[(int)space] = (nint)_e.Here;
+        _e.MovRr(T1, T2);
+        _e.StoreState(StateOffset.Rip, T1);
+        _e.StoreStateImm(StateOffset.ExitHostPc, 0);
+        byte* knownSaved = _e.JumpForward(-1);
+        _knownWithRcxInT1[(int)space] = (nint)_e.Here;
         _e.MovRr(Rcx, T1);
+        _known[(int)space] = (nint)_e.Here;
         _e.MovRr(T1, T2);
         byte* known = _e.ShortForward(ShortJump);
         _call[(int)space] = (nint)_e.Here;
@@ -125,6 +140,7 @@ internal sealed unsafe class JumpThunks
         byte* requestedToo = _e.JumpForward(JneCondition);
         _e.LoadState(T1, StateOffset.Rip);
         _e.Land(direct);
+        _e.Land(knownSaved);
         if (_findsByPage)
         {
             EmitFind(space);

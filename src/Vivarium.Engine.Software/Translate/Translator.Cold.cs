@@ -84,13 +84,18 @@ internal sealed unsafe partial class Translator
                     _e.MovRip(T2, part.Data);
                 }
 
-                if (part.Resume == null)
-                {
-                    _e.Jmp(_thunks.Jumps.Known(_mode.Space()));
-                    break;
-                }
-
-                _e.Call(_thunks.Jumps.Known(_mode.Space()));
+                _e.Jmp(_thunks.Jumps.KnownWithRcxInT1(_mode.Space()));
+                break;
+            case ColdKind.CrossPageJumpMiss:
+                EmitRecipe(part);
+                _e.MovRip(T2, part.Data);
+                _e.Jmp(_thunks.Jumps.Known(_mode.Space(), saved: (part.Flags & FlagsAt.Recipe) == 0));
+                break;
+            case ColdKind.CrossPageCallMiss:
+            case ColdKind.CrossPageCallMissNear:
+                EmitRecipe(part);
+                EmitCalledRip(part.Data, part.Rip, part.Kind == ColdKind.CrossPageCallMissNear ? T1 : -1);
+                _e.Call(_thunks.Jumps.Known(_mode.Space(), saved: (part.Flags & FlagsAt.Recipe) == 0));
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.IndirectMiss:

@@ -86,15 +86,32 @@ internal sealed unsafe partial class Translator
             EmitPoll(target);
         }
 
-        NeedFlags();
         if (InPage(target))
         {
+            NeedFlags();
             EmitLinkable(-1, target);
         }
-        else
+        else if (FlagsInHost)
         {
             EmitCrossPageJump(target);
         }
+        else
+        {
+            int entry = NativeJumpCache.DisplacementOf(target, _mode.Space());
+            _e.MovRip(T2, target);
+            _cold.Add(new ColdPart(ColdKind.CrossPageJumpMiss, _rip, EmitCompareEntry(target, entry), null, target, _flags, recipe: _recipe));
+            NeedFlags();
+            _e.Rm(0xFF, 4, State, entry + 8, wide: false); // jmp [entry.code]
+            _e.NoteJumpEntry(RelocationKind.JumpCode, target);
+        }
+    }
+
+    /// <summary>Compares the RIP in T2, which is lost, with that of a jump cache entry. Returns the jump to be landed where it is another.</summary>
+    private byte* EmitCompareEntry(ulong target, int entry)
+    {
+        _e.Rm(0x03, T2, State, entry);          // add: zero if it is this RIP
+        _e.NoteJumpEntry(RelocationKind.JumpEntry, target);
+        return _e.JumpForward(JnzCondition);
     }
 
     /// <summary>JMP (-1), CALL or Jcc to a block in this page: to its own stub until the run loop links it.</summary>
@@ -145,7 +162,7 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>Another page may be mapped differently next time, so the jump cache (emptied with the TLB) is asked. Keeps flags.</summary>
-    private void EmitCrossPageJump(ulong target, bool call = false)
+    private void EmitCrossPageJump(ulong target)
     {
         int entry = NativeJumpCache.DisplacementOf(target, _mode.Space());
         bool small = IsSmall(target);
@@ -170,9 +187,9 @@ internal sealed unsafe partial class Translator
         byte* miss = _e.JumpForward(-1);
         _e.LandShort(hit);
         _e.MovRr(Rcx, T1);
-        _e.Rm(0xFF, call ? 2 : 4, State, entry + 8, wide: false);  // jmp or call [entry.code]
+        _e.Rm(0xFF, 4, State, entry + 8, wide: false);  // jmp [entry.code]
         _e.NoteJumpEntry(RelocationKind.JumpCode, target);
-        _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, call ? _e.Here : null, target));
+        _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, null, target));
     }
 
     /// <summary>A cross-page jump has its target's RIP as a displacement; else it is in T2.</summary>
@@ -372,7 +389,8 @@ internal sealed unsafe partial class Translator
     private static int OperandSize(in Instruction instruction)
         => instruction.Op0Kind == OpKind.Register ? instruction.Op0Register.GetSize() : instruction.MemorySize.GetSize();
 
-    private void EmitPushNextRip(in Instruction instruction)
+    /// <summary>Pushes the return address. Returns a register that holds it, or -1.</summary>
+    private int EmitPushNextRip(in Instruction instruction)
         => EmitPushImmediate(-instruction.StackPointerIncrement, instruction.NextIP, isRip: true);
 
     private void EmitZeroExtend(int to, int from, int size)

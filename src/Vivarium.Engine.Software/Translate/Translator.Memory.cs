@@ -117,7 +117,7 @@ internal sealed unsafe partial class Translator
         Register @base = instruction.MemoryBase;
         if (InRun)
         {
-            return new HostOperand(OfGuest(@base), T2, (int)instruction.MemoryDisplacement64);
+            return new HostOperand(OfGuest(@base), T2, (int)instruction.MemoryDisplacement64 + (OfGuest(@base) == GuestRsp ? _movedStack : 0));
         }
 
         int window = adjust == 0 ? WindowAccessOf(size, write) : -1;
@@ -236,6 +236,11 @@ internal sealed unsafe partial class Translator
         {
             instruction.MemoryDisplacement64 = 0;
             instruction.MemoryDisplSize = 0;
+        }
+        else if (instruction.MemoryDisplacement64 != (ulong)operand.Displacement)
+        {
+            instruction.MemoryDisplacement64 = (ulong)operand.Displacement;
+            instruction.MemoryDisplSize = operand.Displacement == (sbyte)operand.Displacement ? 1 : sizeof(ulong);
         }
     }
 

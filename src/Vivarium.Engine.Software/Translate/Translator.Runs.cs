@@ -28,9 +28,18 @@ internal sealed unsafe partial class Translator
     /// <summary>Before an instruction: the present run may have ended, and another may begin.</summary>
     private void BeginOrEndRun()
     {
-        if (_run is { } run && _index >= run.End)
+        if (_run is { } run)
         {
-            _run = null;
+            bool ends = _index >= run.End;
+            if (ends || WantsStackPointer(_guest[_index].Instruction))
+            {
+                EmitMovedStack();
+            }
+
+            if (ends)
+            {
+                _run = null;
+            }
         }
 
         if (_run is null && _index < _guest.Count && MakesRuns && FindRun() is { } found)
@@ -55,6 +64,30 @@ internal sealed unsafe partial class Translator
             _cold.Add(new ColdPart(ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
             _run = found;
         }
+    }
+
+    /// <summary>Bytes by which the pushes and pops of the present run have moved the stack pointer, which its register has not been told: none of them can fault.</summary>
+    private int _movedStack;
+
+    private void EmitMovedStack()
+    {
+        if (_movedStack != 0)
+        {
+            _e.Lea(GuestRsp, GuestRsp, _movedStack);
+            _movedStack = 0;
+        }
+    }
+
+    /// <summary>An instruction of a run that reads the stack pointer otherwise than as a base, or changes it, or that the host may refuse.</summary>
+    private bool WantsStackPointer(in Instruction instruction)
+    {
+        bool named = instruction.Mnemonic == Mnemonic.Lea && instruction.MemoryBase == Register.RSP;
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            named |= instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR() && GuestNumber(instruction.GetOpRegister(i)) == GuestRspNumber;
+        }
+
+        return named || MayBeRefused(instruction);
     }
 
     /// <summary>The run that begins with the present instruction, or null.</summary>

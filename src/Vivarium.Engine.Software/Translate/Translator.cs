@@ -142,6 +142,7 @@ internal sealed unsafe partial class Translator
         _mismatches.Clear();
         _recipes.Clear();
         _run = null;
+        _movedStack = 0;
         _extendedChecked = false;
         _ended = false;
         _flags = FlagsAt.Host;
@@ -208,6 +209,7 @@ internal sealed unsafe partial class Translator
         }
 
         int count = _index;
+        _run = null;
         foreach (ref readonly ColdPart part in CollectionsMarshal.AsSpan(_cold))
         {
             EmitCold(part);
