@@ -30,6 +30,7 @@ internal sealed unsafe partial class Translator
         }
 
         int nextRip = EmitPushNextRip(instruction);
+        EmitMovedStack();
         if (!PairsCall || target == _nextRip)
         {
             EmitJump(target);

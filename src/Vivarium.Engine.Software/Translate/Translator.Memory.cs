@@ -117,7 +117,8 @@ internal sealed unsafe partial class Translator
         Register @base = instruction.MemoryBase;
         if (InRun)
         {
-            return new HostOperand(OfGuest(@base), T2, (int)instruction.MemoryDisplacement64 + (OfGuest(@base) == GuestRsp ? _movedStack : 0));
+            int displacement = (int)instruction.MemoryDisplacement64;
+            return OfGuest(@base) < 0 ? new HostOperand(T2, -1, displacement) : new HostOperand(OfGuest(@base), T2, displacement + (OfGuest(@base) == GuestRsp ? _movedStack : 0));
         }
 
         int window = adjust == 0 ? WindowAccessOf(size, write) : -1;

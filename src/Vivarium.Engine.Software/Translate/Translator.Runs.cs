@@ -7,7 +7,7 @@ namespace Vivarium.Engine.Software.Translate;
 
 // Runs: instructions in a row that access memory through one register, as programs save and restore registers on their stack
 // and read and write a structure. One check covers all: that they lie in one page, which may be accessed so. T2 keeps
-// host minus guest address meanwhile. If they do not, the block is left for one that begins there and has no runs
+// host minus guest address meanwhile, or, of a register that has no place of its own, the host address of what it points to. If they do not, the block is left for one that begins there and has no runs
 // (BlockMode.Apart), which is made when it is first wanted.
 internal sealed unsafe partial class Translator
 {
@@ -16,6 +16,11 @@ internal sealed unsafe partial class Translator
 
     private const int GuestRspNumber = 4;
 
+    /// <param name="End">The first instruction behind it.</param>
+    /// <param name="Base">The guest register.</param>
+    /// <param name="Lowest">Of all accesses, from the register as it is at the beginning.</param>
+    /// <param name="Highest">Likewise: the first byte above them.</param>
+    /// <param name="Writes">There is a write among them.</param>
     private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes);
 
     private Run? _run;
@@ -53,7 +58,14 @@ internal sealed unsafe partial class Translator
 
             int size = found.Highest - found.Lowest;
             DestroyFlags(check: true);
-            _e.Lea(T1, found.Base, found.Lowest);
+            int register = Of(found.Base);
+            if (register < 0)
+            {
+                _e.LoadState(T1, StateOffset.Gpr(found.Base));
+                register = T1;
+            }
+
+            _e.Lea(T1, register, found.Lowest);
             _e.Bits(T2, T1, 12, NativeTlb.Entries - 1);
             _e.Rx(0x33, T1, State, T2, 3, Tlb + (found.Writes ? WriteTagOffset : 0));
             _e.Rr(0x81, CompareRm, T1);
@@ -62,6 +74,11 @@ internal sealed unsafe partial class Translator
             _e.Rx(0x8B, T2, State, T2, 3, Tlb + DeltaOffset);
             var info = new AccessInfo(size, read: true, found.Writes, SegmentSs, AccessRules.None);
             _cold.Add(new ColdPart(ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
+            if (register == T1)
+            {
+                _e.Rm(0x03, T2, State, StateOffset.Gpr(found.Base)); // add
+            }
+
             _run = found;
         }
     }
@@ -150,7 +167,7 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        return accesses >= 2 ? new Run(end, Of(number), from, to, stores) : null;
+        return accesses >= 2 ? new Run(end, number, from, to, stores) : null;
     }
 
     /// <summary>Whether an instruction accesses memory through one register, in a way that a run can do.</summary>
@@ -181,10 +198,13 @@ internal sealed unsafe partial class Translator
             case Code.Retnq:
                 writes = false;
                 return true;
+            case Code.Call_rel32_64:
+                displacement = -8;
+                return true;
         }
 
         if (!IsPlain(instruction.Mnemonic) || instruction.HasLockPrefix || !instruction.MemoryBase.IsGPR64() || instruction.MemoryIndex != Register.None
-            || MemoryOperand(instruction) < 0 || SegmentOf(instruction) >= SegmentFs || HighByte(instruction) != Register.None || Of(GuestNumber(instruction.MemoryBase)) < 0)
+            || MemoryOperand(instruction) < 0 || SegmentOf(instruction) >= SegmentFs || HighByte(instruction) != Register.None)
         {
             return false;
         }
@@ -205,20 +225,37 @@ internal sealed unsafe partial class Translator
         or Mnemonic.Movups or Mnemonic.Movdqu or Mnemonic.Movaps or Mnemonic.Movdqa or Mnemonic.Movq or Mnemonic.Movd or Mnemonic.Movss or Mnemonic.Movsd
         or Mnemonic.Addsd or Mnemonic.Mulsd or Mnemonic.Subsd or Mnemonic.Movhps or Mnemonic.Movlps;
 
+    /// <summary>Instructions on one register, or two, or one and a constant, that run as the host's, beside what is done with flags.</summary>
+    private static bool IsSimple(in Instruction instruction) => instruction.Mnemonic switch
+    {
+        Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd or Mnemonic.Lea
+            or Mnemonic.Add or Mnemonic.Sub or Mnemonic.And or Mnemonic.Or or Mnemonic.Xor or Mnemonic.Cmp or Mnemonic.Test
+            or Mnemonic.Adc or Mnemonic.Sbb or Mnemonic.Inc or Mnemonic.Dec or Mnemonic.Neg or Mnemonic.Not => true,
+        Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar => instruction.Op1Kind == OpKind.Immediate8,
+        Mnemonic.Imul => instruction.OpCount > 1,
+        _ => false,
+    };
+
     /// <summary>An instruction between two of a run, that needs no T2 and leaves the run's register alone (or moves the stack pointer by a constant).</summary>
     private bool IsNeutral(in Instruction instruction, int number, ref int moved)
     {
-        if (instruction.Mnemonic is not (Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd or Mnemonic.Lea
-            or Mnemonic.Add or Mnemonic.Sub or Mnemonic.And or Mnemonic.Or or Mnemonic.Xor or Mnemonic.Cmp or Mnemonic.Test)
-            || instruction.Op0Kind != OpKind.Register || !instruction.Op0Register.IsGPR() || HighByte(instruction) != Register.None)
+        if (instruction.Mnemonic is Mnemonic.Nop or Mnemonic.Endbr64)
+        {
+            return true;
+        }
+
+        bool conditional = instruction.ConditionCode != ConditionCode.None && instruction.FlowControl == FlowControl.Next; // SETcc, CMOVcc
+        if ((!conditional && !IsSimple(instruction))
+            || instruction.Op0Kind != OpKind.Register || !instruction.Op0Register.IsGPR() || HighByte(instruction) != Register.None || IsMovableImmediate(instruction))
         {
             return false;
         }
 
         if (instruction.Mnemonic == Mnemonic.Lea)
         {
-            return GuestNumber(instruction.Op0Register) != number && instruction.MemoryBase.IsGPR64() && instruction.MemoryIndex == Register.None
-                && Of(GuestNumber(instruction.MemoryBase)) >= 0 && instruction.Op0Register.IsGPR64() && Of(GuestNumber(instruction.Op0Register)) >= 0;
+            return GuestNumber(instruction.Op0Register) != number && instruction.Op0Register.GetSize() >= sizeof(uint)
+                && (instruction.MemoryBase.IsGPR64() || instruction.MemoryBase == Register.RIP)
+                && (instruction.MemoryIndex == Register.None || Of(GuestNumber(instruction.MemoryIndex)) >= 0);
         }
 
         if (MemoryOperand(instruction) >= 0)
@@ -240,7 +277,7 @@ internal sealed unsafe partial class Translator
             return true;
         }
 
-        bool second = instruction.Op1Kind == OpKind.Register;
+        bool second = instruction.OpCount > 1 && instruction.Op1Kind == OpKind.Register;
         return GuestNumber(instruction.Op0Register) != number
             && (!second || instruction.Op1Register.IsGPR())
             && (Of(GuestNumber(instruction.Op0Register)) >= 0 || !second || Of(GuestNumber(instruction.Op1Register)) >= 0);

@@ -346,7 +346,7 @@ internal sealed unsafe partial class Translator
 
         if (CodeBits == 64 && CanCopy(instruction))
         {
-            BeforeInstruction(instruction, traits.Flags, T2);
+            BeforeInstruction(instruction, traits.Flags, InRun ? T1 : T2);
             _e.Bytes(guest.Code);
             NoteImmediate(instruction);
             AfterInstruction(traits.Flags);

@@ -204,6 +204,58 @@ public sealed class SharedCheckTests
         Assert.Equal(5ul, m.Memory.Read<ulong>(Data + 0x4008));
     }
 
+    /// <summary>Through a register of the state block, with instructions in between that want and make flags; in one page, and across two.</summary>
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void InstructionsBetweenAccessesWorkAsAlways(string options)
+    {
+        foreach (ulong offset in (ReadOnlySpan<ulong>)[0x800, 0xFF4, 0xFFC])
+        {
+            using SnippetMachine m = Create(options);
+            m.Pages.Map(Spare, Data + 0x1000);
+            m.Pages.Map(Spare + 0x1000, Data);
+            m.State.Gpr[13] = Spare + offset;
+            m.State.Gpr[14] = 40;
+            m.Rsp = Spare + offset + 0x20;
+            (m.Rax, m.Rbx, m.Rcx) = (5, 7, 9);
+            m.Write(c =>
+            {
+                var function = c.CreateLabel();
+                c.stc();
+                c.mov(__dword_ptr[r13], eax);
+                c.inc(ebx);
+                c.setc(dl);
+                c.mov(__dword_ptr[r13 + 8], ebx);
+                c.adc(rcx, 0);
+                c.cmp(rax, rbx);
+                c.cmovb(r14d, ecx);
+                c.lea(r15, __[r13 + rax * 2 + 1]);
+                c.mov(__qword_ptr[r13 + 16], r14);
+                c.add(rax, __qword_ptr[r13 + 16]);
+                c.setz(dh);
+                c.mov(__qword_ptr[rsp + 8], rax);
+                c.lea(rdi, __[rsp + 4]);
+                c.push(rbx);
+                c.shl(rbx, 2);
+                c.push(r13);
+                c.mov(rbp, rsp);
+                c.call(function);
+                c.pop(rsi);
+                c.hlt();
+                c.Label(ref function);
+                c.mov(r8, __qword_ptr[rsp]);
+                c.mov(r9, __qword_ptr[rsp + 8]);
+                c.ret();
+            });
+            m.RunToEnd();
+            Assert.Equal((15ul, 32ul, 10ul, 1ul), (m.Rax, m.Rbx, m.Rcx, m.Rdx & 0xFFFF));
+            Assert.Equal((10ul, Spare + offset + 11), (m.State.Gpr[14], m.State.Gpr[15]));
+            Assert.Equal((Spare + offset + 0x24, Spare + offset + 0x10, Spare + offset + 0x18), (m.Rdi, m.Rbp, m.Rsp));
+            Assert.Equal((Spare + offset, Spare + offset), (m.Rsi, m.State.Gpr[9]));
+            Assert.InRange(m.State.Gpr[8], Code, Code + 0x100);
+        }
+    }
+
     [Theory]
     [MemberData(nameof(Options))]
     public void DevicesAreAccessedOneAfterAnother(string options)
