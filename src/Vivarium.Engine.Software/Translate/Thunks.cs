@@ -22,7 +22,7 @@ internal sealed unsafe class Thunks
     private const int LargestBesideCode = 1 << CodeGranules.GranuleShift;
 
     /// <summary>Bytes behind the call of <see cref="ResolveBrief"/>.</summary>
-    private const int BriefSize = 2 * sizeof(ushort);
+    public const int BriefSize = 2 * sizeof(ushort);
 
     private static readonly int[] CalleeSaved = [Rbx, Rbp, 12, 13, 14, 15];
 
@@ -91,7 +91,7 @@ internal sealed unsafe class Thunks
         }
 
         byte* refused = EmitRunRefused();
-        byte* commonRun = EmitResolve((byte*)resolveRun, refused, callerIsNoted: true);
+        byte* commonRun = EmitResolve((byte*)resolveRun, refused, callerIsNoted: true, SoftwareVcpu.RunFault);
         _resolveRun = new nint[spaces * RunKinds];
         for (int i = 0; i < _resolveRun.Length; i++)
         {
@@ -169,7 +169,7 @@ internal sealed unsafe class Thunks
 
     /// <summary>
     /// As <see cref="ResolveBrief"/>, for all accesses of a run. Where they are not to one page of plain memory that allows them
-    /// all, goes on behind what it is told, with the flags in RFLAGS.
+    /// all, goes on behind what it is told, which ends with a <see cref="RunStart"/>, with the flags in RFLAGS.
     /// </summary>
     /// <param name="space">With whose rights.</param>
     /// <param name="write">There is a write among them.</param>
@@ -359,7 +359,7 @@ internal sealed unsafe class Thunks
     {
         byte* start = _e.Here;
         _e.LoadState(T2, StateOffset.ResolveCaller);
-        _e.Lea(T2, T2, BriefSize);
+        _e.Lea(T2, T2, BriefSize + sizeof(RunStart));
         _e.Store(Rsp, 0, T2);
         _e.RestoreFlags(T2);
         _e.Byte(0xC3);
@@ -491,7 +491,8 @@ internal sealed unsafe class Thunks
     /// <param name="helper">The helper in C#.</param>
     /// <param name="refused">Where to go on if it returns null: with everything saved, or, unless that is to leave, loaded again.</param>
     /// <param name="callerIsNoted">In S-&gt;ResolveCaller; else it is where this returns.</param>
-    private byte* EmitResolve(byte* helper, byte* refused, bool callerIsNoted)
+    /// <param name="leaves">What the helper returns to leave translated code; null: nothing else than that.</param>
+    private byte* EmitResolve(byte* helper, byte* refused, bool callerIsNoted, byte* leaves = null)
     {
         byte* start = _e.Here;
         SaveGuest();
@@ -516,6 +517,13 @@ internal sealed unsafe class Thunks
         _e.MovRr(T1, Rax);
         _e.Rr(0x85, Rax, Rax);
         byte* failed = _e.JumpForward(4);
+        if (leaves != null)
+        {
+            _e.Rr(0x83, 7, Rax);                // cmp
+            _e.Byte((int)leaves);
+            _e.Jcc(4, Leave);
+        }
+
         ReloadExtendedUnlessInMemory();
         LoadGuest();
         _e.LoadState(T2, StateOffset.ResolvedDelta);

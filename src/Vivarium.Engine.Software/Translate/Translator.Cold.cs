@@ -147,6 +147,7 @@ internal sealed unsafe partial class Translator
         EmitRecipe(part);
         _e.Call(_thunks.ResolveRun(part.Space, info.Write, !made));
         EmitResolveData(part, info);
+        _e.Word((ushort)(part.Data >> 32));
         if (AlignJumps)
         {
             _e.AlignDisplacement(-1);

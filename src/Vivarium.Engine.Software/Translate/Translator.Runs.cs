@@ -21,7 +21,8 @@ internal sealed unsafe partial class Translator
     /// <param name="Lowest">Of all accesses, from the register as it is at the beginning.</param>
     /// <param name="Highest">Likewise: the first byte above them.</param>
     /// <param name="Writes">There is a write among them.</param>
-    private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes);
+    /// <param name="Start">Its first access.</param>
+    private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes, RunStart Start);
 
     private Run? _run;
 
@@ -73,7 +74,7 @@ internal sealed unsafe partial class Translator
             byte* miss = _e.JumpForward(JaCondition);
             _e.Rx(0x8B, T2, State, T2, 3, Tlb + DeltaOffset);
             var info = new AccessInfo(size, read: true, found.Writes, SegmentSs, AccessRules.None);
-            _cold.Add(new ColdPart(ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
+            _cold.Add(new ColdPart(ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word | ((ulong)found.Start.Word << 32), _flags, _mode.Space(), _recipe));
             if (register == T1)
             {
                 _e.Rm(0x03, T2, State, StateOffset.Gpr(found.Base)); // add
@@ -117,6 +118,9 @@ internal sealed unsafe partial class Translator
         bool stores = false;
         int moved = 0;
         int accesses = 0;
+        int first = 0;
+        bool firstWrites = false;
+        bool firstAligned = false;
         for (int i = _index; i < _guest.Count; i++)
         {
             ref readonly Instruction instruction = ref _guest[i].Instruction;
@@ -151,6 +155,11 @@ internal sealed unsafe partial class Translator
             (number, from, to) = (@base, lowest, highest);
             stores |= writes;
             end = i + 1;
+            if (accesses == 0)
+            {
+                (first, firstWrites, firstAligned) = (displacement + moved, writes, traits.Aligned && size >= 16);
+            }
+
             accesses++;
             if (instruction.IsStackInstruction)
             {
@@ -167,7 +176,7 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        return accesses >= 2 ? new Run(end, number, from, to, stores) : null;
+        return accesses >= 2 ? new Run(end, number, from, to, stores, new RunStart(first - from, firstWrites, firstAligned)) : null;
     }
 
     /// <summary>Whether an instruction accesses memory through one register, in a way that a run can do.</summary>
