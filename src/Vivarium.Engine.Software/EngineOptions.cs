@@ -32,6 +32,7 @@ public sealed record EngineOptions
         ("flag-recipes", Optimizations.FlagRecipes, "arithmetic flags that can be made again are not put aside for a memory check"),
         ("loops", Optimizations.Loops, "loops that run long are translated again as one block"),
         ("loop-windows", Optimizations.LoopWindows, "such a loop checks once a round that its accesses stay in the same pages"),
+        ("long-blocks", Optimizations.LongBlocks, "a translation goes on behind conditional jumps that are not taken"),
         ("shared-checks", Optimizations.SharedChecks, "accesses in a row through one register are checked together"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),

@@ -87,5 +87,8 @@ public enum Optimizations : ulong
     /// <summary>Accesses in a row through one register are checked together.</summary>
     SharedChecks = 1ul << 30,
 
+    /// <summary>A translation goes on behind conditional jumps that are not taken.</summary>
+    LongBlocks = 1ul << 33,
+
     All = ulong.MaxValue,
 }

@@ -25,6 +25,10 @@ internal sealed unsafe partial class Translator
                 _ended = true;
                 EmitBranch(instruction.NearBranchTarget);
                 return true;
+            case FlowControl.ConditionalBranch when instruction.IsJccShortOrNear && NextIsInBlock:
+                _hasSideExits = true;
+                EmitSideExit((int)instruction.ConditionCode - 1, instruction.NearBranchTarget);
+                return true;
             case FlowControl.ConditionalBranch when instruction.IsJccShortOrNear:
                 EmitConditional((int)instruction.ConditionCode - 1, instruction.NearBranchTarget);
                 return true;

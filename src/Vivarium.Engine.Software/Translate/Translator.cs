@@ -62,6 +62,9 @@ internal sealed unsafe partial class Translator
     /// <summary>Most guest instructions in a block.</summary>
     private const int MaxInstructions = 64;
 
+    /// <summary>Most conditional jumps that a block goes on behind. What stands behind more of them is often translated for nothing.</summary>
+    private const int MostSideExits = 8;
+
     /// <summary>More than any block's translation takes.</summary>
     private const int MaxBlockBytes = 60 << 10;
 
@@ -89,6 +92,9 @@ internal sealed unsafe partial class Translator
     /// <summary>The instruction being translated, as an index into the decoded ones.</summary>
     private int _index;
     private bool _ended;
+
+    /// <summary>A conditional jump has left the block that goes on behind it.</summary>
+    private bool _hasSideExits;
 
     public Translator(Emitter emitter, TranslationCache cache, Thunks thunks, BlockRecords records)
     {
@@ -141,6 +147,7 @@ internal sealed unsafe partial class Translator
         _run = null;
         _extendedChecked = false;
         _ended = false;
+        _hasSideExits = false;
         _flags = FlagsAt.Host;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
@@ -175,7 +182,7 @@ internal sealed unsafe partial class Translator
                 break;
             }
 
-            if (_index == _guest.Count)
+            if (_index == _guest.Count || EndsBefore(_index))
             {
                 EmitJump(_rip);
                 break;
@@ -275,10 +282,17 @@ internal sealed unsafe partial class Translator
     /// </summary>
     private bool Decode(int limit)
     {
+        int sideExits = 0;
         _guest.Start(CodeBits, _source.Rip, _source.Bytes, _source.Length);
         while (_guest.Count < limit && _guest.TryDecode())
         {
             ref readonly Instruction last = ref _guest[_guest.Count - 1].Instruction;
+            if (sideExits < MostSideExits && MayBeSideExit(last))
+            {
+                sideExits++;
+                continue;
+            }
+
             if (last.FlowControl != FlowControl.Next || Features[last.Code] == Offering.Undefined
                 || (_source.ChecksItself && EndsSelfCheck(_guest[_guest.Count - 1])))
             {
@@ -288,6 +302,15 @@ internal sealed unsafe partial class Translator
 
         return _guest.Count != 0;
     }
+
+    /// <summary>A conditional jump forward in the page, behind which the block may go on.</summary>
+    private bool MayBeSideExit(in Instruction instruction)
+        => CodeBits == 64 && instruction.IsJccShortOrNear && instruction.NearBranchTarget > instruction.IP && InPage(instruction.NearBranchTarget)
+            && !_source.ChecksItself && Options.Has(Optimizations.LongBlocks);
+
+    /// <summary>All jumps of a block lead to blocks of one mode: what changes it ends one that has jumps already.</summary>
+    private bool EndsBefore(int index)
+        => _hasSideExits && index < _guest.Count && _guest[index].Instruction.Mnemonic is Mnemonic.Stac or Mnemonic.Clac;
 
     private static bool IsLocked(in Instruction instruction)
         => instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.Op0Kind == OpKind.Memory);
