@@ -166,6 +166,7 @@ internal unsafe struct NativeFoundBlock
     public const int Count = 1 << CountBits;
     public const int SizeShift = 5;
 
+    /// <summary>As in <see cref="CodeCache.BlockKey"/>.</summary>
     public ulong Rip;
 
     /// <summary>Physical page number, and the <see cref="Translate.BlockMode"/> above it; 0: nothing here.</summary>
@@ -175,8 +176,7 @@ internal unsafe struct NativeFoundBlock
 
     public static ulong KeyFor(ulong gpa, Translate.BlockMode mode) => (gpa >> 12) | ((ulong)mode << NativeExecutedPages.PhysicalBits);
 
-    /// <summary>By other bits than the jump cache's index, so that what shares a place there does not here.</summary>
-    public static int IndexOf(ulong rip) => (int)(BitOperations.Crc32C(0, rip) >> IndexShift);
+    public static int IndexOf(ulong rip, ulong key) => (int)(BitOperations.Crc32C(BitOperations.Crc32C(0, rip), key) >> IndexShift);
 
     public const int IndexShift = 32 - CountBits;
 }
@@ -257,8 +257,8 @@ internal unsafe struct NativeState
     /// <summary>The stack pointer at which no frame fits any more.</summary>
     public ulong HostStackEnd;
 
-    /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
-    public NativeFoundBlock* FoundBlocks;
+    /// <summary>While a floating translation runs (<see cref="BlockMode.Floating"/>): where its page is mapped.</summary>
+    public ulong CodePage;
 
     /// <summary>Not zero: the bus may have an interrupt to deliver, as soon as IF is set.</summary>
     public ulong InterruptRequested;
@@ -284,6 +284,9 @@ internal unsafe struct NativeState
     /// <summary>The arithmetic flags, where translated code has put them while it uses RFLAGS itself: as LAHF and SETO AL leave them in AX.</summary>
     public ulong SavedFlags;
     public ulong Scratch;
+
+    /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
+    public NativeFoundBlock* FoundBlocks;
 
     /// <summary>RIP that an indirect call goes to, and the address of the translation.</summary>
     public ulong JumpTarget;

@@ -90,5 +90,8 @@ public enum Optimizations : ulong
     /// <summary>A translation goes on behind conditional jumps that are not taken.</summary>
     LongBlocks = 1ul << 33,
 
+    /// <summary>One translation of a page's code serves wherever programs have it mapped.</summary>
+    FloatingCode = 1ul << 34,
+
     All = ulong.MaxValue,
 }

@@ -50,6 +50,9 @@ internal enum ColdKind : byte
     /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know.</summary>
     Miss,
 
+    /// <summary>The same, with the target in S-&gt;Rip.</summary>
+    MissByRip,
+
     /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,
 

@@ -76,9 +76,18 @@ internal sealed unsafe partial class Translator
                 _e.StoreState(StateOffset.Rip, T1);
                 EmitExitTail(ExitCode.Poll);
                 break;
-            case ColdKind.Miss:
-                _e.MovRr(Rcx, T1);
-                _e.MovRip(T1, part.Data);
+            case ColdKind.Miss or ColdKind.MissByRip:
+                if (part.Kind == ColdKind.Miss)
+                {
+                    _e.MovRr(Rcx, T1);
+                    _e.MovRip(T1, part.Data);
+                }
+                else
+                {
+                    RestoreFlags(part);
+                    _e.LoadState(T1, StateOffset.Rip);
+                }
+
                 if (part.Resume == null)
                 {
                     _e.Jmp(_thunks.Jumps.Direct(_mode.Space()));

@@ -29,6 +29,13 @@ internal sealed unsafe partial class Translator
                 return;
             }
 
+            if (@base == Register.EIP && Floating)
+            {
+                _e.MovRip(T1, displacement | (_source.Rip & ~(ulong)uint.MaxValue));
+                _e.Mov32Rr(T1, T1);
+                return;
+            }
+
             if (@base == Register.EIP)
             {
                 _e.Relocations.GiveUp();

@@ -152,6 +152,12 @@ internal sealed unsafe partial class Translator
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
         _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && !source.IsLoop && Options.Has(Optimizations.Relocation));
+        _e.FloatsFrom(Floating ? source.Linear & ~GuestMemory.PageMask : null);
+        if (Floating)
+        {
+            EmitLanding();
+        }
+
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
         _secondRound = false;
         _loopPages.Clear();
@@ -192,7 +198,7 @@ internal sealed unsafe partial class Translator
             length = next.End;
             Mark(_rip);
             _nextRip = next.NextRip;
-            if (Stops.Count != 0 && !Careful && Stops.Contains(_rip))
+            if (Stops.Count != 0 && !Careful && StopsAt(_rip))
             {
                 EmitExit(ExitCode.DebugStop);
             }
@@ -231,8 +237,43 @@ internal sealed unsafe partial class Translator
         _mode = mode;
         EmitMismatch();
         InstructionCount += count;
-        var key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit);
-        return Block.Create(_records, key, _blockCode, Record(length), source.SecondPage, source.ChecksItself, source.IsLoop, CollectionsMarshal.AsSpan(_recipes));
+        return Block.Create(_records, BlockKey.Of(source, mode), _blockCode, Record(length), source.SecondPage, source.ChecksItself, source.IsLoop, CollectionsMarshal.AsSpan(_recipes));
+    }
+
+    /// <summary>How long the code of <see cref="EmitLanding"/> is.</summary>
+    public const int LandingBytes = 14;
+
+    private bool Floating => (_mode & BlockMode.Floating) != 0;
+
+    /// <summary>Where the block is entered from elsewhere, with its RIP in S->Rip: the page's place becomes known. Keeps flags.</summary>
+    private void EmitLanding()
+    {
+        _e.LoadState(T1, StateOffset.Rip);
+        _e.LeaFar(T1, T1, -(int)(_source.Rip & GuestMemory.PageMask));
+        _e.StoreState(StateOffset.CodePage, T1);
+        if (_e.Here - _blockCode != LandingBytes)
+        {
+            throw new InvalidOperationException("jumps within the page would come in elsewhere");
+        }
+    }
+
+    /// <summary>A debugger wants to stop at an instruction, or might somewhere that the block serves too.</summary>
+    private bool StopsAt(ulong rip)
+    {
+        if (!Floating)
+        {
+            return Stops.Contains(rip);
+        }
+
+        foreach (ulong stop in Stops)
+        {
+            if (((stop ^ rip) & GuestMemory.PageMask) == 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     /// <summary>Notes what is to be known of the block later.</summary>
