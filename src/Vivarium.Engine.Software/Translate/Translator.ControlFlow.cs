@@ -192,6 +192,7 @@ internal sealed unsafe partial class Translator
     /// <summary>As <see cref="EmitCrossPageJump"/>, to where RIP tells the target where it is mapped.</summary>
     private void EmitJumpByRip(ulong target, bool call)
     {
+        FlagsAt before = _flags;
         _e.MovRip(T1, target);
         _e.StoreState(StateOffset.Rip, T1);
         DestroyFlags(check: true);
@@ -201,6 +202,9 @@ internal sealed unsafe partial class Translator
         NeedFlags(T1);
         _e.Rx(0xFF, call ? 2 : 4, State, T2, 0, StateOffset.Jumps(_mode.Space()) + 8, wide: false);
         _cold.Add(new ColdPart(ColdKind.MissByRip, _rip, miss, call ? _e.Here : null, target, flags, recipe: _recipe));
+
+        // What follows is reached by jumps from before.
+        _flags = before;
     }
 
     /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>
