@@ -132,7 +132,8 @@ internal sealed unsafe partial class Translator
         _e.Lea(Rsp, Rsp, 8);
         if (Floating)
         {
-            _e.Lea(T1, T1, -(int)(_nextRip & GuestMemory.PageMask));
+            // The call may have ended in the next page.
+            _e.Lea(T1, T1, -(int)(_nextRip - (_source.Rip & ~GuestMemory.PageMask)));
             _e.StoreState(StateOffset.CodePage, T1);
         }
 
