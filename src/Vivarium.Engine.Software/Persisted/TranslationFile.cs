@@ -211,18 +211,21 @@ internal sealed unsafe class TranslationFile : IDisposable
                 return default;
             }
 
+            // What is looked at here lies within the entry; the whole of it is checked only where it would be used.
+            Template template = _match.Serve(record, (byte*)record + record->Size, source, mode, inFile: true);
+            if (!template.Exists)
+            {
+                continue;
+            }
+
             if (!IsSound(record))
             {
                 Damage = $"is damaged (an entry at {offset + _header.EntriesOffset})";
                 return default;
             }
 
-            Template template = _match.Serve(record, (byte*)record + record->Size, source, mode, inFile: true);
-            if (template.Exists)
-            {
-                Use(offset, record);
-                return template;
-            }
+            Use(offset, record);
+            return template;
         }
 
         return default;
