@@ -13,7 +13,10 @@ internal readonly record struct BlockKey(ulong Gpa, ulong Rip, BlockMode Mode, u
     // By hand, because blocks are looked up often. GPA and RIP of a kernel differ by a constant, so they must not cancel out.
     public bool Equals(BlockKey other) => Gpa == other.Gpa && Rip == other.Rip && Mode == other.Mode && CodeLimit == other.CodeLimit;
 
-    public override int GetHashCode() => (int)(((Gpa * GoldenRatio) + Rip + ((ulong)Mode << 40)) * GoldenRatio >> 32);
+    public override int GetHashCode() => (int)(Hash >> 32);
+
+    /// <summary>The upper half is better mixed than the lower.</summary>
+    public ulong Hash => ((Gpa * GoldenRatio) + Rip + ((ulong)Mode << 40)) * GoldenRatio;
 }
 
 /// <summary>
@@ -34,7 +37,6 @@ internal readonly unsafe struct Block : IEquatable<Block>
         public byte* Code;
         public BlockRecord* Record;
         public ulong SecondPage;
-        public Data* NextInTable;
         public int IncomingJumps;
         public bool ChecksItself;
         public bool Valid;
@@ -110,12 +112,10 @@ internal readonly unsafe struct Block : IEquatable<Block>
     /// <summary>The jumps that were linked to this block, as a chain of <see cref="JumpLinks"/>.</summary>
     public ref int IncomingJumps => ref _data->IncomingJumps;
 
-    /// <summary>Another block in the same bucket of the <see cref="BlockTable"/>.</summary>
-    public Block NextInTable
-    {
-        get => new(_data->NextInTable);
-        set => _data->NextInTable = value._data;
-    }
+    /// <summary>By which <see cref="At"/> finds it again.</summary>
+    public nuint Address => (nuint)_data;
+
+    public static Block At(nuint address) => new((Data*)address);
 
     /// <summary>The one instruction of a careful translation is a locked one: the bounce buffer does not make it atomic.</summary>
     public bool Locked => Record->Flags.HasFlag(RecordFlags.Locked);
