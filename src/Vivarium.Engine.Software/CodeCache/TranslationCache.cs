@@ -14,6 +14,9 @@ internal sealed unsafe class TranslationCache : IDisposable
 {
     private const int BucketShift = 8;
 
+    /// <summary>Nearly all translations are shorter.</summary>
+    private const int PreparedAhead = 4096;
+
     private readonly BlockTable _blocks = new();
     private readonly JumpLinks _links = new();
     private readonly List<Block> _byAddress = [];
@@ -88,6 +91,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     {
         _next = Align(block.Code + block.CodeLength);
         Region.ForgetWritable(_next);
+        Region.Prepare(_next + PreparedAhead);
         if (_blocks.Find(block.Key) is { Exists: true } old)
         {
             _blocks.Remove(old);
