@@ -1,24 +1,26 @@
+using Vivarium.Engine.Software.Host;
+
 namespace Vivarium.Engine.Software.CodeCache;
 
 /// <summary>
 /// Blocks by key, in a hash table with open addressing. A slot holds a block's address and, above it, bits of its key's hash: most
 /// questions are for blocks that are not there, and are answered without looking at any block.
 /// </summary>
-internal sealed class BlockTable
+internal sealed class BlockTable : IDisposable
 {
     private const int InitialSlots = 1 << 13;
 
     /// <summary>Above the addresses that Linux gives to programs which do not ask for more.</summary>
     private const int TagShift = 48;
 
-    private ulong[] _slots = new ulong[InitialSlots];
+    private HostArray<ulong> _slots = new(InitialSlots);
 
     public int Count { get; private set; }
 
     public Block Find(in BlockKey key)
     {
         ulong hash = key.Hash;
-        ulong[] slots = _slots;
+        HostArray<ulong> slots = _slots;
         for (int i = Home(hash); slots[i] != 0; i = (i + 1) & (slots.Length - 1))
         {
             if ((slots[i] ^ Tag(hash)) >> TagShift == 0 && At(slots[i]) is var block && block.Key.Equals(key))
@@ -74,9 +76,11 @@ internal sealed class BlockTable
 
     public void Clear()
     {
-        Array.Clear(_slots);
+        _slots.AsSpan(_slots.Length).Clear();
         Count = 0;
     }
+
+    public void Dispose() => _slots.Dispose();
 
     private static ulong Tag(ulong hash) => hash << TagShift;
 
@@ -100,9 +104,9 @@ internal sealed class BlockTable
 
     private void Grow()
     {
-        ulong[] old = _slots;
-        _slots = new ulong[old.Length * 2];
-        foreach (ulong slot in old)
+        using HostArray<ulong> old = _slots;
+        _slots = new HostArray<ulong>(old.Length * 2);
+        foreach (ulong slot in old.AsSpan(old.Length))
         {
             if (slot != 0)
             {
