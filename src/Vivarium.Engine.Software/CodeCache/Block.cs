@@ -17,7 +17,10 @@ internal readonly record struct BlockKey(ulong Gpa, ulong Rip, BlockMode Mode, u
     // By hand, because blocks are looked up often. GPA and RIP of a kernel differ by a constant, so they must not cancel out.
     public bool Equals(BlockKey other) => Gpa == other.Gpa && Rip == other.Rip && Mode == other.Mode && CodeLimit == other.CodeLimit;
 
-    public override int GetHashCode() => (int)(((Gpa * GoldenRatio) + Rip + ((ulong)Mode << 40)) * GoldenRatio >> 32);
+    public override int GetHashCode() => (int)(Hash >> 32);
+
+    /// <summary>The upper half is better mixed than the lower.</summary>
+    public ulong Hash => ((Gpa * GoldenRatio) + Rip + ((ulong)Mode << 40)) * GoldenRatio;
 }
 
 /// <summary>
@@ -37,12 +40,17 @@ internal readonly unsafe struct Block : IEquatable<Block>
         public BlockKey Key;
         public byte* Code;
         public BlockRecord* Record;
-        public ulong SecondPage;
-        public Data* NextInTable;
+        public Rarity* Rare;
         public int IncomingJumps;
         public bool ChecksItself;
         public bool Valid;
         public bool Loops;
+    }
+
+    /// <summary>What hardly any block has; null where it has nothing of that.</summary>
+    private struct Rarity
+    {
+        public ulong SecondPage;
         public int RecipeCount;
         public (ushort Offset, FlagRecipe Recipe)* Recipes;
     }
@@ -59,12 +67,17 @@ internal readonly unsafe struct Block : IEquatable<Block>
         ReadOnlySpan<(ushort Offset, FlagRecipe Recipe)> recipes = default)
     {
         var data = (Data*)memory.Allocate(sizeof(Data));
-        *data = new Data { Key = key, Code = code, Record = record, SecondPage = secondPage, ChecksItself = checksItself, Valid = true, Loops = loops };
-        if (!recipes.IsEmpty)
+        *data = new Data { Key = key, Code = code, Record = record, ChecksItself = checksItself, Valid = true, Loops = loops };
+        if (secondPage != NoPage || !recipes.IsEmpty)
         {
-            data->Recipes = ((ushort, FlagRecipe)*)memory.Allocate((recipes.Length * sizeof((ushort, FlagRecipe)) + 7) & -8);
-            data->RecipeCount = recipes.Length;
-            recipes.CopyTo(new Span<(ushort, FlagRecipe)>(data->Recipes, recipes.Length));
+            data->Rare = (Rarity*)memory.Allocate(sizeof(Rarity));
+            *data->Rare = new Rarity
+            {
+                SecondPage = secondPage,
+                RecipeCount = recipes.Length,
+                Recipes = ((ushort, FlagRecipe)*)memory.Allocate((recipes.Length * sizeof((ushort, FlagRecipe)) + 7) & -8),
+            };
+            recipes.CopyTo(new Span<(ushort, FlagRecipe)>(data->Rare->Recipes, recipes.Length));
         }
 
         return new Block(data);
@@ -94,7 +107,7 @@ internal readonly unsafe struct Block : IEquatable<Block>
     public int GuestLength => Record->GuestLength;
 
     /// <summary>For an instruction that crosses a page: GPA of the second page; else <see cref="NoPage"/>.</summary>
-    public ulong SecondPage => _data->SecondPage;
+    public ulong SecondPage => _data->Rare == null ? NoPage : _data->Rare->SecondPage;
 
     /// <summary>In a <see cref="Map"/>'s guest offset: until the next entry the arithmetic flags are in <see cref="NativeState.SavedFlags"/>, not in RFLAGS.</summary>
     public const int FlagsSaved = 0x8000;
@@ -106,7 +119,7 @@ internal readonly unsafe struct Block : IEquatable<Block>
     public bool Loops => _data->Loops;
 
     /// <summary>From which offset of the code on the flags are made how, where the map says so; ascending.</summary>
-    public ReadOnlySpan<(ushort Offset, FlagRecipe Recipe)> Recipes => new(_data->Recipes, _data->RecipeCount);
+    public ReadOnlySpan<(ushort Offset, FlagRecipe Recipe)> Recipes => _data->Rare == null ? default : new(_data->Rare->Recipes, _data->Rare->RecipeCount);
 
     /// <summary>Where each instruction's host code starts, and its offset in the guest code: pairs, ascending by host code (cold parts come last).</summary>
     public ReadOnlySpan<ushort> Map => new(BlockRecord.MapOf(Record), Record->MapCount);
@@ -120,12 +133,10 @@ internal readonly unsafe struct Block : IEquatable<Block>
     /// <summary>The jumps that were linked to this block, as a chain of <see cref="JumpLinks"/>.</summary>
     public ref int IncomingJumps => ref _data->IncomingJumps;
 
-    /// <summary>Another block in the same bucket of the <see cref="BlockTable"/>.</summary>
-    public Block NextInTable
-    {
-        get => new(_data->NextInTable);
-        set => _data->NextInTable = value._data;
-    }
+    /// <summary>By which <see cref="At"/> finds it again.</summary>
+    public nuint Address => (nuint)_data;
+
+    public static Block At(nuint address) => new((Data*)address);
 
     /// <summary>The one instruction of a careful translation is a locked one: the bounce buffer does not make it atomic.</summary>
     public bool Locked => Record->Flags.HasFlag(RecordFlags.Locked);

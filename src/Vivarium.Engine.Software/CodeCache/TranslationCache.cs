@@ -13,13 +13,17 @@ namespace Vivarium.Engine.Software.CodeCache;
 internal sealed unsafe class TranslationCache : IDisposable
 {
     private const int BucketShift = 8;
+    private const int InitialCapacity = 1 << 12;
+
+    /// <summary>Nearly all translations are shorter.</summary>
+    private const int PreparedAhead = 4096;
 
     private readonly BlockTable _blocks = new();
     private readonly JumpLinks _links = new();
-    private readonly List<Block> _byAddress = [];
+    private readonly HostList<Block> _byAddress = new(InitialCapacity);
 
     /// <summary>For each 256 bytes of the region: the first block that reaches into them or begins behind them, as an index into <see cref="_byAddress"/>.</summary>
-    private readonly List<int> _firstInBucket = [];
+    private readonly HostList<int> _firstInBucket = new(InitialCapacity);
     private readonly CodePages _pages;
     private byte* _start;
     private readonly long _capacity;
@@ -90,6 +94,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     {
         _next = Align(block.Code + block.CodeLength);
         Region.ForgetWritable(_next);
+        Region.Prepare(_next + PreparedAhead);
         if (_blocks.Find(block.Key) is { Exists: true } old)
         {
             _blocks.Remove(old);
@@ -153,7 +158,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     public List<Block> FindAll(ulong rip)
     {
         List<Block> found = [];
-        foreach (Block block in _byAddress)
+        foreach (Block block in _byAddress.Items)
         {
             if (block.Valid && block.Covers(rip))
             {
@@ -167,7 +172,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <summary>Throws everything away. Not while translated code is active.</summary>
     public void Clear()
     {
-        foreach (Block block in _byAddress)
+        foreach (Block block in _byAddress.Items)
         {
             block.Invalidate();
         }
@@ -182,7 +187,14 @@ internal sealed unsafe class TranslationCache : IDisposable
         Observer?.ThrownAway();
     }
 
-    public void Dispose() => Region.Dispose();
+    public void Dispose()
+    {
+        _blocks.Dispose();
+        _links.Dispose();
+        _byAddress.Dispose();
+        _firstInBucket.Dispose();
+        Region.Dispose();
+    }
 
     private static byte* Align(byte* address) => (byte*)(((nuint)address + 15) & ~(nuint)15);
 
