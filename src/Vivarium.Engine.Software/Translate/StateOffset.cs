@@ -4,12 +4,12 @@ namespace Vivarium.Engine.Software.Translate;
 
 /// <summary>
 /// Offsets of <see cref="NativeState"/>'s fields, as emitted code uses them: from <see cref="Bias"/> bytes into the block,
-/// so that one byte reaches the first 256.
+/// so that one byte reaches R12 to R15, the fields behind them and the beginning of the user's TLB.
 /// </summary>
 internal static unsafe class StateOffset
 {
     /// <summary>What emitted code's pointer to the state block is ahead of the block's beginning.</summary>
-    public const int Bias = 128;
+    public const int Bias = (12 * sizeof(ulong)) + 128;
 
     // First, because the others are worked out from it. Never read or written; only its addresses matter.
     private static readonly NativeState* Sample = (NativeState*)NativeMemory.Alloc((nuint)sizeof(NativeState));

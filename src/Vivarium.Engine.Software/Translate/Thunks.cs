@@ -199,25 +199,24 @@ internal sealed unsafe class Thunks
     /// <summary>Undoes what the check has done to the address and the flags.</summary>
     private byte* EmitMiss(AddressSpace space, bool write, byte* resolve)
     {
-        int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
         byte* undo = _e.Here;
-        _e.Rx(0x33, T1, State, T2, 3, tag); // xor
+        _e.TlbField(0x33, T1, StateOffset.Tlb(space), T2, NativeTlbEntry.TagOffset(write)); // xor
         _secondLevel?.Emit(space, write);
         _e.RestoreFlags(T2);
         _e.Load(T2, State, StateOffset.ExitInfo, wide: false);
         _e.Jmp(resolve);
-        return write && _besideCode ? EmitWriteBesideCode(space, tag, undo) : undo;
+        return write && _besideCode ? EmitWriteBesideCode(space, undo) : undo;
     }
 
     /// <summary>
     /// A write to a page with code (<see cref="FirstLevelTlb.BesideTag"/>) that touches no granule with code needs no monitor.
     /// In: as <see cref="Resolve"/>. One that does, and all else, goes to <paramref name="refused"/> as it came.
     /// </summary>
-    private byte* EmitWriteBesideCode(AddressSpace space, int tag, byte* refused)
+    private byte* EmitWriteBesideCode(AddressSpace space, byte* refused)
     {
         // The bytes of an access lie in two granules at most.
         const int largest = 1 << CodeGranules.GranuleShift;
-        int hostPage = StateOffset.Tlb(space) + (2 * 8 * NativeTlb.Entries);
+        int tlb = StateOffset.Tlb(space);
 
         byte* notBeside = _e.Here;
         Toggle();
@@ -231,7 +230,7 @@ internal sealed unsafe class Thunks
         _e.Jmp(notBeside);
 
         byte* start = _e.Here;
-        _e.Rx(0xF6, 0, State, T2, 3, tag, wide: false); // test byte [tag], BesideMark
+        _e.Rx(0xF6, 0, State, T2, 0, tlb + NativeTlbEntry.WriteTagOffset, wide: false); // test byte [tag], BesideMark
         _e.Byte(FirstLevelTlb.BesideMark);
         _e.Jcc(4, refused);
         Toggle();                       // T1 = offset in the page, if it is the page
@@ -245,7 +244,7 @@ internal sealed unsafe class Thunks
         _e.Dword((int)GuestMemory.PageMask);
         _e.Jcc(7, tooFar);
         _e.Push(Rdx);
-        _e.Rx(0x8B, Rdx, State, T2, 3, hostPage);
+        _e.TlbField(0x8B, Rdx, tlb, T2, NativeTlbEntry.HostPageOffset);
         _e.Rr(0xC1, 5, Rdx);            // shr
         _e.Byte(CodeGranules.PageToWordShift);
         _e.Rm(0x03, Rdx, State, StateOffset.GranuleBias);
@@ -263,8 +262,8 @@ internal sealed unsafe class Thunks
         _e.Jcc(2, touched);
         _e.Pop(Rdx);
         _e.Pop(Rcx);
-        _e.Rx(0x03, T1, State, T2, 3, hostPage); // add
-        _e.Rx(0x8B, T2, State, T2, 3, StateOffset.Tlb(space) + (3 * 8 * NativeTlb.Entries));
+        _e.TlbField(0x03, T1, tlb, T2, NativeTlbEntry.HostPageOffset); // add
+        _e.TlbField(0x8B, T2, tlb, T2, NativeTlbEntry.DeltaOffset);
         _e.Byte(0xC3);
         return start;
 

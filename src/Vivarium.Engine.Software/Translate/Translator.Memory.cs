@@ -171,8 +171,8 @@ internal sealed unsafe partial class Translator
             EmitForgetPage(loopPage);
         }
 
-        _e.Bits(T2, T1, 12, NativeTlb.Entries - 1);
-        _e.Rx(0x33, T1, State, T2, 3, Tlb + (write ? WriteTagOffset : 0));  // xor: the offset in the page remains if it is the right one
+        _e.TlbPlace(T2, T1);
+        _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(write)); // xor: the offset in the page remains if it is the right one
         _e.Rr(0x81, 7, T1);                     // cmp T1, 4096 - size
         _e.Dword(4096 - size);
         byte* miss = _e.JumpForward(JaCondition);
@@ -184,7 +184,7 @@ internal sealed unsafe partial class Translator
         }
         else
         {
-            _e.Rx(0x8B, T2, State, T2, 3, Tlb + (byBase ? DeltaOffset : HostPageOffset));
+            _e.TlbField(0x8B, T2, Tlb, T2, byBase ? NativeTlbEntry.DeltaOffset : NativeTlbEntry.HostPageOffset);
             if (loopPage >= 0 && byBase)
             {
                 EmitNotePage(loopPage, size, @base, displacement);
@@ -230,10 +230,6 @@ internal sealed unsafe partial class Translator
     }
 
     private int Tlb => StateOffset.Tlb(_mode.Space());
-
-    private const int WriteTagOffset = 8 * NativeTlb.Entries;
-    private const int HostPageOffset = 2 * 8 * NativeTlb.Entries;
-    private const int DeltaOffset = 3 * 8 * NativeTlb.Entries;
 
     /// <summary>No limit and no base to apply. A code segment is never writable.</summary>
     private bool IsFlat(int segment, bool write)
