@@ -33,6 +33,7 @@ public sealed record EngineOptions
         ("loops", Optimizations.Loops, "loops that run long are translated again as one block"),
         ("loop-windows", Optimizations.LoopWindows, "such a loop checks once a round that its accesses stay in the same pages"),
         ("shared-checks", Optimizations.SharedChecks, "accesses in a row through one register are checked together"),
+        ("stack-pages", Optimizations.StackPages, "accesses through the stack pointer look first at the page that it was in last"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
         ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),

@@ -86,6 +86,60 @@ internal unsafe struct NativeTlb
 }
 
 /// <summary>
+/// The page that the stack pointer of 64-bit code was in last, copied from a TLB: accesses by it need no index, and two pages that take turns in
+/// the TLB do not disturb it.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct NativeStackPage
+{
+    /// <summary>Bytes of the largest access, and of the largest run of accesses, that look here.</summary>
+    public const int Largest = 32;
+    public const int LargestRun = 128;
+
+    public const int Limit = 4097 - Largest;
+    public const int RunLimit = 4097 - LargestRun;
+
+    // Where the fields stand.
+    public const int PageOffset = 0;
+    public const int DeltaOffset = 8;
+    private const int ReadLimitOffset = 16;
+
+    /// <summary>Linear address.</summary>
+    public ulong Page;
+
+    /// <summary>What to add to a linear address in the page for its host address.</summary>
+    public ulong Delta;
+
+    // Offsets in the page below which an access (or a run) needs no further check: Limit or RunLimit, or 0 if it may not go by this.
+    public ulong ReadLimit;
+    public ulong WriteLimit;
+    public ulong ReadRunLimit;
+    public ulong WriteRunLimit;
+
+    public static int LimitOffset(bool write) => ReadLimitOffset + (write ? 8 : 0);
+
+    public static int RunLimitOffset(bool write) => ReadLimitOffset + 16 + (write ? 8 : 0);
+
+    /// <summary>The next access comes to the TLB.</summary>
+    public void Forget() => (ReadLimit, WriteLimit, ReadRunLimit, WriteRunLimit) = (0, 0, 0, 0);
+
+    /// <summary>The next write comes to the TLB. Returns true if one might have gone to the host page without. Callable from any thread.</summary>
+    public unsafe bool ForgetWrites(byte* hostPage)
+    {
+        bool any = Volatile.Read(ref WriteLimit) != 0 && Page + Delta == (ulong)hostPage;
+        ForgetWrites();
+        return any;
+    }
+
+    /// <summary>The next write comes to the TLB. Callable from any thread.</summary>
+    public void ForgetWrites()
+    {
+        Volatile.Write(ref WriteLimit, 0);
+        Volatile.Write(ref WriteRunLimit, 0);
+    }
+}
+
+/// <summary>
 /// What was filled of a TLB or a jump cache since it was last emptied, so that emptying it costs no more than filling it did.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
@@ -261,11 +315,11 @@ internal unsafe struct NativeState
 
     // From here on one byte reaches the fields, and of those above the last four: what translated code uses most.
 
+    /// <summary>The pages of the stacks, of user and of supervisor.</summary>
+    public NativeStackPage UserStack, SupervisorStack;
+
     /// <summary>Offset in the code segment (RIP, EIP or IP, zero-extended).</summary>
     public ulong Rip;
-
-    /// <summary>CF, PF, AF, ZF, SF, OF as the host's PUSHFQ delivered them; other bits are to be ignored.</summary>
-    public ulong ArithmeticFlags;
 
     /// <summary>All other RFLAGS bits: the fixed bit 1, TF, IF, DF, IOPL, NT, RF, VM, AC, VIF, VIP, ID.</summary>
     public ulong SystemFlags;
@@ -273,14 +327,8 @@ internal unsafe struct NativeState
     /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation).</summary>
     public ulong ExitRequest;
 
-    /// <summary>The host's stack pointer in translated code while no call is under way: at the frame below all, which no return matches.</summary>
-    public ulong HostStack;
-
     /// <summary>The stack pointer at which no frame fits any more.</summary>
     public ulong HostStackEnd;
-
-    /// <summary>Not zero: the bus may have an interrupt to deliver, as soon as IF is set.</summary>
-    public ulong InterruptRequested;
 
     /// <summary>Zero: x87 and vector state are in the host's registers; not zero (always so while C# runs): in <see cref="Xsave"/>.</summary>
     public ulong ExtendedInMemory;
@@ -299,6 +347,18 @@ internal unsafe struct NativeState
 
     /// <summary>Index of the trapped instruction.</summary>
     public ulong ExitInfo;
+
+    /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC. The first begins where one byte still reaches its fields.</summary>
+    public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
+
+    /// <summary>CF, PF, AF, ZF, SF, OF as the host's PUSHFQ delivered them; other bits are to be ignored.</summary>
+    public ulong ArithmeticFlags;
+
+    /// <summary>The host's stack pointer in translated code while no call is under way: at the frame below all, which no return matches.</summary>
+    public ulong HostStack;
+
+    /// <summary>Not zero: the bus may have an interrupt to deliver, as soon as IF is set.</summary>
+    public ulong InterruptRequested;
 
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;
@@ -326,9 +386,6 @@ internal unsafe struct NativeState
 
     /// <summary>The XSAVE components that translated code saves and loads (guest XCR0-capable ones of the model).</summary>
     public ulong XsaveMask;
-
-    /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC. The first begins where one byte still reaches its fields.</summary>
-    public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
 
     /// <summary>IA32_TSC_AUX: what RDTSCP and RDPID return beside the time.</summary>
     public ulong TscAux;

@@ -87,5 +87,8 @@ public enum Optimizations : ulong
     /// <summary>Accesses in a row through one register are checked together.</summary>
     SharedChecks = 1ul << 30,
 
+    /// <summary>Accesses through the stack pointer look first at the page that it was in last.</summary>
+    StackPages = 1ul << 36,
+
     All = ulong.MaxValue,
 }

@@ -76,6 +76,7 @@ internal static unsafe class StateOffset
     public static readonly int LoopPages = Of(s => &s->LoopPages);
     public static readonly int LoopWindows = Of(s => &s->LoopWindows);
     public static readonly int Es = Of(s => &s->Es);
+    public static readonly int UserStack = Of(s => &s->UserStack);
     public static readonly int UserTlb = Of(s => &s->UserTlb);
     public static readonly int UserPages = Of(s => &s->UserPages);
     public static readonly int UserLocal = Of(s => &s->UserLocal);
@@ -102,6 +103,9 @@ internal static unsafe class StateOffset
     public static int Segment(int index) => Es + (index * sizeof(NativeSegment));
 
     public static int Tlb(AddressSpace space) => UserTlb + ((int)space * sizeof(NativeTlb));
+
+    /// <summary>Of user or supervisor.</summary>
+    public static int StackPage(AddressSpace space) => UserStack + ((int)space * sizeof(NativeStackPage));
 
     public static int ExecutedPages(AddressSpace space) => UserPages + (space == AddressSpace.User ? 0 : sizeof(NativeExecutedPages));
 

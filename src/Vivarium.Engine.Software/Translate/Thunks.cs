@@ -23,6 +23,7 @@ internal sealed unsafe class Thunks
     private readonly bool _besideCode;
     private readonly SecondLevelSearch? _secondLevel;
     private readonly nint[] _resolve;
+    private readonly nint[] _resolveOnStack;
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
@@ -49,6 +50,13 @@ internal sealed unsafe class Thunks
         for (int i = 0; i < _resolve.Length; i++)
         {
             _resolve[i] = (nint)EmitMiss((AddressSpace)(i / 2), write: (i & 1) != 0, common);
+        }
+
+        var stackPage = new StackPageThunk(emitter);
+        _resolveOnStack = new nint[(int)AddressSpace.SupervisorAc * 2];
+        for (int i = 0; i < _resolveOnStack.Length; i++)
+        {
+            _resolveOnStack[i] = (nint)stackPage.Emit((AddressSpace)(i / 2), write: (i & 1) != 0, (byte*)_resolve[i]);
         }
 
         ResolveCareful = EmitResolve((byte*)resolveCareful);
@@ -81,6 +89,9 @@ internal sealed unsafe class Thunks
     /// Returns with T1 = host address and T2 = host minus linear address, or exits.
     /// </summary>
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
+
+    /// <summary>As <see cref="Resolve"/>, for an access that is not to the <see cref="NativeStackPage"/>: T1 = linear address XOR that page.</summary>
+    public byte* ResolveOnStack(AddressSpace space, bool write) => (byte*)_resolveOnStack[((int)space * 2) + (write ? 1 : 0)];
 
     /// <summary>Called with T1 = offset in a segment, T2 = access description: as <see cref="Resolve"/>, but never refuses what can be done at all.</summary>
     public byte* ResolveCareful { get; }

@@ -171,11 +171,19 @@ internal sealed unsafe partial class Translator
             EmitForgetPage(loopPage);
         }
 
+        byte* miss;
+        if (byBase && @base == GuestRsp && size <= NativeStackPage.Largest && LooksAtStackPage)
+        {
+            miss = EmitStackPage(NativeStackPage.LimitOffset(write));
+            _cold.Add(new ColdPart(ColdKind.ResolveOnStack, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
+            return EndAccess(new HostOperand(@base, T2, displacement));
+        }
+
         _e.TlbPlace(T2, T1);
         _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(write)); // xor: the offset in the page remains if it is the right one
         _e.Rr(0x81, 7, T1);                     // cmp T1, 4096 - size
         _e.Dword(4096 - size);
-        byte* miss = _e.JumpForward(JaCondition);
+        miss = _e.JumpForward(JaCondition);
         if (window >= 0)
         {
             EmitNoteInWindow(window);
@@ -193,7 +201,11 @@ internal sealed unsafe partial class Translator
             _cold.Add(new ColdPart(byBase ? ColdKind.Resolve : ColdKind.ResolveAddress, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
         }
 
-        HostOperand operand = byBase ? new HostOperand(@base, T2, displacement) : new HostOperand(T1, T2, 0);
+        return EndAccess(byBase ? new HostOperand(@base, T2, displacement) : new HostOperand(T1, T2, 0));
+    }
+
+    private HostOperand EndAccess(HostOperand operand)
+    {
         if (!Options.Has(Optimizations.LazyFlags))
         {
             operand = Collapse(operand);
@@ -202,6 +214,21 @@ internal sealed unsafe partial class Translator
         }
 
         return operand;
+    }
+
+    private bool LooksAtStackPage
+        => CodeBits == 64 && !_source.IsLoop && _mode.Space() != AddressSpace.SupervisorAc && Options.Has(Optimizations.StackPages);
+
+    /// <summary>T1 = linear address: T2 = delta, T1 = the offset in the page. Returns the jump to be landed if that is not below a limit.</summary>
+    private byte* EmitStackPage(int limit)
+    {
+        const int jaeCondition = 3;
+        int page = StateOffset.StackPage(_mode.Space());
+        _e.Rm(0x33, T1, State, page + NativeStackPage.PageOffset);  // xor
+        _e.Rm(0x3B, T1, State, page + limit);                       // cmp
+        byte* miss = _e.JumpForward(jaeCondition);
+        _e.LoadState(T2, page + NativeStackPage.DeltaOffset);
+        return miss;
     }
 
     /// <summary>An operand that leaves a scratch register free.</summary>

@@ -57,14 +57,23 @@ internal sealed unsafe partial class Translator
 
             DestroyFlags(check: true);
             _e.Lea(T1, found.Base, found.Lowest);
-            _e.TlbPlace(T2, T1);
-            _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(found.Writes)); // xor
-            _e.Rr(0x81, CompareRm, T1);
-            _e.Dword(4096 - (found.Highest - found.Lowest));
-            found.Jump = _e.JumpForward(JaCondition);
             found.FlagsAtStart = _flags;
             found.RecipeAtStart = _recipe;
-            _e.TlbField(0x8B, T2, Tlb, T2, NativeTlbEntry.DeltaOffset);
+            int size = found.Highest - found.Lowest;
+            if (found.Base == GuestRsp && size <= NativeStackPage.LargestRun && LooksAtStackPage)
+            {
+                found.Jump = EmitStackPage(size <= NativeStackPage.Largest ? NativeStackPage.LimitOffset(found.Writes) : NativeStackPage.RunLimitOffset(found.Writes));
+            }
+            else
+            {
+                _e.TlbPlace(T2, T1);
+                _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(found.Writes)); // xor
+                _e.Rr(0x81, CompareRm, T1);
+                _e.Dword(4096 - size);
+                found.Jump = _e.JumpForward(JaCondition);
+                _e.TlbField(0x8B, T2, Tlb, T2, NativeTlbEntry.DeltaOffset);
+            }
+
             _runs.Add(found);
             _run = found;
         }
