@@ -227,6 +227,33 @@ public sealed unsafe class TlbTests : IDisposable
         Assert.Equal(Linear & ~0xFFFul, entry->ReadTag);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Writes_by_the_stacks_page_are_taken_away_and_told_of_even_where_the_TLB_forgot_the_page(bool user)
+    {
+        _processor.Long();
+        _ = new Paging(_processor, PageKind.Long4K);
+        ulong page = Linear & ~0xFFFul;
+        NativeStackPage* stack = user ? &_processor.S->UserStack : &_processor.S->SupervisorStack;
+        *stack = new NativeStackPage
+        {
+            Page = page,
+            Delta = (ulong)Cpu.TryResolve(page, 4, Access.Write, out _) - page,
+            ReadLimit = NativeStackPage.Limit,
+            WriteLimit = NativeStackPage.Limit,
+            ReadRunLimit = NativeStackPage.RunLimit,
+            WriteRunLimit = NativeStackPage.RunLimit,
+        };
+        FirstLevelTlb.Flush(&_processor.S->SupervisorTlb);
+        Assert.False(Cpu.ForgetWrites(Other));
+        stack->WriteLimit = NativeStackPage.Limit;
+        Assert.True(Cpu.ForgetWrites(Paging.Frame));
+        Assert.Equal((0ul, 0ul), (stack->WriteLimit, stack->WriteRunLimit));
+        Assert.Equal(((ulong)NativeStackPage.Limit, (ulong)NativeStackPage.RunLimit), (stack->ReadLimit, stack->ReadRunLimit));
+        Assert.False(Cpu.ForgetWrites(Paging.Frame));
+    }
+
     [Fact]
     public void Only_writes_that_touch_translated_code_are_slow_on_its_page()
     {
