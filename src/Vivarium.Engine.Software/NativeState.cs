@@ -92,51 +92,37 @@ internal unsafe struct NativeTlb
 [StructLayout(LayoutKind.Sequential)]
 internal struct NativeStackPage
 {
-    /// <summary>Bytes of the largest access, and of the largest run of accesses, that look here.</summary>
-    public const int Largest = 32;
-    public const int LargestRun = 128;
-
-    public const int Limit = 4097 - Largest;
-    public const int RunLimit = 4097 - LargestRun;
+    /// <summary>
+    /// No page's tag: as without an index every tag is some address's, one of 2^51 that the guest cannot know. Neither it nor what any
+    /// <see cref="Delta"/> makes of it is canonical (with 48 or with 57 bits), so that not even who guesses it gets past a #GP.
+    /// </summary>
+    public static readonly ulong NoPage = (ulong)Random.Shared.NextInt64(0x1_0000_0000_0000, 0xE_0000_0000_0000) << 12;
 
     // Where the fields stand.
-    public const int PageOffset = 0;
-    public const int DeltaOffset = 8;
-    private const int ReadLimitOffset = 16;
+    private const int ReadTagOffset = 0;
+    private const int WriteTagOffset = 8;
+    public const int DeltaOffset = 16;
 
-    /// <summary>Linear address.</summary>
-    public ulong Page;
-
-    /// <summary>What to add to a linear address in the page for its host address.</summary>
+    // As in NativeTlbEntry.
+    public ulong ReadTag;
+    public ulong WriteTag;
     public ulong Delta;
 
-    // Offsets in the page below which an access (or a run) needs no further check: Limit or RunLimit, or 0 if it may not go by this.
-    public ulong ReadLimit;
-    public ulong WriteLimit;
-    public ulong ReadRunLimit;
-    public ulong WriteRunLimit;
-
-    public static int LimitOffset(bool write) => ReadLimitOffset + (write ? 8 : 0);
-
-    public static int RunLimitOffset(bool write) => ReadLimitOffset + 16 + (write ? 8 : 0);
+    public static int TagOffset(bool write) => write ? WriteTagOffset : ReadTagOffset;
 
     /// <summary>The next access comes to the TLB.</summary>
-    public void Forget() => (ReadLimit, WriteLimit, ReadRunLimit, WriteRunLimit) = (0, 0, 0, 0);
+    public void Forget() => ReadTag = WriteTag = NoPage;
 
     /// <summary>The next write comes to the TLB. Returns true if one might have gone to the host page without. Callable from any thread.</summary>
     public unsafe bool ForgetWrites(byte* hostPage)
     {
-        bool any = Volatile.Read(ref WriteLimit) != 0 && Page + Delta == (ulong)hostPage;
+        bool any = Volatile.Read(ref WriteTag) + Delta == (ulong)hostPage;
         ForgetWrites();
         return any;
     }
 
     /// <summary>The next write comes to the TLB. Callable from any thread.</summary>
-    public void ForgetWrites()
-    {
-        Volatile.Write(ref WriteLimit, 0);
-        Volatile.Write(ref WriteRunLimit, 0);
-    }
+    public void ForgetWrites() => Volatile.Write(ref WriteTag, NoPage);
 }
 
 /// <summary>
@@ -348,9 +334,6 @@ internal unsafe struct NativeState
     /// <summary>Index of the trapped instruction.</summary>
     public ulong ExitInfo;
 
-    /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC. The first begins where one byte still reaches its fields.</summary>
-    public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
-
     /// <summary>CF, PF, AF, ZF, SF, OF as the host's PUSHFQ delivered them; other bits are to be ignored.</summary>
     public ulong ArithmeticFlags;
 
@@ -366,11 +349,14 @@ internal unsafe struct NativeState
     /// <summary>Host address that goes with <see cref="ExitCode"/>: behind the call in the stub of the jump to link, or the faulting instruction.</summary>
     public ulong ExitHostPc;
 
-    /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
-    public ulong ResolvedDelta;
-
     /// <summary>The second-level TLB: <see cref="Mmu.NativePages"/>, then its entries.</summary>
     public Mmu.NativePages* SecondLevel;
+
+    /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC. The first begins where one byte still reaches its fields.</summary>
+    public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
+
+    /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
+    public ulong ResolvedDelta;
 
     /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
     public NativeFoundBlock* FoundBlocks;

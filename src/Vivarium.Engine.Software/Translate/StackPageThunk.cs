@@ -12,12 +12,11 @@ internal sealed unsafe class StackPageThunk(Emitter emitter)
     private const int Above = 7;
     private const int Compare = 0x3B;
     private const int CompareImm = 7;
-    private const int Store = 0x89;
 
     private readonly Emitter _e = emitter;
 
     /// <summary>
-    /// In: T1 = linear address XOR the page that is noted, the flags saved, S-&gt;ExitInfo = access description. Returns with T1 = host
+    /// In: T1 = linear address XOR the tag that is noted, the flags saved, S-&gt;ExitInfo = access description. Returns with T1 = host
     /// address and T2 = host minus linear address, or goes on as <see cref="Thunks.Resolve"/> does.
     /// </summary>
     /// <param name="space">With whose rights.</param>
@@ -35,7 +34,7 @@ internal sealed unsafe class StackPageThunk(Emitter emitter)
         _e.Jmp(miss);
 
         byte* start = _e.Here;
-        _e.Rm(0x33, T1, State, stack + NativeStackPage.PageOffset); // xor
+        _e.Rm(0x33, T1, State, stack + NativeStackPage.TagOffset(write)); // xor
         _e.TlbPlace(T2, T1);
         _e.Push(Rax);
         _e.Push(Rcx);
@@ -53,28 +52,22 @@ internal sealed unsafe class StackPageThunk(Emitter emitter)
         _e.MovRr(Rcx, T1);
         _e.Rr(0x29, Rax, Rcx);                  // sub: the page
         _e.TlbField(0x8B, Rax, tlb, T2, NativeTlbEntry.DeltaOffset);
-        _e.Rm(Store, Rcx, State, stack + NativeStackPage.PageOffset);
-        _e.Rm(Store, Rax, State, stack + NativeStackPage.DeltaOffset);
-        EmitLimits(stack, write: false, NativeStackPage.Limit, NativeStackPage.RunLimit);
-        EmitLimits(stack, write: true, NativeStackPage.Limit, NativeStackPage.RunLimit);
+        _e.StoreState(stack + NativeStackPage.DeltaOffset, Rax);
+        _e.StoreState(stack + NativeStackPage.TagOffset(write: false), Rcx);
+        _e.StoreState(stack + NativeStackPage.TagOffset(write: true), Rcx);
 
-        // Who takes write tags away does it here after the TLB: it sees these limits, or they see that the tag has gone.
+        // Who takes write tags away does it here after the TLB: that one sees this tag, or the TLB's is seen to have gone.
         _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
         _e.TlbField(Compare, Rcx, tlb, T2, NativeTlbEntry.WriteTagOffset);
         _e.MovRr(T2, Rax);
         byte* writable = _e.ShortForward(0x74); // je
-        EmitLimits(stack, write: true, 0, 0);
+        _e.MovImm(Rcx, NativeStackPage.NoPage);
+        _e.StoreState(stack + NativeStackPage.TagOffset(write: true), Rcx);
         _e.LandShort(writable);
         _e.Rr(0x01, T2, T1);                    // add
         _e.Pop(Rcx);
         _e.Pop(Rax);
         _e.Byte(0xC3);
         return start;
-    }
-
-    private void EmitLimits(int stack, bool write, int limit, int runLimit)
-    {
-        _e.StoreStateImm(stack + NativeStackPage.LimitOffset(write), (ulong)limit);
-        _e.StoreStateImm(stack + NativeStackPage.RunLimitOffset(write), (ulong)runLimit);
     }
 }

@@ -172,9 +172,9 @@ internal sealed unsafe partial class Translator
         }
 
         byte* miss;
-        if (byBase && @base == GuestRsp && size <= NativeStackPage.Largest && LooksAtStackPage)
+        if (byBase && @base == GuestRsp && LooksAtStackPage)
         {
-            miss = EmitStackPage(NativeStackPage.LimitOffset(write));
+            miss = EmitStackPage(size, write);
             _cold.Add(new ColdPart(ColdKind.ResolveOnStack, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
             return EndAccess(new HostOperand(@base, T2, displacement));
         }
@@ -219,14 +219,14 @@ internal sealed unsafe partial class Translator
     private bool LooksAtStackPage
         => CodeBits == 64 && !_source.IsLoop && _mode.Space() != AddressSpace.SupervisorAc && Options.Has(Optimizations.StackPages);
 
-    /// <summary>T1 = linear address: T2 = delta, T1 = the offset in the page. Returns the jump to be landed if that is not below a limit.</summary>
-    private byte* EmitStackPage(int limit)
+    /// <summary>T1 = linear address: T2 = delta, T1 = the offset in the page. Returns the jump to be landed if it is another page.</summary>
+    private byte* EmitStackPage(int size, bool write)
     {
-        const int jaeCondition = 3;
         int page = StateOffset.StackPage(_mode.Space());
-        _e.Rm(0x33, T1, State, page + NativeStackPage.PageOffset);  // xor
-        _e.Rm(0x3B, T1, State, page + limit);                       // cmp
-        byte* miss = _e.JumpForward(jaeCondition);
+        _e.Rm(0x33, T1, State, page + NativeStackPage.TagOffset(write));  // xor
+        _e.Rr(0x81, CompareRm, T1);
+        _e.Dword(4096 - size);
+        byte* miss = _e.JumpForward(JaCondition);
         _e.LoadState(T2, page + NativeStackPage.DeltaOffset);
         return miss;
     }

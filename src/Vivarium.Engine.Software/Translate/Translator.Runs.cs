@@ -60,9 +60,9 @@ internal sealed unsafe partial class Translator
             found.FlagsAtStart = _flags;
             found.RecipeAtStart = _recipe;
             int size = found.Highest - found.Lowest;
-            if (found.Base == GuestRsp && size <= NativeStackPage.LargestRun && LooksAtStackPage)
+            if (found.Base == GuestRsp && LooksAtStackPage)
             {
-                found.Jump = EmitStackPage(size <= NativeStackPage.Largest ? NativeStackPage.LimitOffset(found.Writes) : NativeStackPage.RunLimitOffset(found.Writes));
+                found.Jump = EmitStackPage(size, found.Writes);
             }
             else
             {

@@ -228,6 +228,16 @@ public sealed unsafe class TlbTests : IDisposable
     }
 
     [Theory]
+    [InlineData(0)]
+    [InlineData((1L << 48) + (1L << 33))]
+    [InlineData(-(1L << 48) - (1L << 33))]
+    public void No_difference_of_addresses_makes_the_tag_of_no_page_canonical(long delta)
+    {
+        Assert.Equal(0ul, NativeStackPage.NoPage & 0xFFF);
+        Assert.InRange((NativeStackPage.NoPage + (ulong)delta) >> 56, 1ul, 254ul);
+    }
+
+    [Theory]
     [InlineData(false)]
     [InlineData(true)]
     public void Writes_by_the_stacks_page_are_taken_away_and_told_of_even_where_the_TLB_forgot_the_page(bool user)
@@ -238,19 +248,15 @@ public sealed unsafe class TlbTests : IDisposable
         NativeStackPage* stack = user ? &_processor.S->UserStack : &_processor.S->SupervisorStack;
         *stack = new NativeStackPage
         {
-            Page = page,
+            ReadTag = page,
+            WriteTag = page,
             Delta = (ulong)Cpu.TryResolve(page, 4, Access.Write, out _) - page,
-            ReadLimit = NativeStackPage.Limit,
-            WriteLimit = NativeStackPage.Limit,
-            ReadRunLimit = NativeStackPage.RunLimit,
-            WriteRunLimit = NativeStackPage.RunLimit,
         };
         FirstLevelTlb.Flush(&_processor.S->SupervisorTlb);
         Assert.False(Cpu.ForgetWrites(Other));
-        stack->WriteLimit = NativeStackPage.Limit;
+        stack->WriteTag = page;
         Assert.True(Cpu.ForgetWrites(Paging.Frame));
-        Assert.Equal((0ul, 0ul), (stack->WriteLimit, stack->WriteRunLimit));
-        Assert.Equal(((ulong)NativeStackPage.Limit, (ulong)NativeStackPage.RunLimit), (stack->ReadLimit, stack->ReadRunLimit));
+        Assert.Equal((page, NativeStackPage.NoPage), (stack->ReadTag, stack->WriteTag));
         Assert.False(Cpu.ForgetWrites(Paging.Frame));
     }
 

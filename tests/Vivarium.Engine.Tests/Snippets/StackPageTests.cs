@@ -168,6 +168,61 @@ public sealed class StackPageTests
 
     private const ulong UserCodeAt = FirstUserPage;
 
+    /// <summary>With and without a page that may be read only.</summary>
+    [Theory]
+    [InlineData(0x8000_0000_0000_0008, "push")]
+    [InlineData(0x8000_0000_0000_0008, "run")]
+    [InlineData(0x8000_0000_0000_0000, "pop")]
+    [InlineData(0x8000_0000_0000_0000, "ret")]
+    [InlineData(0x8000_0000_0000_0010, "movaps")]
+    [InlineData(0x7FFF_FFFF_FFFF_FF00, "far")]
+    [InlineData(0x8000_0000_0000_0018, "read-only")]
+    public void AStackPointerThatIsNotCanonicalIsAStackFault(ulong stack, string how)
+    {
+        using SnippetMachine m = Long();
+        m.SetGate(12, Handlers + (12 * 16), ist: 1);
+        m.SetGate(13, Handlers + (13 * 16), ist: 1);
+        m.Pages.Map(Spare, Old, P);
+        m.Rsp = Top;
+        m.Write(c =>
+        {
+            if (how == "read-only")
+            {
+                c.mov(rdx, __qword_ptr[rsp]);
+            }
+
+            c.cpuid();
+            c.mov(rsp, stack);
+            c.cmp(ebp, 1);
+            switch (how)
+            {
+                case "push" or "read-only":
+                    c.push(rsi);
+                    break;
+                case "run":
+                    c.push(rsi);
+                    c.push(rdi);
+                    break;
+                case "pop":
+                    c.pop(rsi);
+                    break;
+                case "ret":
+                    c.ret();
+                    break;
+                case "movaps":
+                    c.movaps(__xmmword_ptr[rsp], xmm0);
+                    break;
+                default:
+                    c.mov(__qword_ptr[rsp + 0x100], rsi);
+                    break;
+            }
+
+            c.hlt();
+        });
+        Stop stop = m.RunToFault(12);
+        Assert.Equal((0u, stack, 0x95ul), (stop.ErrorCode, stop.Rsp, stop.Rflags & 0x8D5));
+    }
+
     [Fact]
     public void ACodeThatAPushChangesIsNew()
     {
