@@ -36,6 +36,7 @@ public sealed record EngineOptions
         ("floating-code", Optimizations.FloatingCode, "one translation of a library's page serves all programs, wherever they have it mapped"),
         ("long-blocks", Optimizations.LongBlocks, "a translation goes on behind conditional jumps that are not taken"),
         ("shared-checks", Optimizations.SharedChecks, "accesses in a row through one register are checked together"),
+        ("stack-pages", Optimizations.StackPages, "accesses through the stack pointer look first at the page that it was in last"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
         ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),

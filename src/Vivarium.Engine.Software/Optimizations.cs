@@ -93,5 +93,8 @@ public enum Optimizations : ulong
     /// <summary>One translation of a page's code serves wherever programs have it mapped.</summary>
     FloatingCode = 1ul << 34,
 
+    /// <summary>Accesses through the stack pointer look first at the page that it was in last.</summary>
+    StackPages = 1ul << 36,
+
     All = ulong.MaxValue,
 }

@@ -125,9 +125,13 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         byte* host = slot.Host + ((gpa - slot.Start) & ~0xFFFul);
-        return FirstLevelTlb.FlushWrites(&S->UserTlb, host)
+        bool any = FirstLevelTlb.FlushWrites(&S->UserTlb, host)
             | FirstLevelTlb.FlushWrites(&S->SupervisorTlb, host)
             | FirstLevelTlb.FlushWrites(&S->SupervisorAcTlb, host);
+
+        // Who copies a tag from there looks at it again afterwards.
+        Interlocked.MemoryBarrier();
+        return any | S->UserStack.ForgetWrites(host) | S->SupervisorStack.ForgetWrites(host);
     }
 
     /// <summary>Jumps of translated code find the blocks no more, which were marked as not valid before. Callable from any thread.</summary>
@@ -173,6 +177,9 @@ internal sealed unsafe partial class SoftwareVcpu
         FirstLevelTlb.FlushWrites(&S->UserTlb);
         FirstLevelTlb.FlushWrites(&S->SupervisorTlb);
         FirstLevelTlb.FlushWrites(&S->SupervisorAcTlb);
+        Interlocked.MemoryBarrier();
+        S->UserStack.ForgetWrites();
+        S->SupervisorStack.ForgetWrites();
         LeaveLoops();
     }
 
@@ -274,6 +281,7 @@ internal sealed unsafe partial class SoftwareVcpu
             local->Count = 0;
         }
 
+        ForgetStackPages();
         FlushUserCode();
         if (!keepGlobal || _ranLocal)
         {
@@ -285,8 +293,15 @@ internal sealed unsafe partial class SoftwareVcpu
 
     private NativeFilled* FilledJumpsOf(AddressSpace space) => &S->UserJumpsFilled + (int)space;
 
+    private void ForgetStackPages()
+    {
+        S->UserStack.Forget();
+        S->SupervisorStack.Forget();
+    }
+
     private void DropPage(ulong linear)
     {
+        ForgetStackPages();
         if (_tlb.MayHoldGiantPage(linear))
         {
             _tlb.FlushAll();

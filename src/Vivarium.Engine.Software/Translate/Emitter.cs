@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software.Translate;
 
@@ -454,6 +455,16 @@ internal sealed unsafe class Emitter
         Rr(0x81, and, to, wide: false);
         Dword((NativeJumpCache.EntriesOf(space) - 1) << NativeJumpCache.EntryShift);
     }
+
+    /// <summary>to = where in a first-level TLB the entry for an address would stand, in bytes. RFLAGS are lost.</summary>
+    public void TlbPlace(int to, int address)
+        => Bits(to, address, GuestMemory.PageShift - NativeTlb.EntryShift, (NativeTlb.Entries - 1) << NativeTlb.EntryShift);
+
+    /// <summary>An operation of a register with a field of the TLB's entry that stands at <paramref name="place"/>.</summary>
+    /// <param name="tlb">As <see cref="StateOffset.Tlb"/>.</param>
+    /// <param name="field">Where it is in the entry.</param>
+    public void TlbField(int opcode, int register, int tlb, int place, int field)
+        => Rx(opcode, register, HostRegister.State, place, 0, tlb + field);
 
     /// <summary>Adds a register's value to a <see cref="NativeFilled"/>. RFLAGS and the scratch register are lost.</summary>
     public void AddToFilled(int filled, int item, int scratch)

@@ -36,6 +36,12 @@ internal sealed unsafe partial class Translator
             case ColdKind.ResolveAddress:
                 EmitResolve(part, part.Kind == ColdKind.ResolveAddress);
                 break;
+            case ColdKind.ResolveOnStack:
+                SaveFlags(part);
+                _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
+                _e.Call(_thunks.ResolveOnStack(part.Space, ((uint)part.Data & AccessInfo.WriteBit) != 0));
+                _e.Jmp(part.Resume);
+                break;
             case ColdKind.ResolveInWindow:
             case ColdKind.ResolveAddressInWindow:
                 EmitResolve(part, part.Kind == ColdKind.ResolveAddressInWindow, window: (int)(part.Data >> 32));

@@ -241,7 +241,7 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>How long the code of <see cref="EmitLanding"/> is.</summary>
-    public const int LandingBytes = 14;
+    public const int LandingBytes = 15;
 
     private bool Floating => (_mode & BlockMode.Floating) != 0;
 
