@@ -310,10 +310,13 @@ internal unsafe struct NativeState
     /// <summary>All other RFLAGS bits: the fixed bit 1, TF, IF, DF, IOPL, NT, RF, VM, AC, VIF, VIP, ID.</summary>
     public ulong SystemFlags;
 
-    /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation).</summary>
+    /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation). Set by <see cref="RequestExit"/>.</summary>
     public ulong ExitRequest;
 
-    /// <summary>The stack pointer at which no frame fits any more.</summary>
+    /// <summary>
+    /// The stack pointer at which no frame fits any more; or the highest value there is, so that calls need not look at
+    /// <see cref="ExitRequest"/> too. Each entry into translated code sets it to the one or the other.
+    /// </summary>
     public ulong HostStackEnd;
 
     /// <summary>While a floating translation runs (<see cref="BlockMode.Floating"/>): where its page is mapped.</summary>
@@ -354,6 +357,9 @@ internal unsafe struct NativeState
 
     /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC. The first begins where one byte still reaches its fields.</summary>
     public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
+
+    /// <summary>Behind the call by which a translation has asked for what its TLB does not know: where the thunks return is elsewhere.</summary>
+    public ulong ResolveCaller;
 
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;
@@ -448,4 +454,15 @@ internal unsafe struct NativeState
     public NativeFilled UserJumpsFilled, SupervisorJumpsFilled, SupervisorAcJumpsFilled;
 
     public NativeJumpCache UserJumps, SupervisorJumps, SupervisorAcJumps;
+
+    /// <summary>Has translated code left at its next poll. From any thread.</summary>
+    /// <remarks>
+    /// Who enters translated code writes <see cref="HostStackEnd"/> and then, after a barrier, looks at the request: it sees
+    /// this one's, or is overtaken by the second write here.
+    /// </remarks>
+    public void RequestExit()
+    {
+        Volatile.Write(ref ExitRequest, 1);
+        Volatile.Write(ref HostStackEnd, ulong.MaxValue);
+    }
 }

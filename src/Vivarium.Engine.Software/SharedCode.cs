@@ -54,7 +54,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveRunEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), Model = model, AlignJumps = model.ProcessorCount > 1, Options = options };
         _relocator = new Relocator(_cache, _translator.Traps, _records) { KeepsTemplates = options.CheckRelocation };
@@ -282,7 +282,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     {
         copied = false;
         if (Options.LoopsAtOnce && _translator.Stops.Count == 0 && !source.ChecksItself && source.SecondPage == Block.NoPage
-            && (mode & (BlockMode.Code64 | BlockMode.Careful)) == BlockMode.Code64
+            && (mode & (BlockMode.Code64 | BlockMode.Careful | BlockMode.Apart)) == BlockMode.Code64
             && _translator.Translate(source with { IsLoop = true }, mode) is { Exists: true } loop)
         {
             return loop;
@@ -305,8 +305,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.</summary>
     private bool MayCopy(in CodeSource source, BlockMode mode)
-        => _translator.Stops.Count == 0 && !source.ChecksItself && source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0
-            && Options.Has(Optimizations.Relocation);
+        => _translator.Stops.Count == 0 && !source.ChecksItself && source.SecondPage == Block.NoPage
+            && (mode & (BlockMode.Code64 | BlockMode.Apart)) == BlockMode.Code64 && Options.Has(Optimizations.Relocation);
 
     private Template FindTemplate(in CodeSource source, BlockMode mode)
         => _templates.Find(source, mode) is { Exists: true } made ? made : _store?.Find(source, mode) ?? default;
@@ -406,11 +406,11 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         ReadOnlySpan<ushort> stubs = block.JumpStubs;
         for (int i = 0; i < stubs.Length; i += BlockRecord.StubNumbers)
         {
-            ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | stubs[i + 2];
-            ulong target = block.Key.Rip + (gpa - block.Key.Gpa);
-            BlockKey key = block.Key with { Gpa = gpa, Rip = mode.CodeBits() == 64 ? target : (uint)target, Mode = mode };
+            bool apart = (stubs[i + 2] & Block.StubApart) != 0;
+            ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | (stubs[i + 2] & GuestMemory.PageMask);
+            BlockKey key = block.Key with { Gpa = gpa, Rip = block.TargetOf(stubs[i + 2]), Mode = apart ? mode | BlockMode.Apart : mode };
             Block known = _cache.Find(key);
-            if (!known.Exists && ahead)
+            if (!known.Exists && ahead && !apart)
             {
                 known = CopyAhead(key, source, statistics);
             }

@@ -115,6 +115,9 @@ internal readonly unsafe struct Block : IEquatable<Block>
     /// <summary>Likewise: they are in neither, and made by what <see cref="Recipes"/> says.</summary>
     public const int FlagsByRecipe = 0x4000;
 
+    /// <summary>In <see cref="JumpStubs"/>: the target is a block of <see cref="BlockMode.Apart"/>.</summary>
+    public const int StubApart = 0x8000;
+
     /// <summary>It jumps back into itself, where nobody can unlink it; see <see cref="SharedCode"/>.</summary>
     public bool Loops => _data->Loops;
 
@@ -126,7 +129,7 @@ internal readonly unsafe struct Block : IEquatable<Block>
 
     /// <summary>
     /// The direct jumps of this block to its own page, each by three numbers: offset of the displacement, of the stub it goes
-    /// to while not linked, and of the target in the guest's page.
+    /// to while not linked, and of the target in the guest's page, with <see cref="StubApart"/>.
     /// </summary>
     public ReadOnlySpan<ushort> JumpStubs => new(BlockRecord.StubsOf(Record), Record->StubCount);
 
@@ -161,7 +164,11 @@ internal readonly unsafe struct Block : IEquatable<Block>
     /// <summary>RIP of the instruction whose translation holds a host address.</summary>
     /// <param name="codePage">The page that the vCPU runs in, which a floating block does not know.</param>
     public ulong RipAt(byte* hostPc, ulong codePage)
-        => (Floats ? codePage : 0) + Key.Rip + (ulong)(MapAt(hostPc) & ~(FlagsSaved | FlagsByRecipe));
+        => PlaceIn(codePage) + Key.Rip + (ulong)(MapAt(hostPc) & ~(FlagsSaved | FlagsByRecipe));
+
+    /// <summary>What is to be added to <see cref="BlockKey.Rip"/> for RIP.</summary>
+    /// <param name="codePage">As in <see cref="RipAt"/>.</param>
+    public ulong PlaceIn(ulong codePage) => Floats ? codePage : 0;
 
     /// <summary>Some instruction of it begins at RIP, or it might where a floating block is mapped so.</summary>
     public bool Covers(ulong rip) => (Floats ? rip & GuestMemory.PageMask : rip) - Key.Rip < (ulong)GuestLength;
@@ -184,18 +191,31 @@ internal readonly unsafe struct Block : IEquatable<Block>
         return recipe;
     }
 
-    /// <summary>The displacement of the jump whose stub holds a host address. Stubs come in the order of their addresses.</summary>
-    public byte* JumpOf(byte* hostPc)
+    /// <summary>The displacement of the jump whose stub holds a host address.</summary>
+    public byte* JumpOf(byte* hostPc) => Code + JumpStubs[StubAt(hostPc)];
+
+    /// <summary>RIP, as in a <see cref="BlockKey"/>, of the target of the jump whose stub holds a host address.</summary>
+    public ulong TargetOf(byte* hostPc) => TargetOf(JumpStubs[StubAt(hostPc) + 2]);
+
+    /// <summary>Likewise of one of <see cref="JumpStubs"/>, by the last of its numbers.</summary>
+    public ulong TargetOf(ushort number)
+    {
+        ulong target = Key.Rip + ((ulong)number & GuestMemory.PageMask) - (Key.Gpa & GuestMemory.PageMask);
+        return Key.Mode.CodeBits() == 64 ? target : (uint)target;
+    }
+
+    /// <summary>Stubs come in the order of their addresses.</summary>
+    private int StubAt(byte* hostPc)
     {
         int offset = (int)(hostPc - Code);
-        int jump = 0;
         ReadOnlySpan<ushort> stubs = JumpStubs;
-        for (int i = 0; i < stubs.Length && stubs[i + 1] <= offset; i += BlockRecord.StubNumbers)
+        int i = 0;
+        while (i + BlockRecord.StubNumbers < stubs.Length && stubs[i + BlockRecord.StubNumbers + 1] <= offset)
         {
-            jump = stubs[i];
+            i += BlockRecord.StubNumbers;
         }
 
-        return Code + jump;
+        return i;
     }
 
     /// <summary>The stub behind one of this block's jumps.</summary>

@@ -54,6 +54,12 @@ internal enum BlockMode : uint
     /// <see cref="NativeState.CodePage"/>. Never in <see cref="NativeState.Mode"/>, because RIP decides (<see cref="EngineOptions.Floats"/>).
     /// </summary>
     Floating = 1 << 15,
+
+    /// <summary>
+    /// Each access has its own check. Only for a block that such a one leaves for whose run of accesses does not lie in one page
+    /// of plain memory; it goes on to ordinary ones.
+    /// </summary>
+    Apart = 1 << 16,
 }
 
 internal static class BlockModes

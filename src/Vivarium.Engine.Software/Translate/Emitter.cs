@@ -47,6 +47,12 @@ internal sealed unsafe class Emitter
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Byte(int value) => *_cursor++ = (byte)value;
 
+    public void Word(ushort value)
+    {
+        Unsafe.WriteUnaligned(_cursor, value);
+        _cursor += sizeof(ushort);
+    }
+
     public void Dword(int value)
     {
         Unsafe.WriteUnaligned(_cursor, value);
@@ -373,6 +379,15 @@ internal sealed unsafe class Emitter
         Relative(target);
     }
 
+    /// <summary>LEA reg, the executable address so many bytes behind this instruction.</summary>
+    public void LeaHostAhead(int reg, int bytes)
+    {
+        Byte(0x48 | ((reg >> 3) << 2));
+        Byte(0x8D);
+        Byte(5 | ((reg & 7) << 3));
+        Dword(bytes);
+    }
+
     public void Push(int reg) => Plus(0x50, reg);
 
     public void Pop(int reg) => Plus(0x58, reg);
@@ -419,6 +434,16 @@ internal sealed unsafe class Emitter
         Bytes([0x0F, 0x90, 0xC0]); // seto al
         Store(HostRegister.State, StateOffset.SavedFlags, HostRegister.Rax, wide: false);
         MovRr(HostRegister.Rax, scratch);
+    }
+
+    /// <summary>As <see cref="SaveFlags"/>, with no register lost: in thunks, whose time matters little.</summary>
+    public void SaveFlagsByStack()
+    {
+        Push(HostRegister.Rax);
+        Byte(0x9F);             // lahf
+        Bytes([0x0F, 0x90, 0xC0]); // seto al
+        Store(HostRegister.State, StateOffset.SavedFlags, HostRegister.Rax, wide: false);
+        Pop(HostRegister.Rax);
     }
 
     /// <summary>Makes the arithmetic flags in the state block those of a value in a register, which is lost, as are RFLAGS and the scratch register.</summary>

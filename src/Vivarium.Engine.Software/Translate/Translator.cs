@@ -82,6 +82,9 @@ internal sealed unsafe partial class Translator
 
     private CodeSource _source;
     private BlockMode _mode;
+
+    /// <summary>The block is one for <see cref="BlockMode.Apart"/>.</summary>
+    private bool _apart;
     private byte* _blockCode;
 
     /// <summary>RIP of the instruction being translated, and of the next.</summary>
@@ -137,21 +140,22 @@ internal sealed unsafe partial class Translator
     public Block Translate(in CodeSource source, BlockMode mode)
     {
         _source = source;
-        _mode = mode;
+        _mode = mode & ~BlockMode.Apart;
+        _apart = mode != _mode;
         _map.Clear();
         _cold.Clear();
         _stubs.Clear();
         _mismatches.Clear();
         _recipes.Clear();
-        _runs.Clear();
         _run = null;
+        _movedStack = 0;
         _extendedChecked = false;
         _ended = false;
         _hasSideExits = false;
         _flags = FlagsAt.Host;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
-        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && !source.IsLoop && Options.Has(Optimizations.Relocation));
+        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && !source.IsLoop && !_apart && Options.Has(Optimizations.Relocation));
         _e.FloatsFrom(Floating ? source.Linear & ~GuestMemory.PageMask : null);
         if (Floating)
         {
@@ -217,17 +221,8 @@ internal sealed unsafe partial class Translator
             _rip = _nextRip;
         }
 
-        if (_run is { } last)
-        {
-            EndRun(last, null);
-        }
-
         int count = _index;
-        foreach (Run run in _runs)
-        {
-            EmitApart(run);
-        }
-
+        _run = null;
         foreach (ref readonly ColdPart part in CollectionsMarshal.AsSpan(_cold))
         {
             EmitCold(part);
@@ -415,7 +410,7 @@ internal sealed unsafe partial class Translator
 
         if (CodeBits == 64 && CanCopy(instruction))
         {
-            BeforeInstruction(instruction, traits.Flags, T2);
+            BeforeInstruction(instruction, traits.Flags, InRun ? T1 : T2);
             _e.Bytes(guest.Code);
             NoteImmediate(instruction);
             AfterInstruction(traits.Flags);
@@ -493,6 +488,11 @@ internal sealed unsafe partial class Translator
         FlagsAt before = _flags;
         HostOperand operand = default;
         int memory = MemoryOperand(instruction);
+        if (memory < 0)
+        {
+            TakeFromState(ref instruction, traits);
+        }
+
         Register highByte = HighByte(instruction);
         bool scratchForHighByte = memory >= 0 && highByte != Register.None && UsesScratchForHighByte(instruction);
         if (memory >= 0)
@@ -520,7 +520,7 @@ internal sealed unsafe partial class Translator
             Mark(_rip);
         }
 
-        // R12-R15 of the guest come from the state block into scratch registers, and go back where written.
+        // R12-R15 of the guest come from the state block into scratch registers where read, and go back where written.
         Scratches scratches = default;
         bool rex = memory >= 0;
         for (int i = 0; i < instruction.OpCount; i++)
@@ -540,7 +540,7 @@ internal sealed unsafe partial class Translator
             int host = Of(guest);
             if (host < 0)
             {
-                host = EmitScratch(ref scratches, guest, original, free, memory < 0 && !InRun ? T1 : -1, traits.Writes(i));
+                host = EmitScratch(ref scratches, guest, original, free, memory < 0 && !InRun ? T1 : -1, Reads(instruction, guest, traits), traits.Writes(i));
             }
 
             if (host != guest)
@@ -602,14 +602,36 @@ internal sealed unsafe partial class Translator
         private (int Guest, int Host, bool Written, bool Used) _first;
     }
 
+    /// <summary>An operand is a guest register, and counts for what the instruction does, or for what stays in it.</summary>
+    private static bool Reads(in Instruction instruction, int guest, CodeTraits traits)
+    {
+        if (ReadsNothing(instruction) && instruction.Op0Register.GetSize() >= sizeof(uint))
+        {
+            return false;
+        }
+
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i) is var register && register.IsGPR() && GuestNumber(register) == guest
+                && (!traits.Overwrites(i) || register.GetSize() < sizeof(uint)))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
     /// <summary>
-    /// Loads a guest register that has no place of its own. Two scratch registers are free, or one beside a memory
+    /// A scratch register for a guest register that has no place of its own. Two scratch registers are free, or one beside a memory
     /// operand; an instruction that needs one more (BMI forms only, which read all operands before they write)
     /// borrows a register that it does not name.
     /// </summary>
     /// <param name="first">A free scratch register.</param>
     /// <param name="second">Another, or -1.</param>
-    private int EmitScratch(ref Scratches scratches, int guest, in Instruction original, int first, int second, bool written)
+    /// <param name="read">The instruction wants what it holds.</param>
+    /// <param name="written">The operand is written.</param>
+    private int EmitScratch(ref Scratches scratches, int guest, in Instruction original, int first, int second, bool read, bool written)
     {
         int i = 0;
         for (; scratches[i].Used; i++)
@@ -627,7 +649,11 @@ internal sealed unsafe partial class Translator
             _e.StoreState(StateOffset.Scratch, host);
         }
 
-        _e.LoadState(host, StateOffset.Gpr(guest));
+        if (read)
+        {
+            _e.LoadState(host, StateOffset.Gpr(guest));
+        }
+
         scratches[i] = (guest, host, written, true);
         return host;
     }
