@@ -325,7 +325,7 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>S-&gt;Rip = the instruction whose translation holds a return address.</summary>
     private void LocateInstruction(ulong returnAddress)
     {
-        S->Rip = BlockAt(returnAddress).RipAt((byte*)returnAddress - 1);
+        S->Rip = BlockAt(returnAddress).RipAt((byte*)returnAddress - 1, S->CodePage);
     }
 
     /// <summary>The block, whether still valid or not, that a call has left.</summary>

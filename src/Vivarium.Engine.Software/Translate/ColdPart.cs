@@ -14,6 +14,9 @@ internal enum ColdKind : byte
     /// <summary>The same, for an operand at T1 + T2.</summary>
     ResolveAddress,
 
+    /// <summary>An access through the stack pointer that is not to its page of last time: go on with what the TLB says, or the helper.</summary>
+    ResolveOnStack,
+
     /// <summary>The same, for a run: if it does not lie in one page of plain memory, to a block without runs.</summary>
     ResolveRun,
 
@@ -61,6 +64,9 @@ internal enum ColdKind : byte
 
     /// <summary>The same, with the return address in T1.</summary>
     CrossPageCallMissNear,
+
+    /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know, with the target in S-&gt;Rip and the flags not in RFLAGS.</summary>
+    MissByRip,
 
     /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,

@@ -31,6 +31,7 @@ internal sealed unsafe class Thunks
     private readonly bool _besideCode;
     private readonly SecondLevelSearch? _secondLevel;
     private readonly nint[] _resolve;
+    private readonly nint[] _resolveOnStack;
     private readonly nint[] _resolveBrief;
     private readonly nint[] _resolveRun;
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
@@ -83,6 +84,13 @@ internal sealed unsafe class Thunks
             _resolve[i] = (nint)EmitNoteCaller((byte*)unnoted[i]);
         }
 
+        var stackPage = new StackPageThunk(emitter);
+        _resolveOnStack = new nint[(int)AddressSpace.SupervisorAc * 2];
+        for (int i = 0; i < _resolveOnStack.Length; i++)
+        {
+            _resolveOnStack[i] = (nint)stackPage.Emit((AddressSpace)(i / 2), write: (i & 1) != 0, (byte*)_resolve[i]);
+        }
+
         _resolveBrief = new nint[spaces * BriefKinds];
         for (int i = 0; i < _resolveBrief.Length; i++)
         {
@@ -108,7 +116,7 @@ internal sealed unsafe class Thunks
         ResolveCareful = EmitResolve((byte*)resolveCareful, Leave, callerIsNoted: false);
         Commit = EmitCommit((byte*)commit);
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
-        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options.Has(Optimizations.JumpsByPage), options.Has(Optimizations.FetchWalks) ? walk : null, spaces);
+        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options, options.Has(Optimizations.FetchWalks) ? walk : null, spaces);
         System = new SystemThunks(emitter, Jumps, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap), options.Has(Optimizations.InnerReturns));
     }
 
@@ -155,6 +163,9 @@ internal sealed unsafe class Thunks
     /// Returns with T1 = host address and T2 = host minus linear address, or exits.
     /// </summary>
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
+
+    /// <summary>As <see cref="Resolve"/>, for an access that is not to the <see cref="NativeStackPage"/>: T1 = linear address XOR the tag there.</summary>
+    public byte* ResolveOnStack(AddressSpace space, bool write) => (byte*)_resolveOnStack[((int)space * 2) + (write ? 1 : 0)];
 
     /// <summary>
     /// As <see cref="Resolve"/>, with no need to set S-&gt;ExitInfo: behind the call stands an <see cref="AccessInfo.Brief"/>, and
@@ -369,11 +380,11 @@ internal sealed unsafe class Thunks
     /// <summary>What crosses pages, or what is too wide for a look beside which code it would write, is not for the monitor. In and out as <see cref="Resolve"/>.</summary>
     private byte* EmitRunChecks(AddressSpace space, bool write, byte* refused, byte* resolve)
     {
-        int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
+        int tlb = StateOffset.Tlb(space);
         byte* start = _e.Here;
         _e.Push(Rax);
         _e.Push(Rcx);
-        _e.Rx(0x8B, Rax, State, T2, 3, tag, wide: false);
+        _e.TlbField(0x8B, Rax, tlb, T2, NativeTlbEntry.TagOffset(write));
         _e.Rr(0x31, T1, Rax, wide: false);      // xor: the lower half of the address
         _e.Rr(0x81, 4, Rax, wide: false);       // and
         _e.Dword((int)GuestMemory.PageMask);
@@ -385,7 +396,7 @@ internal sealed unsafe class Thunks
         byte* tooWide = null;
         if (write && _besideCode)
         {
-            _e.Rx(0xF6, 0, State, T2, 3, tag, wide: false); // test byte
+            _e.Rx(0xF6, 0, State, T2, 0, tlb + NativeTlbEntry.WriteTagOffset, wide: false); // test byte
             _e.Byte(FirstLevelTlb.BesideMark);
             byte* notBeside = _e.ShortForward(0x74);
             _e.Rr(0x83, 7, Rcx, wide: false);   // cmp
@@ -412,23 +423,22 @@ internal sealed unsafe class Thunks
     /// <summary>Undoes what the check has done to the address and the flags.</summary>
     private byte* EmitMiss(AddressSpace space, bool write, byte* resolve)
     {
-        int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
         byte* undo = _e.Here;
-        _e.Rx(0x33, T1, State, T2, 3, tag); // xor
+        _e.TlbField(0x33, T1, StateOffset.Tlb(space), T2, NativeTlbEntry.TagOffset(write)); // xor
         _secondLevel?.Emit(space, write);
         _e.RestoreFlags(T2);
         _e.Load(T2, State, StateOffset.ExitInfo, wide: false);
         _e.Jmp(resolve);
-        return write && _besideCode ? EmitWriteBesideCode(space, tag, undo) : undo;
+        return write && _besideCode ? EmitWriteBesideCode(space, undo) : undo;
     }
 
     /// <summary>
     /// A write to a page with code (<see cref="FirstLevelTlb.BesideTag"/>) that touches no granule with code needs no monitor.
     /// In: as <see cref="Resolve"/>. One that does, and all else, goes to <paramref name="refused"/> as it came.
     /// </summary>
-    private byte* EmitWriteBesideCode(AddressSpace space, int tag, byte* refused)
+    private byte* EmitWriteBesideCode(AddressSpace space, byte* refused)
     {
-        int hostPage = StateOffset.Tlb(space) + (2 * 8 * NativeTlb.Entries);
+        int tlb = StateOffset.Tlb(space);
 
         byte* notBeside = _e.Here;
         Toggle();
@@ -442,7 +452,7 @@ internal sealed unsafe class Thunks
         _e.Jmp(notBeside);
 
         byte* start = _e.Here;
-        _e.Rx(0xF6, 0, State, T2, 3, tag, wide: false); // test byte [tag], BesideMark
+        _e.Rx(0xF6, 0, State, T2, 0, tlb + NativeTlbEntry.WriteTagOffset, wide: false); // test byte [tag], BesideMark
         _e.Byte(FirstLevelTlb.BesideMark);
         _e.Jcc(4, refused);
         Toggle();                       // T1 = offset in the page, if it is the page
@@ -456,7 +466,7 @@ internal sealed unsafe class Thunks
         _e.Dword((int)GuestMemory.PageMask);
         _e.Jcc(7, tooFar);
         _e.Push(Rdx);
-        _e.Rx(0x8B, Rdx, State, T2, 3, hostPage);
+        _e.TlbField(0x8B, Rdx, tlb, T2, NativeTlbEntry.HostPageOffset);
         _e.Rr(0xC1, 5, Rdx);            // shr
         _e.Byte(CodeGranules.PageToWordShift);
         _e.Rm(0x03, Rdx, State, StateOffset.GranuleBias);
@@ -474,8 +484,8 @@ internal sealed unsafe class Thunks
         _e.Jcc(2, touched);
         _e.Pop(Rdx);
         _e.Pop(Rcx);
-        _e.Rx(0x03, T1, State, T2, 3, hostPage); // add
-        _e.Rx(0x8B, T2, State, T2, 3, StateOffset.Tlb(space) + (3 * 8 * NativeTlb.Entries));
+        _e.TlbField(0x03, T1, tlb, T2, NativeTlbEntry.HostPageOffset); // add
+        _e.TlbField(0x8B, T2, tlb, T2, NativeTlbEntry.DeltaOffset);
         _e.Byte(0xC3);
         return start;
 

@@ -45,6 +45,10 @@ internal sealed unsafe partial class Translator
             NeedFlags();
             EmitLinkable(CallOpcode, target);
         }
+        else if (GoesByRip(target))
+        {
+            EmitJumpByRip(target, call: true, nextRip);
+        }
         else
         {
             EmitCrossPageCall(target, nextRip);
@@ -58,7 +62,7 @@ internal sealed unsafe partial class Translator
     private void EmitCrossPageCall(ulong target, int nextRip)
     {
         int entry = NativeJumpCache.DisplacementOf(target, _mode.Space());
-        EmitCalledRip(target, _nextRip, nextRip);
+        EmitCalledRip(T2, target, _nextRip, nextRip);
         byte* miss = EmitCompareEntry(target, entry);
         FlagsAt flags = _flags;
         NeedFlags();
@@ -67,19 +71,20 @@ internal sealed unsafe partial class Translator
         _cold.Add(new ColdPart(nextRip == T1 ? ColdKind.CrossPageCallMissNear : ColdKind.CrossPageCallMiss, _nextRip, miss, _e.Here, target, flags, recipe: _recipe));
     }
 
-    /// <summary>T2 = the target of a direct call.</summary>
+    /// <summary>A register = the target of a direct call.</summary>
+    /// <param name="to">The register.</param>
     /// <param name="target">The target.</param>
     /// <param name="next">RIP of the next instruction.</param>
     /// <param name="nextRip">A register that holds it, or -1.</param>
-    private void EmitCalledRip(ulong target, ulong next, int nextRip)
+    private void EmitCalledRip(int to, ulong target, ulong next, int nextRip)
     {
         if (nextRip >= 0 && (long)(target - next) is var distance && distance == (int)distance)
         {
-            _e.Lea(T2, nextRip, (int)distance);
+            _e.Lea(to, nextRip, (int)distance);
         }
         else
         {
-            _e.MovRip(T2, target);
+            _e.MovRip(to, target);
         }
     }
 
@@ -124,6 +129,12 @@ internal sealed unsafe partial class Translator
         EndCheck();
         int nextRip = EmitPushNextRip(instruction);
         EmitCallPoll(ColdKind.PollAtTarget, 0);
+        if (_mode.Space() == AddressSpace.User)
+        {
+            _e.LoadState(T2, StateOffset.JumpTarget);
+            _e.StoreState(StateOffset.Rip, T2);
+        }
+
         EmitPushFrame(nextRip);
         NeedFlags();
         _e.Rm(0xFF, 2, State, StateOffset.JumpCode, wide: false);
@@ -164,10 +175,17 @@ internal sealed unsafe partial class Translator
         _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(NotAboveCondition), null, target, _flags, recipe: _recipe));
     }
 
-    /// <summary>Where the host returns to: the guest's frame goes too, and the next block is that behind the call.</summary>
+    /// <summary>Where the host returns to, T1 = RIP: the guest's frame goes too, and the next block is that behind the call.</summary>
     private void EmitReturnPoint()
     {
         _e.Lea(Rsp, Rsp, 8);
+        if (Floating)
+        {
+            // The call may have ended in the next page.
+            _e.Lea(T1, T1, -(int)(_nextRip - (_source.Rip & ~GuestMemory.PageMask)));
+            _e.StoreState(StateOffset.CodePage, T1);
+        }
+
         _flags = FlagsAt.Host;
         EmitJumpTo(_nextRip);
     }

@@ -37,6 +37,9 @@ internal sealed unsafe partial class Translator
             case ColdKind.ResolveAddress:
                 EmitResolve(part, part.Kind == ColdKind.ResolveAddress);
                 break;
+            case ColdKind.ResolveOnStack:
+                EmitResolveOnStack(part);
+                break;
             case ColdKind.ResolveRun:
                 EmitResolveRun(part);
                 break;
@@ -78,6 +81,10 @@ internal sealed unsafe partial class Translator
                 EmitRecipe(part);
                 _e.Jmp((part.Flags & FlagsAt.Recipe) != 0 ? _thunks.PollAtTarget : _thunks.PollAtTargetWithSavedFlags);
                 break;
+            case ColdKind.MissByRip:
+                EmitRecipe(part);
+                EmitMissByRip(part);
+                break;
             case ColdKind.Miss:
                 if (IsSmall(part.Data))
                 {
@@ -94,7 +101,7 @@ internal sealed unsafe partial class Translator
             case ColdKind.CrossPageCallMiss:
             case ColdKind.CrossPageCallMissNear:
                 EmitRecipe(part);
-                EmitCalledRip(part.Data, part.Rip, part.Kind == ColdKind.CrossPageCallMissNear ? T1 : -1);
+                EmitCalledRip(T2, part.Data, part.Rip, part.Kind == ColdKind.CrossPageCallMissNear ? T1 : -1);
                 _e.Call(_thunks.Jumps.Known(_mode.Space(), saved: (part.Flags & FlagsAt.Recipe) == 0));
                 _e.Jmp(part.Resume);
                 break;
@@ -130,6 +137,34 @@ internal sealed unsafe partial class Translator
 
         _e.Call(_thunks.ResolveBrief(part.Space, info.Write, !made, address));
         EmitResolveData(part, info);
+    }
+
+    /// <summary>As <see cref="EmitResolve"/>, for an access that is not to the page that the stack pointer was in last.</summary>
+    private void EmitResolveOnStack(in ColdPart part)
+    {
+        if ((part.Flags & FlagsAt.Saved) == 0)
+        {
+            part.Recipe.Emit(_e);
+            _e.SaveFlags(T2);
+        }
+
+        _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
+        _e.Call(_thunks.ResolveOnStack(part.Space, ((uint)part.Data & AccessInfo.WriteBit) != 0));
+        _e.Jmp(part.Resume);
+    }
+
+    private void EmitMissByRip(in ColdPart part)
+    {
+        byte* known = _thunks.Jumps.Known(_mode.Space(), saved: (part.Flags & FlagsAt.Recipe) == 0);
+        _e.LoadState(T2, StateOffset.Rip);
+        if (part.Resume == null)
+        {
+            _e.Jmp(known);
+            return;
+        }
+
+        _e.Call(known);
+        _e.Jmp(part.Resume);
     }
 
     private void EmitResolveData(in ColdPart part, AccessInfo info)

@@ -25,6 +25,10 @@ internal sealed unsafe partial class Translator
                 _ended = true;
                 EmitBranch(instruction.NearBranchTarget);
                 return true;
+            case FlowControl.ConditionalBranch when instruction.IsJccShortOrNear && NextIsInBlock:
+                _hasSideExits = true;
+                EmitSideExit((int)instruction.ConditionCode - 1, instruction.NearBranchTarget);
+                return true;
             case FlowControl.ConditionalBranch when instruction.IsJccShortOrNear:
                 EmitConditional((int)instruction.ConditionCode - 1, instruction.NearBranchTarget);
                 return true;
@@ -90,6 +94,10 @@ internal sealed unsafe partial class Translator
         {
             NeedFlags();
             EmitLinkable(-1, target);
+        }
+        else if (GoesByRip(target))
+        {
+            EmitJumpByRip(target, call: false);
         }
         else if (FlagsInHost)
         {
@@ -194,6 +202,30 @@ internal sealed unsafe partial class Translator
 
     /// <summary>A cross-page jump has its target's RIP as a displacement; else it is in T2.</summary>
     private bool IsSmall(ulong target) => Relocations.IsShort(target) && Relocations.IsShort(_source.Rip);
+
+    /// <summary>Where this block or the target float, their RIPs are known only when they run.</summary>
+    private bool GoesByRip(ulong target) => Floating || Options.Floats(_mode, target);
+
+    /// <summary>As <see cref="EmitCrossPageJump"/>, where RIP is known only when it runs.</summary>
+    /// <param name="target">Where to.</param>
+    /// <param name="call">With the host's part of a call's frame.</param>
+    /// <param name="nextRip">As <see cref="EmitPushNextRip"/> returns it.</param>
+    private void EmitJumpByRip(ulong target, bool call, int nextRip = -1)
+    {
+        FlagsAt before = _flags;
+        EmitCalledRip(T1, target, _nextRip, nextRip);
+        _e.StoreState(StateOffset.Rip, T1);
+        DestroyFlags(check: true);
+        EmitProbe();
+        byte* miss = _e.JumpForward(JnzCondition);
+        FlagsAt flags = _flags;
+        NeedFlags(T1);
+        _e.Rx(0xFF, call ? 2 : 4, State, T2, 0, StateOffset.Jumps(_mode.Space()) + 8, wide: false);
+        _cold.Add(new ColdPart(ColdKind.MissByRip, _rip, miss, call ? _e.Here : null, target, flags, recipe: _recipe));
+
+        // What follows is reached by jumps from before.
+        _flags = before;
+    }
 
     /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>
     /// <param name="size">Bytes of the target.</param>

@@ -67,12 +67,12 @@ internal sealed unsafe partial class Translator
             }
 
             _e.Lea(T1, register, found.Lowest);
-            _e.Bits(T2, T1, 12, NativeTlb.Entries - 1);
-            _e.Rx(0x33, T1, State, T2, 3, Tlb + (found.Writes ? WriteTagOffset : 0));
+            _e.TlbPlace(T2, T1);
+            _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(found.Writes)); // xor
             _e.Rr(0x81, CompareRm, T1);
             _e.Dword(4096 - size);
             byte* miss = _e.JumpForward(JaCondition);
-            _e.Rx(0x8B, T2, State, T2, 3, Tlb + DeltaOffset);
+            _e.TlbField(0x8B, T2, Tlb, T2, NativeTlbEntry.DeltaOffset);
             var info = new AccessInfo(size, read: true, found.Writes, SegmentSs, AccessRules.None);
             _cold.Add(new ColdPart(ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word | ((ulong)found.Start.Word << 32), _flags, _mode.Space(), _recipe));
             if (register == T1)
