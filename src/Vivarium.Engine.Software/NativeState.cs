@@ -226,6 +226,7 @@ internal unsafe struct NativeFoundBlock
     public const int Count = 1 << CountBits;
     public const int SizeShift = 5;
 
+    /// <summary>As in <see cref="CodeCache.BlockKey"/>.</summary>
     public ulong Rip;
 
     /// <summary>Physical page number, and the <see cref="Translate.BlockMode"/> above it; 0: nothing here.</summary>
@@ -235,8 +236,7 @@ internal unsafe struct NativeFoundBlock
 
     public static ulong KeyFor(ulong gpa, Translate.BlockMode mode) => (gpa >> 12) | ((ulong)mode << NativeExecutedPages.PhysicalBits);
 
-    /// <summary>By other bits than the jump cache's index, so that what shares a place there does not here.</summary>
-    public static int IndexOf(ulong rip) => (int)(BitOperations.Crc32C(0, rip) >> IndexShift);
+    public static int IndexOf(ulong rip, ulong key) => (int)(BitOperations.Crc32C(BitOperations.Crc32C(0, rip), key) >> IndexShift);
 
     public const int IndexShift = 32 - CountBits;
 }
@@ -310,11 +310,17 @@ internal unsafe struct NativeState
     /// <summary>All other RFLAGS bits: the fixed bit 1, TF, IF, DF, IOPL, NT, RF, VM, AC, VIF, VIP, ID.</summary>
     public ulong SystemFlags;
 
-    /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation).</summary>
+    /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation). Set by <see cref="RequestExit"/>.</summary>
     public ulong ExitRequest;
 
-    /// <summary>The stack pointer at which no frame fits any more.</summary>
+    /// <summary>
+    /// The stack pointer at which no frame fits any more; or the highest value there is, so that calls need not look at
+    /// <see cref="ExitRequest"/> too. Each entry into translated code sets it to the one or the other.
+    /// </summary>
     public ulong HostStackEnd;
+
+    /// <summary>While a floating translation runs (<see cref="BlockMode.Floating"/>): where its page is mapped.</summary>
+    public ulong CodePage;
 
     /// <summary>Zero: x87 and vector state are in the host's registers; not zero (always so while C# runs): in <see cref="Xsave"/>.</summary>
     public ulong ExtendedInMemory;
@@ -343,9 +349,6 @@ internal unsafe struct NativeState
     /// <summary>Not zero: the bus may have an interrupt to deliver, as soon as IF is set.</summary>
     public ulong InterruptRequested;
 
-    /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
-    public ulong ExitCode;
-
     /// <summary>Host address that goes with <see cref="ExitCode"/>: behind the call in the stub of the jump to link, or the faulting instruction.</summary>
     public ulong ExitHostPc;
 
@@ -354,6 +357,12 @@ internal unsafe struct NativeState
 
     /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC. The first begins where one byte still reaches its fields.</summary>
     public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
+
+    /// <summary>Behind the call by which a translation has asked for what its TLB does not know: where the thunks return is elsewhere.</summary>
+    public ulong ResolveCaller;
+
+    /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
+    public ulong ExitCode;
 
     /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
     public ulong ResolvedDelta;
@@ -445,4 +454,15 @@ internal unsafe struct NativeState
     public NativeFilled UserJumpsFilled, SupervisorJumpsFilled, SupervisorAcJumpsFilled;
 
     public NativeJumpCache UserJumps, SupervisorJumps, SupervisorAcJumps;
+
+    /// <summary>Has translated code left at its next poll. From any thread.</summary>
+    /// <remarks>
+    /// Who enters translated code writes <see cref="HostStackEnd"/> and then, after a barrier, looks at the request: it sees
+    /// this one's, or is overtaken by the second write here.
+    /// </remarks>
+    public void RequestExit()
+    {
+        Volatile.Write(ref ExitRequest, 1);
+        Volatile.Write(ref HostStackEnd, ulong.MaxValue);
+    }
 }

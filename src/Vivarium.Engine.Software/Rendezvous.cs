@@ -68,7 +68,7 @@ internal sealed unsafe class Rendezvous
 
         // In this order: a request that is taken back after it was set here is followed by another pass.
         long seen = Volatile.Read(ref other.Passes);
-        Volatile.Write(ref other.S->ExitRequest, 1);
+        other.S->RequestExit();
         var spin = new SpinWait();
         while (Volatile.Read(ref other.Running) != 0 && Volatile.Read(ref other.Passes) == seen)
         {
@@ -87,7 +87,7 @@ internal sealed unsafe class Rendezvous
         {
             if (other != self)
             {
-                Volatile.Write(ref other.S->ExitRequest, 1);
+                other.S->RequestExit();
             }
         }
 

@@ -54,7 +54,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);
+        Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveRunEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), Model = model, AlignJumps = model.ProcessorCount > 1, Options = options };
         _relocator = new Relocator(_cache, _translator.Traps, _records) { KeepsTemplates = options.CheckRelocation };
@@ -187,7 +187,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return default;
             }
 
-            if (_cache.Find(new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit)) is { Exists: true } present && present.SecondPage == source.SecondPage)
+            if (_cache.Find(BlockKey.Of(source, mode)) is { Exists: true } present && present.SecondPage == source.SecondPage)
             {
                 return present;
             }
@@ -199,7 +199,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return default;
             }
 
-            _cache.Add(block);
+            _cache.Add(block, source.Rip);
             if (_check is not null)
             {
                 if (block.Record->Flags.HasFlag(RecordFlags.Movable) && MayCopy(source, mode))
@@ -237,14 +237,13 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     {
         lock (_gate)
         {
-            var key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit);
-            if (_cache.Find(key) is not { Exists: true, SecondPage: Block.NoPage, ChecksItself: false, Loops: false } present || !Stands(source)
+            if (_cache.Find(BlockKey.Of(source, mode)) is not { Exists: true, SecondPage: Block.NoPage, ChecksItself: false, Loops: false } present || !Stands(source)
                 || _translator.Translate(source, mode) is not { Exists: true } block)
             {
                 return;
             }
 
-            _cache.Add(block);
+            _cache.Add(block, source.Rip);
             Drop([present]);
             if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
             {
@@ -271,7 +270,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return default;
             }
 
-            _cache.Add(block);
+            _cache.Add(block, source.Rip);
             _cache.Remove(block);
             statistics.BlocksTranslated++;
             return block;
@@ -283,7 +282,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     {
         copied = false;
         if (Options.LoopsAtOnce && _translator.Stops.Count == 0 && !source.ChecksItself && source.SecondPage == Block.NoPage
-            && (mode & (BlockMode.Code64 | BlockMode.Careful)) == BlockMode.Code64
+            && (mode & (BlockMode.Code64 | BlockMode.Careful | BlockMode.Apart)) == BlockMode.Code64
             && _translator.Translate(source with { IsLoop = true }, mode) is { Exists: true } loop)
         {
             return loop;
@@ -306,8 +305,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>Blocks with a debugger's stops in them, or with their own bytes' address, are for their place only.</summary>
     private bool MayCopy(in CodeSource source, BlockMode mode)
-        => _translator.Stops.Count == 0 && !source.ChecksItself && source.SecondPage == Block.NoPage && (mode & BlockMode.Code64) != 0
-            && Options.Has(Optimizations.Relocation);
+        => _translator.Stops.Count == 0 && !source.ChecksItself && source.SecondPage == Block.NoPage
+            && (mode & (BlockMode.Code64 | BlockMode.Apart)) == BlockMode.Code64 && Options.Has(Optimizations.Relocation);
 
     private Template FindTemplate(in CodeSource source, BlockMode mode)
         => _templates.Find(source, mode) is { Exists: true } made ? made : _store?.Find(source, mode) ?? default;
@@ -407,11 +406,11 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         ReadOnlySpan<ushort> stubs = block.JumpStubs;
         for (int i = 0; i < stubs.Length; i += BlockRecord.StubNumbers)
         {
-            ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | stubs[i + 2];
-            ulong target = block.Key.Rip + (gpa - block.Key.Gpa);
-            BlockKey key = block.Key with { Gpa = gpa, Rip = mode.CodeBits() == 64 ? target : (uint)target, Mode = mode };
+            bool apart = (stubs[i + 2] & Block.StubApart) != 0;
+            ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | (stubs[i + 2] & GuestMemory.PageMask);
+            BlockKey key = block.Key with { Gpa = gpa, Rip = block.TargetOf(stubs[i + 2]), Mode = apart ? mode | BlockMode.Apart : mode };
             Block known = _cache.Find(key);
-            if (!known.Exists && ahead)
+            if (!known.Exists && ahead && !apart)
             {
                 known = CopyAhead(key, source, statistics);
             }
@@ -433,14 +432,14 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             return default;
         }
 
-        CodeSource target = source with { Rip = key.Rip, Linear = source.Linear + (ulong)offset, Gpa = key.Gpa, Bytes = source.Bytes + offset, Length = (int)(source.Length - offset) };
+        CodeSource target = source with { Rip = source.Rip + (ulong)offset, Linear = source.Linear + (ulong)offset, Gpa = key.Gpa, Bytes = source.Bytes + offset, Length = (int)(source.Length - offset) };
         if (FindTemplate(target, key.Mode) is not { Exists: true } template)
         {
             return default;
         }
 
         Block block = _relocator.Copy(template, target, key.Mode);
-        _cache.Add(block);
+        _cache.Add(block, target.Rip);
         _ahead.Add(block);
         statistics.BlocksCopied++;
         statistics.BlocksTranslated++;
@@ -594,16 +593,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     {
         // A vCPU enters a block into its jump cache and then looks whether it is valid; here it is the other way round.
         Interlocked.MemoryBarrier();
-        foreach (Block block in blocks)
+        foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
         {
-            foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
-            {
-                vcpu.DropJumps(block);
-                if (block.Loops)
-                {
-                    vcpu.LeaveLoops();
-                }
-            }
+            vcpu.DropJumps(blocks);
         }
     }
 
@@ -620,13 +612,14 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             else
             {
                 // Not as if the guest had changed the code: nothing is to be learnt from it.
-                Drop(CollectionsMarshal.AsSpan(_cache.Invalidate(block.Key.Gpa + (rip - block.Key.Rip), 1, wholePages: false)));
+                ulong offset = (rip - block.Key.Rip) & (block.Floats ? GuestMemory.PageMask : ulong.MaxValue);
+                Drop(CollectionsMarshal.AsSpan(_cache.Invalidate(block.Key.Gpa + offset, 1, wholePages: false)));
             }
         }
 
         foreach (Block block in _checking)
         {
-            if (block.Valid && rip - block.Key.Rip < (ulong)block.GuestLength)
+            if (block.Valid && block.Covers(rip))
             {
                 _cache.Remove(block);
                 Drop([block]);

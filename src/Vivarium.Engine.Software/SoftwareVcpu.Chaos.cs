@@ -26,7 +26,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         if (chaos.Polls)
         {
-            Volatile.Write(ref S->ExitRequest, 1);
+            S->RequestExit();
         }
     }
 }

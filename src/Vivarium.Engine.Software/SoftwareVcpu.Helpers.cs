@@ -20,6 +20,8 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>The address of <see cref="Resolve"/> for emitted code, and so on.</summary>
     internal static delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> ResolveEntry => &Resolve;
 
+    internal static delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> ResolveRunEntry => &ResolveRun;
+
     internal static delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> ResolveCarefulEntry => &ResolveCareful;
 
     internal static delegate* unmanaged<NativeState*, void> CommitEntry => &Commit;
@@ -70,6 +72,25 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         return null;
+    }
+
+    /// <summary>As <see cref="Resolve"/>, for all accesses of a run. Null if they are not to one page of plain memory that allows them all; nothing was done then.</summary>
+    [UnmanagedCallersOnly]
+    private static byte* ResolveRun(NativeState* state, ulong linear, uint word, ulong returnAddress)
+    {
+        SoftwareVcpu cpu = Of(state);
+        cpu._times?.Enter(VcpuActivity.Monitor);
+        cpu.Statistics.Count(ExitCause.TlbMiss);
+        var info = new AccessInfo(word);
+        byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out _, (byte*)returnAddress - 1);
+        state->ResolvedDelta = (ulong)host - linear;
+        if (cpu.Statistics.Observer is not null)
+        {
+            cpu.NoteMiss(linear, returnAddress);
+            cpu._times?.Enter(VcpuActivity.Guest);
+        }
+
+        return host;
     }
 
     /// <summary>Any access of a careful translation, given as offset in a segment: with all checks, and a bounce buffer for what is not plain memory.</summary>
@@ -276,13 +297,13 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>S-&gt;Rip = the instruction whose translation holds a return address.</summary>
     private void LocateInstruction(ulong returnAddress)
     {
-        byte* pc = (byte*)returnAddress - 1;
-        Block block = _code.FindByAddress(pc);
-        if (!block.Exists)
-        {
-            throw new InvalidOperationException("a helper called from nowhere");
-        }
+        S->Rip = BlockAt(returnAddress).RipAt((byte*)returnAddress - 1, S->CodePage);
+    }
 
-        S->Rip = block.RipAt(pc);
+    /// <summary>The block, whether still valid or not, that a call has left.</summary>
+    private Block BlockAt(ulong returnAddress)
+    {
+        Block block = _code.FindByAddress((byte*)returnAddress - 1);
+        return block.Exists ? block : throw new InvalidOperationException("a helper called from nowhere");
     }
 }

@@ -16,7 +16,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private readonly (ulong Rip, int Count)[] _notedLoops = new (ulong, int)[NotedLoops];
 
     /// <summary>From any thread: translated code is left soon, also where it only jumps within a block.</summary>
-    internal void LeaveLoops() => Volatile.Write(ref S->ExitRequest, 1);
+    internal void LeaveLoops() => S->RequestExit();
 
     /// <summary>Translated code was left at a jump back to RIP.</summary>
     private void NoteLoop()
@@ -53,7 +53,7 @@ internal sealed unsafe partial class SoftwareVcpu
                 SecondPage = Block.NoPage,
                 IsLoop = true,
             };
-            _code.TranslateLoop(source, Mode, Statistics);
+            _code.TranslateLoop(source, _code.Options.Floats(Mode, rip) ? Mode | BlockMode.Floating : Mode, Statistics);
         }
         finally
         {

@@ -25,6 +25,12 @@ internal sealed unsafe partial class SoftwareVcpu
     private int _unhaltRequested;
     private int _tlbFlushRequested;
     private bool _carefulNext;
+
+    /// <summary>Not canonical, so no instruction of 64-bit code is there.</summary>
+    private const ulong NoRip = 1ul << 63;
+
+    /// <summary>RIP of the instruction before which a run was found not to lie in one page; or <see cref="NoRip"/>.</summary>
+    private ulong _apartAt = NoRip;
     private string? _internalError;
 
     /// <summary>What was counted when the careful translation was asked for that is about to run.</summary>
@@ -118,19 +124,19 @@ internal sealed unsafe partial class SoftwareVcpu
     public void Kick()
     {
         Volatile.Write(ref _kicked, 1);
-        Volatile.Write(ref S->ExitRequest, 1);
+        S->RequestExit();
     }
 
     public void RequestInterrupt()
     {
         Volatile.Write(ref S->InterruptRequested, 1);
-        Volatile.Write(ref S->ExitRequest, 1);
+        S->RequestExit();
     }
 
     public void RequestNmi()
     {
         Volatile.Write(ref _nmiRequested, 1);
-        Volatile.Write(ref S->ExitRequest, 1);
+        S->RequestExit();
     }
 
     public void RequestUnhalt() => Volatile.Write(ref _unhaltRequested, 1);
@@ -138,7 +144,7 @@ internal sealed unsafe partial class SoftwareVcpu
     public void RequestTlbFlush()
     {
         Volatile.Write(ref _tlbFlushRequested, 1);
-        Volatile.Write(ref S->ExitRequest, 1);
+        S->RequestExit();
     }
 
     public ulong Tsc => GuestTsc;
@@ -232,6 +238,8 @@ internal sealed unsafe partial class SoftwareVcpu
         // It was for this instruction only; a fault, or a repeated instruction that is not done, sets it again.
         S->SystemFlags &= ~RflagsBits.Rf;
         BlockMode mode = Mode;
+        ulong apartAt = _apartAt;
+        _apartAt = NoRip;
         bool careful = _carefulNext || stepping;
         if (careful)
         {
@@ -248,7 +256,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
         else
         {
-            byte* code = FindCode();
+            byte* code = apartAt == S->Rip ? FindApart(mode) : FindCode();
             if (code == null)
             {
                 return false;
@@ -312,6 +320,10 @@ internal sealed unsafe partial class SoftwareVcpu
         switch (code)
         {
             case ExitCode.Poll:
+                S->Rip = PolledRip();
+                NoteLoop();
+                return true;
+            case ExitCode.PollAtTarget:
                 NoteLoop();
                 return true;
             case ExitCode.Dispatch:
@@ -330,8 +342,11 @@ internal sealed unsafe partial class SoftwareVcpu
                 _countedBeforeCareful = CountedInCareful;
                 return false;
             case ExitCode.Link:
-                Statistics.Count(ExitCause.Dispatch);
-                Link();
+                Link(Mode);
+                return true;
+            case ExitCode.LinkApart:
+                Link(Mode | BlockMode.Apart);
+                _apartAt = S->Rip;
                 return true;
             case ExitCode.Trap:
                 return Emulate();
@@ -357,6 +372,7 @@ internal sealed unsafe partial class SoftwareVcpu
                 DeliverFault(Vector.GeneralProtection, 0);
                 return false;
             case ExitCode.DeviceNotAvailable:
+                LocateInstruction(S->ExitHostPc);
                 DeliverFault(Vector.DeviceNotAvailable, null);
                 return false;
             case ExitCode.HostFault:
@@ -377,7 +393,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         LocateInstruction(S->ExitHostPc + 1);
-        S->Gpr[RspIndex] -= S->ExitInfo;
+        S->Gpr[RspIndex] -= *(uint*)S->ExitHostPc;
         DeliverFault(Vector.GeneralProtection, 0);
         return true;
     }
@@ -385,7 +401,12 @@ internal sealed unsafe partial class SoftwareVcpu
     private bool Emulate()
     {
         Statistics.PrivilegedInstructions++;
-        ref readonly Instruction instruction = ref _code.Traps[(int)S->ExitInfo];
+        Instruction instruction = _code.Traps[(int)S->ExitInfo];
+        if (instruction.IP != S->Rip)
+        {
+            MoveTo(ref instruction, S->Rip);
+        }
+
         CountTrap(instruction);
         _entersHandler = instruction.Mnemonic is Mnemonic.Int or Mnemonic.Int1 or Mnemonic.Int3 or Mnemonic.Into or Mnemonic.Syscall;
         NextRip = CodeBits switch { 64 => instruction.NextIP, 32 => (uint)instruction.NextIP, _ => (ushort)instruction.NextIP };
@@ -415,6 +436,19 @@ internal sealed unsafe partial class SoftwareVcpu
 
         S->Rip = NextRip;
         return true;
+    }
+
+    /// <summary>An instruction that a floating block was translated from stands elsewhere now.</summary>
+    private static void MoveTo(ref Instruction instruction, ulong rip)
+    {
+        ulong by = rip - instruction.IP;
+        if (instruction.IsIPRelativeMemoryOperand)
+        {
+            ulong address = instruction.MemoryDisplacement64 + by;
+            instruction.MemoryDisplacement64 = instruction.MemoryBase == Register.EIP ? (uint)address : address;
+        }
+
+        instruction.IP = rip;
     }
 
     private void DeliverRaised()
@@ -453,7 +487,7 @@ internal sealed unsafe partial class SoftwareVcpu
             return;
         }
 
-        S->Rip = block.RipAt(pc);
+        S->Rip = block.RipAt(pc, S->CodePage);
         if (block.FlagsAreSavedAt(pc))
         {
             S->ArithmeticFlags = FlagsAsSaved;
@@ -490,11 +524,23 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
-    private void Link()
+    /// <summary>Where a poll that has seen a request goes on.</summary>
+    private ulong PolledRip()
+    {
+        Block block = BlockAt(S->ExitHostPc);
+        ulong rip = block.PlaceIn(S->CodePage) + block.Key.Rip + (ulong)*(int*)S->ExitHostPc;
+        return Code64 ? rip : (uint)rip;
+    }
+
+    /// <param name="mode">The target's.</param>
+    private void Link(BlockMode mode)
     {
         byte* stub = (byte*)S->ExitHostPc - 1;
+        Block block = BlockAt(S->ExitHostPc);
+        S->Rip = block.PlaceIn(S->CodePage) + block.TargetOf(stub);
+        Statistics.Count(ExitCause.Dispatch);
         int generation = _code.Generation;
-        if (FindBlock(Mode) is { Exists: true } target && generation == _code.Generation)
+        if (FindBlock(mode) is { Exists: true } target && generation == _code.Generation)
         {
             _code.Link(stub, target, Statistics);
         }
@@ -515,9 +561,12 @@ internal sealed unsafe partial class SoftwareVcpu
             return null;
         }
 
-        EnterJump(Mode.Space(), block);
+        EnterJump(Mode.Space(), S->Rip, block);
         return block.Code;
     }
+
+    /// <summary>As <see cref="FindCode"/>, of a block without runs.</summary>
+    private byte* FindApart(BlockMode mode) => FindBlock(mode | BlockMode.Apart) is { Exists: true } block ? block.Code : null;
 
     private Block FindBlock(BlockMode mode)
     {
@@ -557,6 +606,11 @@ internal sealed unsafe partial class SoftwareVcpu
             return TranslateFromBus(key, linear);
         }
 
+        if (_code.Options.Floats(mode, rip))
+        {
+            key = key with { Rip = offset, Mode = mode | BlockMode.Floating };
+        }
+
         ref Block recent = ref _recentBlocks[key.GetHashCode() & (RecentBlocks - 1)];
         Block block = recent is { Valid: true } known && known.Key.Equals(key) ? known : _code.Find(key);
         recent = block;
@@ -585,7 +639,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         var source = new CodeSource
         {
-            Rip = key.Rip,
+            Rip = S->Rip,
             Linear = linear,
             Gpa = key.Gpa,
             CodeLimit = key.CodeLimit,
@@ -636,7 +690,7 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             if (second.Host == null)
             {
-                return TranslateFromBus(key, linear);
+                return TranslateFromBus(key with { Rip = S->Rip, Mode = key.Mode & ~BlockMode.Floating }, linear);
             }
 
             int generation = _code.Generation;
@@ -651,7 +705,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
                 var source = new CodeSource
                 {
-                    Rip = key.Rip,
+                    Rip = S->Rip,
                     Linear = linear,
                     Gpa = key.Gpa,
                     CodeLimit = key.CodeLimit,

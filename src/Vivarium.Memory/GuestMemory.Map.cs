@@ -29,6 +29,12 @@ public sealed unsafe partial class GuestMemory
             }
 
             var region = new MemoryRegion(length, (long)_used, _host + _used, _flags + (_used >> PageShift), isRam);
+            if (isRam)
+            {
+                // Who copies RAM out begins with all of it; and until then no page's first write has to be noted.
+                new Span<byte>(region.Flags, checked((int)(length >> PageShift))).Fill((byte)PageFlags.Dirty);
+            }
+
             _used += length;
             _regions.Add(region);
             return region;

@@ -21,6 +21,9 @@ public sealed unsafe partial class GuestMemory : IDisposable
 
     private const ulong ReportLimit = 1ul << 30;
 
+    /// <summary>From so many bytes on, memory that nobody has touched is cheaper to write through the file: without a fault for each page.</summary>
+    private const int WrittenToFile = 1 << 16;
+
     private readonly Lock _mapping = new();
     private readonly List<MemoryRegion> _regions = [];
     private readonly byte* _host;
@@ -150,7 +153,10 @@ public sealed unsafe partial class GuestMemory : IDisposable
             }
 
             int part = (int)Math.Min((ulong)data.Length, slot.End - gpa);
-            data[..part].CopyTo(new Span<byte>(slot.Host + (gpa - slot.Start), part));
+            if (part < WrittenToFile || !LinuxMemory.TryWrite(_fd, data[..part], slot.FileOffset + (long)(gpa - slot.Start)))
+            {
+                data[..part].CopyTo(new Span<byte>(slot.Host + (gpa - slot.Start), part));
+            }
 
             // The bytes must be there before the flags are looked at: an engine sets the flag and then reads the bytes.
             Interlocked.MemoryBarrier();

@@ -9,7 +9,7 @@ public enum PageFlags : byte
     /// <summary>The page holds guest code that an engine has translated: writes must be reported.</summary>
     Code = 1,
 
-    /// <summary>The page was written since the dirty log was last read.</summary>
+    /// <summary>The page was written since the dirty log was last read. All RAM counts as written at first.</summary>
     Dirty = 2,
 
     /// <summary>

@@ -1,19 +1,26 @@
 using Vivarium.Engine.Software.Translate;
+using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software.CodeCache;
 
 /// <summary>
-/// What identifies a translation: where the code stands in guest-physical memory, the RIP it was translated for, the
-/// mode, and the code segment's limit (outside 64-bit mode; else 0).
+/// What identifies a translation: where the code stands in guest-physical memory, the RIP it was translated for (of a
+/// <see cref="BlockMode.Floating"/> one: the offset in its page), the mode, and the code segment's limit (outside 64-bit mode; else 0).
 /// </summary>
 internal readonly record struct BlockKey(ulong Gpa, ulong Rip, BlockMode Mode, uint CodeLimit)
 {
     private const ulong GoldenRatio = 0x9E37_79B9_7F4A_7C15;
 
+    public static BlockKey Of(in CodeSource source, BlockMode mode)
+        => new(source.Gpa, (mode & BlockMode.Floating) != 0 ? source.Rip & GuestMemory.PageMask : source.Rip, mode, source.CodeLimit);
+
     // By hand, because blocks are looked up often. GPA and RIP of a kernel differ by a constant, so they must not cancel out.
     public bool Equals(BlockKey other) => Gpa == other.Gpa && Rip == other.Rip && Mode == other.Mode && CodeLimit == other.CodeLimit;
 
-    public override int GetHashCode() => (int)(((Gpa * GoldenRatio) + Rip + ((ulong)Mode << 40)) * GoldenRatio >> 32);
+    public override int GetHashCode() => (int)(Hash >> 32);
+
+    /// <summary>The upper half is better mixed than the lower.</summary>
+    public ulong Hash => ((Gpa * GoldenRatio) + Rip + ((ulong)Mode << 40)) * GoldenRatio;
 }
 
 /// <summary>
@@ -33,12 +40,17 @@ internal readonly unsafe struct Block : IEquatable<Block>
         public BlockKey Key;
         public byte* Code;
         public BlockRecord* Record;
-        public ulong SecondPage;
-        public Data* NextInTable;
+        public Rarity* Rare;
         public int IncomingJumps;
         public bool ChecksItself;
         public bool Valid;
         public bool Loops;
+    }
+
+    /// <summary>What hardly any block has; null where it has nothing of that.</summary>
+    private struct Rarity
+    {
+        public ulong SecondPage;
         public int RecipeCount;
         public (ushort Offset, FlagRecipe Recipe)* Recipes;
     }
@@ -55,12 +67,17 @@ internal readonly unsafe struct Block : IEquatable<Block>
         ReadOnlySpan<(ushort Offset, FlagRecipe Recipe)> recipes = default)
     {
         var data = (Data*)memory.Allocate(sizeof(Data));
-        *data = new Data { Key = key, Code = code, Record = record, SecondPage = secondPage, ChecksItself = checksItself, Valid = true, Loops = loops };
-        if (!recipes.IsEmpty)
+        *data = new Data { Key = key, Code = code, Record = record, ChecksItself = checksItself, Valid = true, Loops = loops };
+        if (secondPage != NoPage || !recipes.IsEmpty)
         {
-            data->Recipes = ((ushort, FlagRecipe)*)memory.Allocate((recipes.Length * sizeof((ushort, FlagRecipe)) + 7) & -8);
-            data->RecipeCount = recipes.Length;
-            recipes.CopyTo(new Span<(ushort, FlagRecipe)>(data->Recipes, recipes.Length));
+            data->Rare = (Rarity*)memory.Allocate(sizeof(Rarity));
+            *data->Rare = new Rarity
+            {
+                SecondPage = secondPage,
+                RecipeCount = recipes.Length,
+                Recipes = ((ushort, FlagRecipe)*)memory.Allocate((recipes.Length * sizeof((ushort, FlagRecipe)) + 7) & -8),
+            };
+            recipes.CopyTo(new Span<(ushort, FlagRecipe)>(data->Rare->Recipes, recipes.Length));
         }
 
         return new Block(data);
@@ -71,8 +88,14 @@ internal readonly unsafe struct Block : IEquatable<Block>
 
     public ref readonly BlockKey Key => ref _data->Key;
 
-    /// <summary>Address of the translation.</summary>
+    /// <summary>Address of the translation: where those come in that have RIP in <see cref="NativeState.Rip"/>.</summary>
     public byte* Code => _data->Code;
+
+    /// <summary>Where jumps of the same page come in.</summary>
+    public byte* Body => _data->Code + (Floats ? Translator.LandingBytes : 0);
+
+    /// <summary>It serves wherever its page is mapped.</summary>
+    public bool Floats => (Key.Mode & BlockMode.Floating) != 0;
 
     /// <summary>What else is known of it; may be shared with blocks that are copies of each other.</summary>
     public BlockRecord* Record => _data->Record;
@@ -84,7 +107,7 @@ internal readonly unsafe struct Block : IEquatable<Block>
     public int GuestLength => Record->GuestLength;
 
     /// <summary>For an instruction that crosses a page: GPA of the second page; else <see cref="NoPage"/>.</summary>
-    public ulong SecondPage => _data->SecondPage;
+    public ulong SecondPage => _data->Rare == null ? NoPage : _data->Rare->SecondPage;
 
     /// <summary>In a <see cref="Map"/>'s guest offset: until the next entry the arithmetic flags are in <see cref="NativeState.SavedFlags"/>, not in RFLAGS.</summary>
     public const int FlagsSaved = 0x8000;
@@ -92,30 +115,31 @@ internal readonly unsafe struct Block : IEquatable<Block>
     /// <summary>Likewise: they are in neither, and made by what <see cref="Recipes"/> says.</summary>
     public const int FlagsByRecipe = 0x4000;
 
+    /// <summary>In <see cref="JumpStubs"/>: the target is a block of <see cref="BlockMode.Apart"/>.</summary>
+    public const int StubApart = 0x8000;
+
     /// <summary>It jumps back into itself, where nobody can unlink it; see <see cref="SharedCode"/>.</summary>
     public bool Loops => _data->Loops;
 
     /// <summary>From which offset of the code on the flags are made how, where the map says so; ascending.</summary>
-    public ReadOnlySpan<(ushort Offset, FlagRecipe Recipe)> Recipes => new(_data->Recipes, _data->RecipeCount);
+    public ReadOnlySpan<(ushort Offset, FlagRecipe Recipe)> Recipes => _data->Rare == null ? default : new(_data->Rare->Recipes, _data->Rare->RecipeCount);
 
     /// <summary>Where each instruction's host code starts, and its offset in the guest code: pairs, ascending by host code (cold parts come last).</summary>
     public ReadOnlySpan<ushort> Map => new(BlockRecord.MapOf(Record), Record->MapCount);
 
     /// <summary>
     /// The direct jumps of this block to its own page, each by three numbers: offset of the displacement, of the stub it goes
-    /// to while not linked, and of the target in the guest's page.
+    /// to while not linked, and of the target in the guest's page, with <see cref="StubApart"/>.
     /// </summary>
     public ReadOnlySpan<ushort> JumpStubs => new(BlockRecord.StubsOf(Record), Record->StubCount);
 
     /// <summary>The jumps that were linked to this block, as a chain of <see cref="JumpLinks"/>.</summary>
     public ref int IncomingJumps => ref _data->IncomingJumps;
 
-    /// <summary>Another block in the same bucket of the <see cref="BlockTable"/>.</summary>
-    public Block NextInTable
-    {
-        get => new(_data->NextInTable);
-        set => _data->NextInTable = value._data;
-    }
+    /// <summary>By which <see cref="At"/> finds it again.</summary>
+    public nuint Address => (nuint)_data;
+
+    public static Block At(nuint address) => new((Data*)address);
 
     /// <summary>The one instruction of a careful translation is a locked one: the bounce buffer does not make it atomic.</summary>
     public bool Locked => Record->Flags.HasFlag(RecordFlags.Locked);
@@ -138,10 +162,16 @@ internal readonly unsafe struct Block : IEquatable<Block>
     public override int GetHashCode() => ((nint)_data).GetHashCode();
 
     /// <summary>RIP of the instruction whose translation holds a host address.</summary>
-    public ulong RipAt(byte* hostPc)
-    {
-        return Key.Rip + (ulong)(MapAt(hostPc) & ~(FlagsSaved | FlagsByRecipe));
-    }
+    /// <param name="codePage">The page that the vCPU runs in, which a floating block does not know.</param>
+    public ulong RipAt(byte* hostPc, ulong codePage)
+        => PlaceIn(codePage) + Key.Rip + (ulong)(MapAt(hostPc) & ~(FlagsSaved | FlagsByRecipe));
+
+    /// <summary>What is to be added to <see cref="BlockKey.Rip"/> for RIP.</summary>
+    /// <param name="codePage">As in <see cref="RipAt"/>.</param>
+    public ulong PlaceIn(ulong codePage) => Floats ? codePage : 0;
+
+    /// <summary>Some instruction of it begins at RIP, or it might where a floating block is mapped so.</summary>
+    public bool Covers(ulong rip) => (Floats ? rip & GuestMemory.PageMask : rip) - Key.Rip < (ulong)GuestLength;
 
     /// <summary>True if a host fault there finds the arithmetic flags in <see cref="NativeState.SavedFlags"/>.</summary>
     public bool FlagsAreSavedAt(byte* hostPc) => (MapAt(hostPc) & FlagsSaved) != 0;
@@ -161,18 +191,31 @@ internal readonly unsafe struct Block : IEquatable<Block>
         return recipe;
     }
 
-    /// <summary>The displacement of the jump whose stub holds a host address. Stubs come in the order of their addresses.</summary>
-    public byte* JumpOf(byte* hostPc)
+    /// <summary>The displacement of the jump whose stub holds a host address.</summary>
+    public byte* JumpOf(byte* hostPc) => Code + JumpStubs[StubAt(hostPc)];
+
+    /// <summary>RIP, as in a <see cref="BlockKey"/>, of the target of the jump whose stub holds a host address.</summary>
+    public ulong TargetOf(byte* hostPc) => TargetOf(JumpStubs[StubAt(hostPc) + 2]);
+
+    /// <summary>Likewise of one of <see cref="JumpStubs"/>, by the last of its numbers.</summary>
+    public ulong TargetOf(ushort number)
+    {
+        ulong target = Key.Rip + ((ulong)number & GuestMemory.PageMask) - (Key.Gpa & GuestMemory.PageMask);
+        return Key.Mode.CodeBits() == 64 ? target : (uint)target;
+    }
+
+    /// <summary>Stubs come in the order of their addresses.</summary>
+    private int StubAt(byte* hostPc)
     {
         int offset = (int)(hostPc - Code);
-        int jump = 0;
         ReadOnlySpan<ushort> stubs = JumpStubs;
-        for (int i = 0; i < stubs.Length && stubs[i + 1] <= offset; i += BlockRecord.StubNumbers)
+        int i = 0;
+        while (i + BlockRecord.StubNumbers < stubs.Length && stubs[i + BlockRecord.StubNumbers + 1] <= offset)
         {
-            jump = stubs[i];
+            i += BlockRecord.StubNumbers;
         }
 
-        return Code + jump;
+        return i;
     }
 
     /// <summary>The stub behind one of this block's jumps.</summary>

@@ -1,87 +1,116 @@
+using Vivarium.Engine.Software.Host;
+
 namespace Vivarium.Engine.Software.CodeCache;
 
-/// <summary>Blocks by key: chained through <see cref="Block.NextInTable"/>, so that a block costs one reference here.</summary>
-internal sealed class BlockTable
+/// <summary>
+/// Blocks by key, in a hash table with open addressing. A slot holds a block's address and, above it, bits of its key's hash: most
+/// questions are for blocks that are not there, and are answered without looking at any block.
+/// </summary>
+internal sealed class BlockTable : IDisposable
 {
-    private const int InitialBuckets = 1 << 12;
+    private const int InitialSlots = 1 << 13;
 
-    private Block[] _buckets = new Block[InitialBuckets];
+    /// <summary>Above the addresses that Linux gives to programs which do not ask for more.</summary>
+    private const int TagShift = 48;
+
+    private HostArray<ulong> _slots = new(InitialSlots);
 
     public int Count { get; private set; }
 
     public Block Find(in BlockKey key)
     {
-        Block block = _buckets[Index(key)];
-        while (block.Exists && !block.Key.Equals(key))
+        ulong hash = key.Hash;
+        HostArray<ulong> slots = _slots;
+        for (int i = Home(hash); slots[i] != 0; i = (i + 1) & (slots.Length - 1))
         {
-            block = block.NextInTable;
+            if ((slots[i] ^ Tag(hash)) >> TagShift == 0 && At(slots[i]) is var block && block.Key.Equals(key))
+            {
+                return block;
+            }
         }
 
-        return block;
+        return default;
     }
 
     /// <summary>Enters a block whose key is not there.</summary>
     public void Add(Block block)
     {
-        if (Count == _buckets.Length)
+        if (Count >= _slots.Length / 2)
         {
             Grow();
         }
 
-        ref Block first = ref _buckets[Index(block.Key)];
-        block.NextInTable = first;
-        first = block;
+        Enter(block);
         Count++;
     }
 
     /// <summary>Takes out that very block, if it is there.</summary>
     public void Remove(Block block)
     {
-        ref Block first = ref _buckets[Index(block.Key)];
-        Block before = default;
-        for (Block at = first; at.Exists; before = at, at = at.NextInTable)
+        ulong hash = block.Key.Hash;
+        int hole = Home(hash);
+        while (_slots[hole] != 0 && !At(_slots[hole]).Equals(block))
         {
-            if (!at.Equals(block))
-            {
-                continue;
-            }
+            hole = Next(hole);
+        }
 
-            if (!before.Exists)
-            {
-                first = block.NextInTable;
-            }
-            else
-            {
-                before.NextInTable = block.NextInTable;
-            }
-
-            block.NextInTable = default;
-            Count--;
+        if (_slots[hole] == 0)
+        {
             return;
         }
+
+        // What stands behind moves up if it would not be found across the hole.
+        for (int i = Next(hole); _slots[i] != 0; i = Next(i))
+        {
+            int distance = (i - Home(At(_slots[i]).Key.Hash)) & (_slots.Length - 1);
+            if (distance >= ((i - hole) & (_slots.Length - 1)))
+            {
+                _slots[hole] = _slots[i];
+                hole = i;
+            }
+        }
+
+        _slots[hole] = 0;
+        Count--;
     }
 
     public void Clear()
     {
-        Array.Clear(_buckets);
+        _slots.AsSpan(_slots.Length).Clear();
         Count = 0;
     }
 
-    private int Index(in BlockKey key) => key.GetHashCode() & (_buckets.Length - 1);
+    public void Dispose() => _slots.Dispose();
+
+    private static ulong Tag(ulong hash) => hash << TagShift;
+
+    private static Block At(ulong slot) => Block.At((nuint)(slot & ((1ul << TagShift) - 1)));
+
+    private int Home(ulong hash) => (int)(hash >> 32) & (_slots.Length - 1);
+
+    private int Next(int slot) => (slot + 1) & (_slots.Length - 1);
+
+    private void Enter(Block block)
+    {
+        ulong hash = block.Key.Hash;
+        int slot = Home(hash);
+        while (_slots[slot] != 0)
+        {
+            slot = Next(slot);
+        }
+
+        _slots[slot] = block.Address | Tag(hash);
+    }
 
     private void Grow()
     {
-        Block[] old = _buckets;
-        _buckets = new Block[old.Length * 2];
-        foreach (Block first in old)
+        using HostArray<ulong> old = _slots;
+        _slots = new HostArray<ulong>(old.Length * 2);
+        foreach (ulong slot in old.AsSpan(old.Length))
         {
-            for (Block block = first; block.Exists;)
+            if (slot != 0)
             {
-                Block next = block.NextInTable;
-                ref Block bucket = ref _buckets[Index(block.Key)];
-                block.NextInTable = bucket;
-                bucket = block;
-                block = next;
+                Enter(At(slot));
             }
         }
     }

@@ -1,14 +1,16 @@
+using Vivarium.Engine.Software.Host;
+
 namespace Vivarium.Engine.Software.CodeCache;
 
 /// <summary>The linked jumps: for each block a chain of those that were linked to it, in one array for all.</summary>
-internal sealed class JumpLinks
+internal sealed class JumpLinks : IDisposable
 {
     /// <summary>Ends a chain; so no link has number 0.</summary>
     public const int None = 0;
 
     private const int InitialCapacity = 1 << 12;
 
-    private (int Displacement, int Next)[] _links = new (int, int)[InitialCapacity];
+    private readonly HostArray<(int Displacement, int Next)> _links = new(InitialCapacity);
     private int _used = 1;
     private int _free = None;
 
@@ -25,7 +27,7 @@ internal sealed class JumpLinks
         {
             if (_used == _links.Length)
             {
-                Array.Resize(ref _links, _links.Length * 2);
+                _links.Grow(_links.Length * 2);
             }
 
             link = _used++;
@@ -50,4 +52,6 @@ internal sealed class JumpLinks
         _used = 1;
         _free = None;
     }
+
+    public void Dispose() => _links.Dispose();
 }

@@ -13,13 +13,17 @@ namespace Vivarium.Engine.Software.CodeCache;
 internal sealed unsafe class TranslationCache : IDisposable
 {
     private const int BucketShift = 8;
+    private const int InitialCapacity = 1 << 12;
+
+    /// <summary>Nearly all translations are shorter.</summary>
+    private const int PreparedAhead = 4096;
 
     private readonly BlockTable _blocks = new();
     private readonly JumpLinks _links = new();
-    private readonly List<Block> _byAddress = [];
+    private readonly HostList<Block> _byAddress = new(InitialCapacity);
 
     /// <summary>For each 256 bytes of the region: the first block that reaches into them or begins behind them, as an index into <see cref="_byAddress"/>.</summary>
-    private readonly List<int> _firstInBucket = [];
+    private readonly HostList<int> _firstInBucket = new(InitialCapacity);
     private readonly CodePages _pages;
     private byte* _start;
     private readonly long _capacity;
@@ -84,10 +88,13 @@ internal sealed unsafe class TranslationCache : IDisposable
     }
 
     /// <summary>Publishes a block.</summary>
-    public void Add(Block block)
+    /// <param name="block">The block.</param>
+    /// <param name="rip">For which it was made.</param>
+    public void Add(Block block, ulong rip)
     {
         _next = Align(block.Code + block.CodeLength);
         Region.ForgetWritable(_next);
+        Region.Prepare(_next + PreparedAhead);
         if (_blocks.Find(block.Key) is { Exists: true } old)
         {
             _blocks.Remove(old);
@@ -101,7 +108,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         }
 
         _byAddress.Add(block);
-        Observer?.Translated((ulong)block.Code, block.CodeLength, block.Key.Rip);
+        Observer?.Translated((ulong)block.Code, block.CodeLength, rip);
         if (!block.ChecksItself)
         {
             _pages.Add(block);
@@ -126,7 +133,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <summary>Makes the jump whose displacement stands at an executable address go to a block.</summary>
     public void Link(byte* displacement, Block target)
     {
-        Patch(displacement, target.Code);
+        Patch(displacement, target.Body);
         target.IncomingJumps = _links.Add((int)(displacement - Region.Executable), target.IncomingJumps);
     }
 
@@ -151,9 +158,9 @@ internal sealed unsafe class TranslationCache : IDisposable
     public List<Block> FindAll(ulong rip)
     {
         List<Block> found = [];
-        foreach (Block block in _byAddress)
+        foreach (Block block in _byAddress.Items)
         {
-            if (block.Valid && rip - block.Key.Rip < (ulong)block.GuestLength)
+            if (block.Valid && block.Covers(rip))
             {
                 found.Add(block);
             }
@@ -165,7 +172,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <summary>Throws everything away. Not while translated code is active.</summary>
     public void Clear()
     {
-        foreach (Block block in _byAddress)
+        foreach (Block block in _byAddress.Items)
         {
             block.Invalidate();
         }
@@ -180,7 +187,14 @@ internal sealed unsafe class TranslationCache : IDisposable
         Observer?.ThrownAway();
     }
 
-    public void Dispose() => Region.Dispose();
+    public void Dispose()
+    {
+        _blocks.Dispose();
+        _links.Dispose();
+        _byAddress.Dispose();
+        _firstInBucket.Dispose();
+        Region.Dispose();
+    }
 
     private static byte* Align(byte* address) => (byte*)(((nuint)address + 15) & ~(nuint)15);
 

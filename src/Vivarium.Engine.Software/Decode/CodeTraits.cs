@@ -17,15 +17,19 @@ internal enum ExtendedKind : byte
 /// <summary>What the translator needs to know of an instruction form beyond its operands; the same for every instruction with one <see cref="Code"/>, and a memory operand or none.</summary>
 /// <param name="Extended">The state it works on.</param>
 /// <param name="WrittenOperands">One bit per operand.</param>
+/// <param name="OverwrittenOperands">Likewise: those that are always written, and not read.</param>
 /// <param name="ReadsMemory">Its memory operand, if it has one, is read.</param>
 /// <param name="WritesMemory">Its memory operand, if it has one, is written.</param>
 /// <param name="Aligned">Its memory operand must be aligned to its size, or #GP (before #PF).</param>
 /// <param name="Waiting">An x87 instruction that reports pending exceptions first (before #PF).</param>
 /// <param name="Flags">What it does with the arithmetic flags.</param>
 internal readonly record struct CodeTraits(
-    ExtendedKind Extended, byte WrittenOperands, bool ReadsMemory, bool WritesMemory, bool Aligned, bool Waiting, FlagUse Flags)
+    ExtendedKind Extended, byte WrittenOperands, byte OverwrittenOperands, bool ReadsMemory, bool WritesMemory, bool Aligned, bool Waiting, FlagUse Flags)
 {
     public bool Writes(int operand) => (WrittenOperands & (1 << operand)) != 0;
+
+    /// <summary>What the operand held does not matter, but for the bits beside it of a register.</summary>
+    public bool Overwrites(int operand) => (OverwrittenOperands & (1 << operand)) != 0;
 }
 
 /// <summary>
@@ -50,11 +54,17 @@ internal sealed class CodeTraitsTable
         MakeRegistersDistinct(ref instruction);
         InstructionInfo info = _factory.GetInfo(instruction);
         byte written = 0;
+        byte overwritten = 0;
         for (int i = 0; i < instruction.OpCount; i++)
         {
             if (IsWrite(info.GetOpAccess(i)))
             {
                 written |= (byte)(1 << i);
+            }
+
+            if (info.GetOpAccess(i) == OpAccess.Write && instruction.Mnemonic is not (Mnemonic.Bsf or Mnemonic.Bsr))
+            {
+                overwritten |= (byte)(1 << i);
             }
         }
 
@@ -70,7 +80,7 @@ internal sealed class CodeTraitsTable
 
         // An x87 store writes nothing when an unmasked exception stops it: what was there must be known to be put back.
         reads |= writes && extended == ExtendedKind.X87;
-        return new CodeTraits(extended, written, reads, writes, NeedsAlignment(instruction, extended),
+        return new CodeTraits(extended, written, overwritten, reads, writes, NeedsAlignment(instruction, extended),
             UsesMmx(instruction) || (extended == ExtendedKind.X87 && !IsNonWaiting(instruction.Mnemonic)), FlagUseOf(instruction));
     }
 

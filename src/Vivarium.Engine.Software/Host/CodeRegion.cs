@@ -14,11 +14,15 @@ internal sealed unsafe class CodeRegion : IDisposable
 
     private const int Slices = 64;
     private const long ForgetStep = 256 << 10;
+
+    /// <summary>What a host kernel maps around a fault.</summary>
+    private const long PrepareStep = 64 << 10;
     private static readonly Lock Gate = new();
     private static readonly bool[] Taken = new bool[Slices];
     private static byte* s_reservation;
     private readonly int _slice;
     private long _forgotten;
+    private long _prepared;
 
     public CodeRegion()
     {
@@ -73,6 +77,22 @@ internal sealed unsafe class CodeRegion : IDisposable
                 LinuxHost.MapPrivate | LinuxHost.MapAnonymous | LinuxHost.MapNoReserve, -1, 0);
             Check(range != (void*)-1, "mmap");
             s_reservation = (byte*)range;
+        }
+    }
+
+    /// <summary>
+    /// There is to be memory up to an address (executable): in one step, which takes less than a fault for each page, and so
+    /// that the first fault of whoever executes there maps all of it.
+    /// </summary>
+    public void Prepare(byte* end)
+    {
+        if (end - Executable > _prepared)
+        {
+            long from = _prepared;
+            _prepared = Math.Min((end - Executable + PrepareStep - 1) & -PrepareStep, Size);
+
+            // Kernels before 5.14 do not know it: then there is a fault for each page.
+            _ = LinuxHost.Madvise(Writable + from, (nuint)(_prepared - from), LinuxHost.MadvPopulateWrite);
         }
     }
 

@@ -131,6 +131,19 @@ internal static unsafe class FirstLevelTlb
         }
     }
 
+    /// <summary>Forgets a translation wherever it is found. Callable from any thread.</summary>
+    public static void Drop(NativeJumpCache* jumps, AddressSpace space, byte* code)
+    {
+        for (int index = 0; index < NativeJumpCache.EntriesOf(space); index++)
+        {
+            ulong* entry = jumps->Entry + (index * 2);
+            if (entry[1] == (ulong)code)
+            {
+                Volatile.Write(ref entry[0], index == NativeJumpCache.IndexOf(1, space) ? 0 : EmptyJump);
+            }
+        }
+    }
+
     public static void Flush(NativeExecutedPages* pages)
     {
         new Span<ulong>(pages->Entry, NativeExecutedPages.Entries).Fill(NoPage);

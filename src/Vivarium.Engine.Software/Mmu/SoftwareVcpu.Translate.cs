@@ -55,8 +55,9 @@ internal sealed unsafe partial class SoftwareVcpu
         ulong offset = linear & GuestMemory.PageMask;
         if (offset + (uint)size > GuestMemory.PageSize)
         {
-            result.Kind = ResolveKind.Slow;
-            return null;
+            byte* first = TryResolveAcross(linear, size, access, running);
+            result.Kind = first != null ? ResolveKind.Ok : ResolveKind.Slow;
+            return first;
         }
 
         if (_watchpoints.Length != 0 && IsWatchedPage(linear))
@@ -119,6 +120,24 @@ internal sealed unsafe partial class SoftwareVcpu
 
         result.Kind = ResolveKind.Ok;
         return page.Host + offset;
+    }
+
+    /// <summary>
+    /// An access that crosses into the next page, where the two follow each other in the host as well: kernels copy and unpack in
+    /// memory that they have in one piece. Both pages enter the TLB, which makes who wants to translate from them wait. Null
+    /// where that is not so: nothing has happened then that the access would not do too.
+    /// </summary>
+    private byte* TryResolveAcross(ulong linear, int size, Access access, byte* running)
+    {
+        int part = (int)(GuestMemory.PageSize - (linear & GuestMemory.PageMask));
+        ulong next = linear + (uint)part;
+        if (_watchpoints.Length != 0 || size - part > (int)GuestMemory.PageSize || (LongModeActive ? !IsCanonical(next) : next > uint.MaxValue))
+        {
+            return null;
+        }
+
+        byte* first = TryResolve(linear, part, access, out _, running);
+        return first != null && TryResolve(next, size - part, access, out _, running) == first + part ? first : null;
     }
 
     /// <summary>

@@ -7,18 +7,26 @@ namespace Vivarium.Engine.Software.Persisted;
 
 /// <summary>
 /// By what templates are looked up: mode, place in the page, whether RIP is short, and the first bytes. How long the
-/// block would be is not known yet, so there are two numbers to ask for: one for blocks whose first ten bytes count, and
-/// one for those that are shorter, or may have any immediate there.
+/// block would be is not known yet, so there are three numbers to ask for: for blocks whose first ten bytes count, for those of
+/// which three do because they are shorter or may have any immediate there, and for the rest. Most wrong candidates are
+/// known by that without a look at them.
 /// </summary>
 internal static unsafe class TemplateKey
 {
     /// <summary>Guest bytes that the key of a longer block counts: a kernel's functions begin with the same five.</summary>
     public const int LongBytes = sizeof(ulong) + sizeof(ushort);
 
+    /// <summary>Likewise of a shorter one's: a move's prefix, opcode and register, for most.</summary>
+    public const int MiddleBytes = 3;
+
     private const ulong GoldenRatio = 0x9E37_79B9_7F4A_7C15;
 
     public static uint Long(BlockMode mode, ulong rip, byte* bytes)
         => Mix(mode, rip, ((Unsafe.ReadUnaligned<ulong>(bytes) * GoldenRatio) ^ Unsafe.ReadUnaligned<ushort>(bytes + sizeof(ulong))) | 1);
+
+    /// <summary>No other's number: bits above those of three bytes.</summary>
+    public static uint Middle(BlockMode mode, ulong rip, byte* bytes)
+        => Mix(mode, rip, ((ulong)Unsafe.ReadUnaligned<ushort>(bytes) << 1) | ((ulong)bytes[2] << 17) | (1ul << 32));
 
     public static uint Short(BlockMode mode, ulong rip, byte* bytes) => Mix(mode, rip, (ulong)*bytes << 1);
 
@@ -29,9 +37,13 @@ internal static unsafe class TemplateKey
         // Any RIP of the same kind.
         ulong rip = record->PageOffset | (record->Flags.HasFlag(RecordFlags.Short) ? 0 : 1ul << 40);
         byte* bytes = BlockRecord.GuestBytesOf(record);
-        return record->DecodedLength >= LongBytes && (firstImmediate < 0 || firstImmediate >= LongBytes)
-            ? Long(record->Mode, rip, bytes)
-            : Short(record->Mode, rip, bytes);
+        int certain = firstImmediate < 0 ? record->DecodedLength : Math.Min(firstImmediate, record->DecodedLength);
+        return certain switch
+        {
+            >= LongBytes => Long(record->Mode, rip, bytes),
+            >= MiddleBytes => Middle(record->Mode, rip, bytes),
+            _ => Short(record->Mode, rip, bytes),
+        };
     }
 
     private static uint Mix(BlockMode mode, ulong rip, ulong bytes)

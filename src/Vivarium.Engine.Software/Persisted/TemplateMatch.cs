@@ -45,7 +45,8 @@ internal sealed unsafe class TemplateMatch
             {
                 if (relocation->Kind == RelocationKind.Immediate)
                 {
-                    if (!Same(bytes, wanted, same, relocation->Addend))
+                    // A record from a file may be damaged, which is looked for only where it is to be used.
+                    if (relocation->Addend > record->DecodedLength - sizeof(int) || !Same(bytes, wanted, same, relocation->Addend))
                     {
                         return false;
                     }

@@ -51,6 +51,11 @@ internal sealed unsafe class Templates
             return found;
         }
 
+        if (source.Length >= TemplateKey.MiddleBytes && Find(TemplateKey.Middle(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } shorter)
+        {
+            return shorter;
+        }
+
         return Find(TemplateKey.Short(mode, source.Rip, source.Bytes), source, mode);
     }
 

@@ -14,8 +14,11 @@ internal sealed unsafe class TranslationFile : IDisposable
 {
     private const int EntryAlignment = 8;
 
-    /// <summary>After reading so many bytes of entries, their pages go back: all will hardly be needed again.</summary>
-    private const long ReadBeforeRelease = 1 << 20;
+    /// <summary>What a host kernel maps around a fault: each is held as a whole after anything in it was read.</summary>
+    private const int WindowShift = 16;
+
+    /// <summary>When so many windows of entries were read, their pages go back: all will hardly be needed again.</summary>
+    private const int WindowsBeforeRelease = 48;
 
     private readonly byte* _file;
     private readonly long _length;
@@ -27,7 +30,10 @@ internal sealed unsafe class TranslationFile : IDisposable
 
     /// <summary>One bit for every possible beginning of an entry: those that were used.</summary>
     private readonly ulong[] _used;
-    private long _read;
+
+    /// <summary>The windows of the file that were read since it was released, and how many they are.</summary>
+    private readonly bool[] _held;
+    private int _heldCount;
 
     private TranslationFile(byte* file, in TranslationHeader header, in LinuxHost.FileStatus status)
     {
@@ -37,6 +43,7 @@ internal sealed unsafe class TranslationFile : IDisposable
         _entries = file + header.EntriesOffset;
         _slots = (ulong*)(file + TranslationHeader.SlotsOffset);
         _used = new ulong[(header.EntriesLength / EntryAlignment / 64) + 1];
+        _held = new bool[(status.Size >> WindowShift) + 1];
         Inode = (status.Device, status.Inode);
     }
 
@@ -94,6 +101,11 @@ internal sealed unsafe class TranslationFile : IDisposable
         if (source.Length >= TemplateKey.LongBytes && Find(TemplateKey.Long(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } found)
         {
             return found;
+        }
+
+        if (source.Length >= TemplateKey.MiddleBytes && Find(TemplateKey.Middle(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } shorter)
+        {
+            return shorter;
         }
 
         return Find(TemplateKey.Short(mode, source.Rip, source.Bytes), source, mode);
@@ -158,14 +170,21 @@ internal sealed unsafe class TranslationFile : IDisposable
     /// <summary>The process holds nothing of the file any more, until it is read again.</summary>
     public void Release()
     {
-        if (_read != 0)
+        if (_heldCount != 0)
         {
-            _read = 0;
-            _ = LinuxHost.Madvise(_file, (nuint)_length, LinuxHost.MadvDontNeed);
+            Release(0);
         }
     }
 
     public void Dispose() => _ = LinuxHost.Munmap(_file, (nuint)_length);
+
+    /// <param name="from">Where in the file to begin; a multiple of the host's page size.</param>
+    private void Release(long from)
+    {
+        _held.AsSpan().Clear();
+        _heldCount = 0;
+        _ = LinuxHost.Madvise(_file + from, (nuint)(_length - from), LinuxHost.MadvDontNeed);
+    }
 
     private static string? Check(byte* file, long length, Identity identity)
     {
@@ -205,10 +224,18 @@ internal sealed unsafe class TranslationFile : IDisposable
 
             candidates++;
             long offset = ((long)(uint)_slots[slot] - 1) * EntryAlignment;
+            Hold(offset);
             BlockRecord* record = EntryAt(offset);
             if (record == null)
             {
                 return default;
+            }
+
+            // What is looked at here lies within the entry; the whole of it is checked only where it would be used.
+            Template template = _match.Serve(record, (byte*)record + record->Size, source, mode, inFile: true);
+            if (!template.Exists)
+            {
+                continue;
             }
 
             if (!IsSound(record))
@@ -217,12 +244,8 @@ internal sealed unsafe class TranslationFile : IDisposable
                 return default;
             }
 
-            Template template = _match.Serve(record, (byte*)record + record->Size, source, mode, inFile: true);
-            if (template.Exists)
-            {
-                Use(offset, record);
-                return template;
-            }
+            _used[offset / EntryAlignment / 64] |= 1ul << (int)(offset / EntryAlignment % 64);
+            return template;
         }
 
         return default;
@@ -279,15 +302,24 @@ internal sealed unsafe class TranslationFile : IDisposable
         return true;
     }
 
-    private bool WasUsed(long offset) => (_used[offset / EntryAlignment / 64] >> (int)(offset / EntryAlignment % 64) & 1) != 0;
-
-    private void Use(long offset, BlockRecord* record)
+    /// <summary>An entry is about to be read.</summary>
+    private void Hold(long offset)
     {
-        _used[offset / EntryAlignment / 64] |= 1ul << (int)(offset / EntryAlignment % 64);
-        _read += SizeOf(record);
-        if (_read >= ReadBeforeRelease)
+        long window = (_header.EntriesOffset + offset) >> WindowShift;
+        if ((ulong)window >= (ulong)_held.Length || _held[window])
         {
-            Release();
+            return;
         }
+
+        if (_heldCount == WindowsBeforeRelease)
+        {
+            // The index is asked all the time; what was found of an entry is not used any more by now.
+            Release(_header.EntriesOffset & -4096);
+        }
+
+        _held[window] = true;
+        _heldCount++;
     }
+
+    private bool WasUsed(long offset) => (_used[offset / EntryAlignment / 64] >> (int)(offset / EntryAlignment % 64) & 1) != 0;
 }

@@ -19,20 +19,26 @@ internal enum AccessRules : byte
     BeforeWrite = 8,
 }
 
-/// <summary>Describes a memory access to the helpers: the word that translated code passes in T2.</summary>
+/// <summary>Describes a memory access to the helpers: the word that translated code passes in T2, or the thunks make from <see cref="Brief"/>.</summary>
 internal readonly record struct AccessInfo(uint Word)
 {
+    /// <summary>Where the rules begin in <see cref="Brief"/>.</summary>
+    public const int BriefRulesShift = 12;
+
     private const int SegmentShift = 20;
     public const uint ReadBit = 1u << 16;
     public const uint WriteBit = 1u << 17;
-    private const int RulesShift = 24;
+    public const int RulesShift = 24;
 
     public AccessInfo(int size, bool read, bool write, int segment, AccessRules rules)
         : this((uint)size | (read ? ReadBit : 0) | (write ? WriteBit : 0) | ((uint)segment << SegmentShift) | ((uint)rules << RulesShift))
     {
     }
 
-    /// <summary>Bytes.</summary>
+    /// <summary>Size and rules: what a check of a translation does not tell otherwise, in 16 bits.</summary>
+    public ushort Brief => checked((ushort)(Size | ((int)Rules << BriefRulesShift)));
+
+    /// <summary>Bytes; less than 4096.</summary>
     public int Size => (int)(Word & 0xFFFF);
 
     public bool Read => (Word & ReadBit) != 0;

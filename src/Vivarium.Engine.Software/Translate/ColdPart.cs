@@ -17,6 +17,9 @@ internal enum ColdKind : byte
     /// <summary>An access through the stack pointer that is not to its page of last time: go on with what the TLB says, or the helper.</summary>
     ResolveOnStack,
 
+    /// <summary>The same, for a run: if it does not lie in one page of plain memory, to a block without runs.</summary>
+    ResolveRun,
+
     /// <summary>As <see cref="Resolve"/>, and notes the page in a window of the loop, the number of which access is above the access description.</summary>
     ResolveInWindow,
 
@@ -50,11 +53,26 @@ internal enum ColdKind : byte
     /// <summary>The same, to go on at S-&gt;JumpTarget.</summary>
     PollAtTarget,
 
-    /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know.</summary>
+    /// <summary>A cross-page jump that the jump cache does not know, with RCX in T1.</summary>
     Miss,
+
+    /// <summary>The same, with the flags not in RFLAGS.</summary>
+    CrossPageJumpMiss,
+
+    /// <summary>Likewise a call, whose return address it belongs to.</summary>
+    CrossPageCallMiss,
+
+    /// <summary>The same, with the return address in T1.</summary>
+    CrossPageCallMissNear,
+
+    /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know, with the target in S-&gt;Rip and the flags not in RFLAGS.</summary>
+    MissByRip,
 
     /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,
+
+    /// <summary>What the next part is for, from one more place.</summary>
+    AsNext,
 
     /// <summary>A return that the topmost call frame does not answer: T1 = target.</summary>
     ReturnMiss,

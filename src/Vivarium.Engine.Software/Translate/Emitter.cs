@@ -47,6 +47,12 @@ internal sealed unsafe class Emitter
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Byte(int value) => *_cursor++ = (byte)value;
 
+    public void Word(ushort value)
+    {
+        Unsafe.WriteUnaligned(_cursor, value);
+        _cursor += sizeof(ushort);
+    }
+
     public void Dword(int value)
     {
         Unsafe.WriteUnaligned(_cursor, value);
@@ -133,9 +139,29 @@ internal sealed unsafe class Emitter
         Dword(mask);
     }
 
+    private ulong? _floatingPage;
+
+    /// <summary>RIPs of the guest's are worked out, from now on, from where its page is mapped (<see cref="NativeState.CodePage"/>).</summary>
+    /// <param name="page">Where it is mapped now, which the code then does not depend on; null: they are constants.</param>
+    public void FloatsFrom(ulong? page) => _floatingPage = page;
+
     /// <summary>MOV of a RIP of the guest's; its length tells nothing of the value if the block is to be moved.</summary>
     public void MovRip(int reg, ulong rip)
     {
+        if (_floatingPage is { } page)
+        {
+            long offset = (long)(rip - page);
+            int part = (int)Math.Clamp(offset, int.MinValue, int.MaxValue);
+            LoadState(reg, StateOffset.CodePage);
+            Lea(reg, reg, part);
+            if (part != offset)
+            {
+                Lea(reg, reg, (int)(offset - part));
+            }
+
+            return;
+        }
+
         if (!Relocations.Wanted)
         {
             MovImm(reg, rip);
@@ -160,7 +186,12 @@ internal sealed unsafe class Emitter
     /// <summary>MOV qword [state + offset], a RIP of the guest's; may use T2.</summary>
     public void StoreStateRip(int offset, ulong rip)
     {
-        if (!Relocations.Wanted)
+        if (_floatingPage is not null)
+        {
+            MovRip(HostRegister.T2, rip);
+            StoreState(offset, HostRegister.T2);
+        }
+        else if (!Relocations.Wanted)
         {
             StoreStateImm(offset, rip);
         }
@@ -327,6 +358,15 @@ internal sealed unsafe class Emitter
         Byte(value);
     }
 
+    /// <summary>LEA reg, [base + disp] of a length that does not depend on the displacement: 7 bytes.</summary>
+    public void LeaFar(int reg, int @base, int disp)
+    {
+        Byte(0x48 | ((reg >> 3) << 2) | (@base >> 3));
+        Byte(0x8D);
+        Byte(0x80 | ((reg & 7) << 3) | (@base & 7));
+        Dword(disp);
+    }
+
     /// <summary>LEA reg, [base + disp].</summary>
     public void Lea(int reg, int @base, int disp, bool wide = true) => Rm(0x8D, reg, @base, disp, wide);
 
@@ -337,6 +377,15 @@ internal sealed unsafe class Emitter
         Byte(0x8D);
         Byte(5 | ((reg & 7) << 3));
         Relative(target);
+    }
+
+    /// <summary>LEA reg, the executable address so many bytes behind this instruction.</summary>
+    public void LeaHostAhead(int reg, int bytes)
+    {
+        Byte(0x48 | ((reg >> 3) << 2));
+        Byte(0x8D);
+        Byte(5 | ((reg & 7) << 3));
+        Dword(bytes);
     }
 
     public void Push(int reg) => Plus(0x50, reg);
@@ -363,7 +412,7 @@ internal sealed unsafe class Emitter
     /// <summary>PUSH of a guest RIP. May use T2.</summary>
     public void PushRip(ulong rip)
     {
-        if (Relocations.IsShort(rip) && (Relocations.Short || !Relocations.Wanted))
+        if (_floatingPage is null && Relocations.IsShort(rip) && (Relocations.Short || !Relocations.Wanted))
         {
             Byte(0x68);
             Rip32(rip);
@@ -385,6 +434,16 @@ internal sealed unsafe class Emitter
         Bytes([0x0F, 0x90, 0xC0]); // seto al
         Store(HostRegister.State, StateOffset.SavedFlags, HostRegister.Rax, wide: false);
         MovRr(HostRegister.Rax, scratch);
+    }
+
+    /// <summary>As <see cref="SaveFlags"/>, with no register lost: in thunks, whose time matters little.</summary>
+    public void SaveFlagsByStack()
+    {
+        Push(HostRegister.Rax);
+        Byte(0x9F);             // lahf
+        Bytes([0x0F, 0x90, 0xC0]); // seto al
+        Store(HostRegister.State, StateOffset.SavedFlags, HostRegister.Rax, wide: false);
+        Pop(HostRegister.Rax);
     }
 
     /// <summary>Makes the arithmetic flags in the state block those of a value in a register, which is lost, as are RFLAGS and the scratch register.</summary>
@@ -447,6 +506,13 @@ internal sealed unsafe class Emitter
     public void Crc32(int to, int from)
     {
         Rr(0x31, to, to, wide: false);
+        Byte(0xF2);
+        Rr(0x0F38F1, to, from);
+    }
+
+    /// <summary>to = CRC-32C of another register too. Keeps flags.</summary>
+    public void Crc32More(int to, int from)
+    {
         Byte(0xF2);
         Rr(0x0F38F1, to, from);
     }

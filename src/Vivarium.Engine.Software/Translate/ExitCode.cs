@@ -1,6 +1,6 @@
 namespace Vivarium.Engine.Software.Translate;
 
-/// <summary>Why translated code went back to the run loop. S-&gt;Rip is exact at every exit but <see cref="HostFault"/> and those of helpers, which find it by the host PC.</summary>
+/// <summary>Why translated code went back to the run loop. S-&gt;Rip is exact at every exit but those that tell a host address instead, and those of helpers, which find it by the host PC.</summary>
 internal enum ExitCode
 {
     /// <summary>Go on at S-&gt;Rip.</summary>
@@ -8,15 +8,21 @@ internal enum ExitCode
 
     /// <summary>
     /// Go on at S-&gt;Rip. If that is not canonical and S-&gt;ExitHostPc not zero, the jump is refused whose translation that
-    /// is in; it has popped S-&gt;ExitInfo bytes.
+    /// is in: of what it has popped, the translation has the bytes there, in 32 bits.
     /// </summary>
     Jump,
 
-    /// <summary>Go on at S-&gt;Rip, and make the jump whose stub ends at S-&gt;ExitHostPc go there directly from now on.</summary>
+    /// <summary>Go on where the jump leads whose stub ends at S-&gt;ExitHostPc, and make it go there directly from now on.</summary>
     Link,
 
-    /// <summary>A poll saw S-&gt;ExitRequest.</summary>
+    /// <summary>As <see cref="Link"/>, to a block that is <see cref="BlockMode.Apart"/>.</summary>
+    LinkApart,
+
+    /// <summary>A poll saw S-&gt;ExitRequest; go on as far from the block's RIP as the 32 bits at S-&gt;ExitHostPc say.</summary>
     Poll,
+
+    /// <summary>The same, to go on at S-&gt;Rip.</summary>
+    PollAtTarget,
 
     /// <summary>Emulate the instruction with index S-&gt;ExitInfo.</summary>
     Trap,
@@ -24,7 +30,7 @@ internal enum ExitCode
     /// <summary>Run the instruction at S-&gt;Rip by the careful translation.</summary>
     Careful,
 
-    /// <summary>x87 or vector state is not available: #NM at S-&gt;Rip.</summary>
+    /// <summary>x87 or vector state is not available: #NM at the instruction whose translation S-&gt;ExitHostPc is behind.</summary>
     DeviceNotAvailable,
 
     /// <summary>#GP(0) at S-&gt;Rip.</summary>

@@ -85,36 +85,54 @@ internal readonly record struct FlagRecipe(FlagSource Source, int Size, int Firs
             : default;
     }
 
-    /// <summary>RFLAGS = the flags. The scratch register is lost.</summary>
-    public void Emit(Emitter emitter, int scratch)
+    /// <summary>RFLAGS = the flags: done where the first operand stands, which in the end is what it was.</summary>
+    public void Emit(Emitter emitter)
     {
         const int add = 0x01;
         const int sub = 0x29;
         const int cmp = 0x39;
         const int test = 0x85;
+        int first = HostRegister.Of(First);
+
+        // Two operands in memory: one has to be in a register.
+        bool withItself = Source == FlagSource.Test && Second == First;
+        bool loads = first < 0 && Second >= 0 && HostRegister.Of(Second) < 0 && !withItself;
+        if (loads)
+        {
+            first = HostRegister.T2;
+            emitter.Push(first);
+            emitter.LoadState(first, StateOffset.Gpr(First));
+        }
+
         switch (Source)
         {
             case FlagSource.Compare:
-                EmitOperation(emitter, cmp, Place(emitter, scratch));
+                EmitOperation(emitter, cmp, first);
+                break;
+            case FlagSource.Test when first < 0 && withItself:
+                emitter.Rm(Size == 1 ? 0x80 : 0x83, cmp >> 3, State, StateOffset.Gpr(First), Size == 8);
+                emitter.Byte(0);
                 break;
             case FlagSource.Test:
-                EmitOperation(emitter, test, Place(emitter, scratch));
+                EmitOperation(emitter, test, first);
                 break;
             case FlagSource.Add:
-                Copy(emitter, scratch);
-                EmitOperation(emitter, sub, scratch);
-                EmitOperation(emitter, add, scratch);
+                EmitOperation(emitter, sub, first);
+                EmitOperation(emitter, add, first);
                 break;
             case FlagSource.Subtract:
-                Copy(emitter, scratch);
-                EmitOperation(emitter, add, scratch);
-                EmitOperation(emitter, sub, scratch);
+                EmitOperation(emitter, add, first);
+                EmitOperation(emitter, sub, first);
                 break;
             default:
-                Copy(emitter, scratch);
-                emitter.Rr(0xF7, 3, scratch, Size == 8);
-                emitter.Rr(0xF7, 3, scratch, Size == 8);
+                EmitTo(emitter, 0xF7, 3, first);
+                EmitTo(emitter, 0xF7, 3, first);
                 break;
+        }
+
+        if (loads)
+        {
+            emitter.Pop(first);
         }
     }
 
@@ -152,76 +170,56 @@ internal readonly record struct FlagRecipe(FlagSource Source, int Size, int Firs
         return flags;
     }
 
-    private int Place(Emitter emitter, int scratch)
-    {
-        int host = HostRegister.Of(First);
-        if (host < 0)
-        {
-            emitter.LoadState(scratch, StateOffset.Gpr(First));
-            return scratch;
-        }
-
-        return host;
-    }
-
-    private void Copy(Emitter emitter, int scratch)
-    {
-        int host = HostRegister.Of(First);
-        if (host < 0)
-        {
-            emitter.LoadState(scratch, StateOffset.Gpr(First));
-        }
-        else
-        {
-            emitter.MovRr(scratch, host);
-        }
-    }
-
-    /// <summary>An operation on the second operand.</summary>
+    /// <summary>An operation on both operands.</summary>
+    /// <param name="emitter">Where to emit.</param>
     /// <param name="opcode">With a register as source.</param>
-    private void EmitOperation(Emitter emitter, int opcode, int to)
+    /// <param name="first">The host register of the first operand, or -1: it is in the state block.</param>
+    private void EmitOperation(Emitter emitter, int opcode, int first)
     {
         // The forms for bytes have the opcode before.
         int byOne = Size == 1 ? 1 : 0;
-        if (Second >= 0)
+        bool isTest = opcode == 0x85;
+        if (Second < 0)
         {
-            int host = HostRegister.Of(Second);
-            if (host < 0)
+            bool small = !isTest && Size != 1 && Immediate == (sbyte)Immediate;
+            EmitTo(emitter, isTest ? 0xF7 - byOne : small ? 0x83 : 0x81 - byOne, isTest ? 0 : opcode >> 3, first);
+            if (small || Size == 1)
             {
-                // op to, [state]: the other direction (TEST has one form for both).
-                emitter.Rm((opcode == 0x85 ? opcode : opcode + 2) - byOne, to, State, StateOffset.Gpr(Second), Size == 8, byteReg: Size == 1);
+                emitter.Byte(Immediate);
             }
             else
             {
-                if (Size == 1)
-                {
-                    // SPL to DIL need a prefix.
-                    emitter.Byte(0x40 | ((host >> 3) << 2) | (to >> 3));
-                    emitter.Byte(opcode - 1);
-                    emitter.Byte(0xC0 | ((host & 7) << 3) | (to & 7));
-                }
-                else
-                {
-                    emitter.Rr(opcode, host, to, Size == 8);
-                }
+                emitter.Dword(Immediate);
             }
-
-            return;
         }
-
-        int group = opcode == 0x85 ? 0xF7 : 0x81;
-        int operation = opcode == 0x85 ? 0 : opcode >> 3;
-        if (Size == 1)
+        else if (HostRegister.Of(Second) is >= 0 and int second)
         {
-            emitter.Byte(0x40 | (to >> 3));
-            emitter.Byte(group - 1);
-            emitter.Byte(0xC0 | (operation << 3) | (to & 7));
-            emitter.Byte(Immediate);
+            EmitTo(emitter, opcode - byOne, second, first);
         }
         else
         {
-            emitter.Rr(group, operation, to, Size == 8);
-            emitter.Dword(Immediate);
+            // op first, [state]: the other direction (TEST has one form for both).
+            emitter.Rm((isTest ? opcode : opcode + 2) - byOne, first, State, StateOffset.Gpr(Second), Size == 8, byteReg: Size == 1);
+        }
+    }
+
+    /// <summary>An instruction with the first operand as what it works on.</summary>
+    private void EmitTo(Emitter emitter, int opcode, int reg, int first)
+    {
+        if (first < 0)
+        {
+            emitter.Rm(opcode, reg, State, StateOffset.Gpr(First), Size == 8);
+        }
+        else if (Size == 1)
+        {
+            // SPL to DIL need a prefix.
+            emitter.Byte(0x40 | ((reg >> 3) << 2) | (first >> 3));
+            emitter.Byte(opcode);
+            emitter.Byte(0xC0 | ((reg & 7) << 3) | (first & 7));
+        }
+        else
+        {
+            emitter.Rr(opcode, reg, first, Size == 8);
         }
     }
 }

@@ -11,6 +11,7 @@ namespace Vivarium.Engine.Software.Translate;
 /// </summary>
 internal sealed unsafe class JumpThunks
 {
+    private const int ShortJump = 0xEB;
     private const int JeCondition = 4;
     private const int JneCondition = 5;
     private const int JaCondition = 7;
@@ -20,28 +21,38 @@ internal sealed unsafe class JumpThunks
 
     private readonly Emitter _e;
     private readonly byte* _unknown;
-    private readonly bool _findsByPage;
+    private readonly EngineOptions _options;
     private readonly PageWalkThunk? _walk;
     private readonly nint[] _return;
     private readonly nint[] _jump;
     private readonly nint[] _call;
     private readonly nint[] _direct;
+    private readonly nint[] _known;
+    private readonly nint[] _knownSaved;
+    private readonly nint[] _knownWithRcxInT1;
+    private readonly nint[] _returnSaving;
+    private readonly nint[] _jumpSaving;
 
     /// <param name="emitter">Where to emit.</param>
     /// <param name="unknown">Exits with <see cref="ExitCode.Jump"/>.</param>
-    /// <param name="findsByPage">Look for the target by its physical page.</param>
+    /// <param name="options">The engine's.</param>
     /// <param name="walk">Tells the physical page where none is known yet; null: that is for the run loop.</param>
     /// <param name="spaces">How many <see cref="AddressSpace"/>s there are.</param>
-    public JumpThunks(Emitter emitter, byte* unknown, bool findsByPage, PageWalkThunk? walk, int spaces)
+    public JumpThunks(Emitter emitter, byte* unknown, EngineOptions options, PageWalkThunk? walk, int spaces)
     {
         _e = emitter;
         _unknown = unknown;
-        _findsByPage = findsByPage;
+        _options = options;
         _walk = walk;
         _return = new nint[spaces];
         _jump = new nint[spaces];
         _call = new nint[spaces];
         _direct = new nint[spaces];
+        _known = new nint[spaces];
+        _knownSaved = new nint[spaces];
+        _knownWithRcxInT1 = new nint[spaces];
+        _returnSaving = new nint[spaces];
+        _jumpSaving = new nint[spaces];
         for (int i = 0; i < spaces; i++)
         {
             Emit((AddressSpace)i);
@@ -49,13 +60,17 @@ internal sealed unsafe class JumpThunks
     }
 
     /// <summary>
-    /// A return whose target is not what the topmost call frame says: T1 = target, T2 = a host address of the instruction,
-    /// S-&gt;ExitInfo = bytes it has popped, the flags saved. The frame goes: it belongs to the call that is returned from, or to none.
+    /// A return whose target is not what the topmost call frame says: T1 = target, T2 = a host address in the instruction's
+    /// translation, where 32 bits tell the bytes it has popped. The frame goes: it belongs to the call that is returned from, or to none.
     /// </summary>
-    public byte* Return(AddressSpace space) => (byte*)_return[(int)space];
+    /// <param name="space">Whose jump cache to ask.</param>
+    /// <param name="saved">The flags are saved; else in RFLAGS.</param>
+    public byte* Return(AddressSpace space, bool saved) => (byte*)(saved ? _return : _returnSaving)[(int)space];
 
-    /// <summary>An indirect jump that the jump cache does not know, or a request is pending: S-&gt;Rip = target, the flags saved, T2 and S-&gt;ExitInfo as above.</summary>
-    public byte* Jump(AddressSpace space) => (byte*)_jump[(int)space];
+    /// <summary>An indirect jump that the jump cache does not know, or a request is pending: S-&gt;Rip = target, and T2 as above.</summary>
+    /// <param name="space">Whose jump cache to ask.</param>
+    /// <param name="saved">The flags are saved; else in RFLAGS.</param>
+    public byte* Jump(AddressSpace space, bool saved) => (byte*)(saved ? _jump : _jumpSaving)[(int)space];
 
     /// <summary>Called with a call frame, for a target that the jump cache does not know and that is canonical: S-&gt;JumpTarget.</summary>
     public byte* Call(AddressSpace space) => (byte*)_call[(int)space];
@@ -63,18 +78,39 @@ internal sealed unsafe class JumpThunks
     /// <summary>A jump to a known target that the jump cache does not know; or called so, with a call frame: T1 = target.</summary>
     public byte* Direct(AddressSpace space) => (byte*)_direct[(int)space];
 
+    /// <summary>As <see cref="Direct"/>, with the target in T2.</summary>
+    /// <param name="space">Whose jump cache to ask.</param>
+    /// <param name="saved">The flags are saved; else in RFLAGS.</param>
+    public byte* Known(AddressSpace space, bool saved) => (byte*)(saved ? _knownSaved : _known)[(int)space];
+
+    /// <summary>As <see cref="Direct"/>, with the target in T2 and RCX in T1.</summary>
+    public byte* KnownWithRcxInT1(AddressSpace space) => (byte*)_knownWithRcxInT1[(int)space];
+
     private void Emit(AddressSpace space)
     {
         int jumps = StateOffset.Jumps(space);
 
+        _knownSaved[(int)space] = (nint)_e.Here;
+        _e.MovRr(T1, T2);
+        _e.StoreState(StateOffset.Rip, T1);
+        _e.StoreStateImm(StateOffset.ExitHostPc, 0);
+        byte* knownSaved = _e.JumpForward(-1);
+        _knownWithRcxInT1[(int)space] = (nint)_e.Here;
+        _e.MovRr(Rcx, T1);
+        _known[(int)space] = (nint)_e.Here;
+        _e.MovRr(T1, T2);
+        byte* known = _e.ShortForward(ShortJump);
         _call[(int)space] = (nint)_e.Here;
         _e.LoadState(T1, StateOffset.JumpTarget);
+        _e.LandShort(known);
         _direct[(int)space] = (nint)_e.Here;
         _e.StoreState(StateOffset.Rip, T1);
         _e.StoreStateImm(StateOffset.ExitHostPc, 0);
         _e.SaveFlags(T2);
         byte* direct = _e.JumpForward(-1);
 
+        _returnSaving[(int)space] = (nint)_e.Here;
+        _e.SaveFlagsByStack();
         _return[(int)space] = (nint)_e.Here;
         _e.StoreState(StateOffset.Rip, T1);
         _e.StoreState(StateOffset.ExitHostPc, T2);
@@ -95,6 +131,8 @@ internal sealed unsafe class JumpThunks
         _e.RestoreFlags(T1);
         _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
 
+        _jumpSaving[(int)space] = (nint)_e.Here;
+        _e.SaveFlagsByStack();
         _jump[(int)space] = (nint)_e.Here;
         _e.StoreState(StateOffset.ExitHostPc, T2);
         _e.Land(unknown);
@@ -102,7 +140,8 @@ internal sealed unsafe class JumpThunks
         byte* requestedToo = _e.JumpForward(JneCondition);
         _e.LoadState(T1, StateOffset.Rip);
         _e.Land(direct);
-        if (_findsByPage)
+        _e.Land(knownSaved);
+        if (_options.Has(Optimizations.JumpsByPage))
         {
             EmitFind(space);
         }
@@ -142,13 +181,20 @@ internal sealed unsafe class JumpThunks
         _e.Rr(0xC1, ShiftLeft, Rax);
         _e.Byte(NativeExecutedPages.PhysicalBits);
         _e.Rr(0x01, Rax, T2);                   // add T2, rax
-        _e.Crc32(Rcx, T1);
+        _e.MovRr(Rax, T1);
+        if (_options.Has(Optimizations.FloatingCode) && space == AddressSpace.User)
+        {
+            EmitFloatingKey();
+        }
+
+        _e.Crc32(Rcx, Rax);
+        _e.Crc32More(Rcx, T2);
         _e.Rr(0xC1, ShiftRight, Rcx, wide: false);
         _e.Byte(NativeFoundBlock.IndexShift);
         _e.Rr(0xC1, ShiftLeft, Rcx, wide: false);
         _e.Byte(NativeFoundBlock.SizeShift);
         _e.Rm(0x03, Rcx, State, StateOffset.FoundBlocks);
-        _e.Rm(0x3B, T1, Rcx, 0);                // cmp
+        _e.Rm(0x3B, Rax, Rcx, 0);               // cmp
         byte* otherRip = _e.JumpForward(JneCondition);
         _e.Rm(0x3B, T2, Rcx, 8);
         byte* otherKey = _e.JumpForward(JneCondition);
@@ -161,9 +207,9 @@ internal sealed unsafe class JumpThunks
         _e.Rx(0x89, T2, State, Rax, 0, jumps + 8);
         _e.Rx(0x89, T1, State, Rax, 0, jumps);
         _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
-        _e.Rr(0xF7, 3, T1);
-        _e.Rm(0x3B, T1, Rcx, 0);
-        byte* gone = _e.JumpForward(JneCondition);
+        _e.Rm(0x83, 7, Rcx, 8);                 // cmp: no key any more
+        _e.Byte(0);
+        byte* gone = _e.JumpForward(JeCondition);
         byte* go = _e.Here;
         _e.LoadState(Rcx, StateOffset.JumpRcx);
         _e.LoadState(Rax, StateOffset.JumpRax);
@@ -191,6 +237,28 @@ internal sealed unsafe class JumpThunks
         _e.Land(otherKey);
         _e.LoadState(Rcx, StateOffset.JumpRcx);
         _e.LoadState(Rax, StateOffset.JumpRax);
+    }
+
+    /// <summary>Of a floating block, RAX becomes the offset in its page, and T2 tells that it floats, as in its <see cref="NativeFoundBlock"/>. RCX is lost.</summary>
+    private void EmitFloatingKey()
+    {
+        byte* standsStill = null;
+        if (!_options.FloatsEverywhere)
+        {
+            _e.MovRr(Rcx, Rax);
+            _e.Rr(0xC1, ShiftRight, Rcx);
+            _e.Byte(32);
+            standsStill = _e.ShortForward(0x74);    // jz
+        }
+
+        _e.Rr(0x81, And, Rax, wide: false);
+        _e.Dword((int)GuestMemory.PageMask);
+        _e.Rr(0x0FBA, 5, T2);                   // bts
+        _e.Byte(NativeExecutedPages.PhysicalBits + BlockModes.FloatingBit);
+        if (standsStill != null)
+        {
+            _e.LandShort(standsStill);
+        }
     }
 
     /// <summary>

@@ -20,6 +20,7 @@ internal static unsafe class StateOffset
     public static readonly int ExitRequest = Of(s => &s->ExitRequest);
     public static readonly int HostStack = Of(s => &s->HostStack);
     public static readonly int HostStackEnd = Of(s => &s->HostStackEnd);
+    public static readonly int CodePage = Of(s => &s->CodePage);
     public static readonly int FoundBlocks = Of(s => &s->FoundBlocks);
     public static readonly int InterruptRequested = Of(s => &s->InterruptRequested);
     public static readonly int KernelGsBase = Of(s => &s->KernelGsBase);
@@ -34,6 +35,7 @@ internal static unsafe class StateOffset
     public static readonly int JumpRax = Of(s => &s->JumpRax);
     public static readonly int JumpTarget = Of(s => &s->JumpTarget);
     public static readonly int JumpCode = Of(s => &s->JumpCode);
+    public static readonly int ResolveCaller = Of(s => &s->ResolveCaller);
     public static readonly int ResolvedDelta = Of(s => &s->ResolvedDelta);
     public static readonly int SecondLevel = Of(s => &s->SecondLevel);
     public static readonly int ExitCode = Of(s => &s->ExitCode);

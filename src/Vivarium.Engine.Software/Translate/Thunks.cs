@@ -16,6 +16,14 @@ internal sealed unsafe class Thunks
     private const int FrameSize = 16;
     private const int MostFrames = 1024;
 
+    private const int ShortJump = 0xEB;
+    private const int BriefWrite = 1, BriefSaved = 2, BriefAddress = 4, BriefKinds = 8, RunKinds = 4;
+    /// <summary>The bytes of such a write lie in two granules at most.</summary>
+    private const int LargestBesideCode = 1 << CodeGranules.GranuleShift;
+
+    /// <summary>Bytes behind the call of <see cref="ResolveBrief"/>.</summary>
+    private const int BriefSize = 2 * sizeof(ushort);
+
     private static readonly int[] CalleeSaved = [Rbx, Rbp, 12, 13, 14, 15];
 
     private readonly Emitter _e;
@@ -24,10 +32,12 @@ internal sealed unsafe class Thunks
     private readonly SecondLevelSearch? _secondLevel;
     private readonly nint[] _resolve;
     private readonly nint[] _resolveOnStack;
+    private readonly nint[] _resolveBrief;
+    private readonly nint[] _resolveRun;
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
-        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, EngineOptions options, bool alone)
+        delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveRun, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolveCareful, delegate* unmanaged<NativeState*, void> commit, int spaces, EngineOptions options, bool alone)
     {
         _e = emitter;
         _avx = avx;
@@ -43,13 +53,35 @@ internal sealed unsafe class Thunks
 
         Enter = (delegate* unmanaged<NativeState*, byte*, void>)EmitEnter(EmitReturnToZero());
         Link = EmitWithAddress(ExitCode.Link);
+        LinkApart = EmitWithAddress(ExitCode.LinkApart);
         Changed = EmitWithAddress(ExitCode.Changed);
+        Poll = EmitWithAddress(ExitCode.Poll);
+        PollWithSavedFlags = _e.Here;
+        _e.RestoreFlags(T2);
+        _e.Jmp(Poll);
+        PollWithRcxInT1 = _e.Here;
+        _e.MovRr(Rcx, T1);
+        _e.Jmp(Poll);
+        PollAtTargetWithSavedFlags = _e.Here;
+        _e.RestoreFlags(T2);
+        PollAtTarget = _e.Here;
+        _e.LoadState(T1, StateOffset.JumpTarget);
+        _e.StoreState(StateOffset.Rip, T1);
+        _e.Jmp(ExitWith(ExitCode.PollAtTarget));
+        LoadExtendedWithRcxInT1 = _e.Here;
+        _e.MovRr(Rcx, T1);
+        byte* load = _e.ShortForward(ShortJump);
+        LoadExtendedWithSavedFlags = _e.Here;
+        _e.RestoreFlags(T2);
+        _e.LandShort(load);
         LoadExtended = EmitLoadExtended();
-        byte* common = EmitResolve((byte*)resolve);
+        byte* common = EmitResolve((byte*)resolve, Leave, callerIsNoted: true);
         _resolve = new nint[spaces * 2];
+        var unnoted = new nint[spaces * 2];
         for (int i = 0; i < _resolve.Length; i++)
         {
-            _resolve[i] = (nint)EmitMiss((AddressSpace)(i / 2), write: (i & 1) != 0, common);
+            unnoted[i] = (nint)EmitMiss((AddressSpace)(i / 2), write: (i & 1) != 0, common);
+            _resolve[i] = (nint)EmitNoteCaller((byte*)unnoted[i]);
         }
 
         var stackPage = new StackPageThunk(emitter);
@@ -59,10 +91,32 @@ internal sealed unsafe class Thunks
             _resolveOnStack[i] = (nint)stackPage.Emit((AddressSpace)(i / 2), write: (i & 1) != 0, (byte*)_resolve[i]);
         }
 
-        ResolveCareful = EmitResolve((byte*)resolveCareful);
+        _resolveBrief = new nint[spaces * BriefKinds];
+        for (int i = 0; i < _resolveBrief.Length; i++)
+        {
+            bool write = (i & BriefWrite) != 0;
+            _resolveBrief[i] = (nint)EmitBrief(write, saved: (i & BriefSaved) != 0, address: (i & BriefAddress) != 0, (byte*)unnoted[((i / BriefKinds) * 2) + (write ? 1 : 0)]);
+        }
+
+        byte* refused = EmitRunRefused();
+        byte* commonRun = EmitResolve((byte*)resolveRun, refused, callerIsNoted: true);
+        _resolveRun = new nint[spaces * RunKinds];
+        for (int i = 0; i < _resolveRun.Length; i++)
+        {
+            var space = (AddressSpace)(i / RunKinds);
+            bool write = (i & BriefWrite) != 0;
+            if ((i & BriefSaved) == 0)
+            {
+                byte* resolveRunIn = EmitRunChecks(space, write, refused, EmitMiss(space, write, commonRun));
+                _resolveRun[i] = (nint)EmitBrief(write, saved: false, address: false, resolveRunIn);
+                _resolveRun[i | BriefSaved] = (nint)EmitBrief(write, saved: true, address: false, resolveRunIn);
+            }
+        }
+
+        ResolveCareful = EmitResolve((byte*)resolveCareful, Leave, callerIsNoted: false);
         Commit = EmitCommit((byte*)commit);
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
-        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options.Has(Optimizations.JumpsByPage), options.Has(Optimizations.FetchWalks) ? walk : null, spaces);
+        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options, options.Has(Optimizations.FetchWalks) ? walk : null, spaces);
         System = new SystemThunks(emitter, Jumps, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap), options.Has(Optimizations.InnerReturns));
     }
 
@@ -75,14 +129,34 @@ internal sealed unsafe class Thunks
     /// <summary>As <see cref="Exit"/>, and sets S-&gt;ExitCode.</summary>
     public byte* ExitWith(ExitCode code) => (byte*)_exitWith[(int)code];
 
-    /// <summary>Called from the stub of a jump that is not linked: exits with the return address in S-&gt;ExitHostPc.</summary>
+    /// <summary>Called from the stub of a jump that is not linked: exits with the return address in S-&gt;ExitHostPc. All that is called and does not return does so.</summary>
     public byte* Link { get; }
+
+    /// <summary>As <see cref="Link"/>, for <see cref="ExitCode.LinkApart"/>.</summary>
+    public byte* LinkApart { get; }
 
     /// <summary>Called from a block that finds the guest's bytes changed: exits in the same way.</summary>
     public byte* Changed { get; }
 
-    /// <summary>Called from translated code: brings x87 and vector state into the host's registers, or exits (#NM). Changes no register.</summary>
+    /// <summary>Called where a poll has seen a request, before 32 bits for <see cref="ExitCode.Poll"/>.</summary>
+    public byte* Poll { get; }
+
+    public byte* PollWithSavedFlags { get; }
+
+    public byte* PollWithRcxInT1 { get; }
+
+    /// <summary>Jumped to where a poll has seen a request, to go on at S-&gt;JumpTarget.</summary>
+    public byte* PollAtTarget { get; }
+
+    public byte* PollAtTargetWithSavedFlags { get; }
+
+    /// <summary>Called from translated code: brings x87 and vector state into the host's registers, or exits (#NM). T1 and T2 are lost.</summary>
     public byte* LoadExtended { get; }
+
+    /// <summary>As <see cref="LoadExtended"/>, with the flags saved, which are in RFLAGS afterwards.</summary>
+    public byte* LoadExtendedWithSavedFlags { get; }
+
+    public byte* LoadExtendedWithRcxInT1 { get; }
 
     /// <summary>
     /// Called on a TLB miss: T1 = linear address XOR the tag of entry T2, the flags saved, S-&gt;ExitInfo = access description.
@@ -92,6 +166,27 @@ internal sealed unsafe class Thunks
 
     /// <summary>As <see cref="Resolve"/>, for an access that is not to the <see cref="NativeStackPage"/>: T1 = linear address XOR the tag there.</summary>
     public byte* ResolveOnStack(AddressSpace space, bool write) => (byte*)_resolveOnStack[((int)space * 2) + (write ? 1 : 0)];
+
+    /// <summary>
+    /// As <see cref="Resolve"/>, with no need to set S-&gt;ExitInfo: behind the call stands an <see cref="AccessInfo.Brief"/>, and
+    /// how far back from there it goes on, in 16 bits each.
+    /// </summary>
+    /// <param name="space">With whose rights.</param>
+    /// <param name="write">It is a write.</param>
+    /// <param name="saved">False: the flags are in RFLAGS, and will be saved.</param>
+    /// <param name="address">The operand is at T1 + T2: T2 comes back as zero.</param>
+    public byte* ResolveBrief(AddressSpace space, bool write, bool saved, bool address)
+        => (byte*)_resolveBrief[((int)space * BriefKinds) + (write ? BriefWrite : 0) + (saved ? BriefSaved : 0) + (address ? BriefAddress : 0)];
+
+    /// <summary>
+    /// As <see cref="ResolveBrief"/>, for all accesses of a run. Where they are not to one page of plain memory that allows them
+    /// all, goes on behind what it is told, with the flags in RFLAGS.
+    /// </summary>
+    /// <param name="space">With whose rights.</param>
+    /// <param name="write">There is a write among them.</param>
+    /// <param name="saved">False: the flags are in RFLAGS, and will be saved.</param>
+    public byte* ResolveRun(AddressSpace space, bool write, bool saved)
+        => (byte*)_resolveRun[((int)space * RunKinds) + (write ? BriefWrite : 0) + (saved ? BriefSaved : 0)];
 
     /// <summary>Called with T1 = offset in a segment, T2 = access description: as <see cref="Resolve"/>, but never refuses what can be done at all.</summary>
     public byte* ResolveCareful { get; }
@@ -134,7 +229,11 @@ internal sealed unsafe class Thunks
         _e.Push(Rax);
         _e.StoreState(StateOffset.HostStack, Rsp);
         _e.Lea(Rax, Rsp, -FrameSize * MostFrames);
-        _e.StoreState(StateOffset.HostStackEnd, Rax);
+        _e.Rm(0x87, Rax, State, StateOffset.HostStackEnd); // xchg, a barrier: NativeState.RequestExit
+        _e.CmpStateImm8(StateOffset.ExitRequest, 0);
+        byte* none = _e.ShortForward(0x74);
+        _e.StoreStateImm(StateOffset.HostStackEnd, ulong.MaxValue);
+        _e.LandShort(none);
         LoadGuest();
         _e.Rr(0xFF, 4, T1, wide: false); // jmp T1
         return start;
@@ -202,8 +301,122 @@ internal sealed unsafe class Thunks
         _e.Land(refused);
         _e.Byte(0x9D);
         RestoreScratch();
-        _e.Bytes([0x48, 0x8D, 0x64, 0x24, 0x08]); // lea rsp, [rsp+8]: drop the return address
+        _e.Rm(0x8F, 0, State, StateOffset.ExitHostPc, wide: false); // pop
         _e.Jmp(ExitWith(ExitCode.DeviceNotAvailable));
+        return start;
+    }
+
+    private byte* EmitNoteCaller(byte* resolve)
+    {
+        byte* start = _e.Here;
+        _e.Push(Rax);
+        _e.Load(Rax, Rsp, sizeof(ulong));
+        _e.StoreState(StateOffset.ResolveCaller, Rax);
+        _e.Pop(Rax);
+        _e.Jmp(resolve);
+        return start;
+    }
+
+    /// <param name="write">It is a write.</param>
+    /// <param name="saved">The flags are saved already.</param>
+    /// <param name="address">T2 is to be zero at the end.</param>
+    /// <param name="resolve">What does the work, with S-&gt;ExitInfo and S-&gt;ResolveCaller set.</param>
+    private byte* EmitBrief(bool write, bool saved, bool address, byte* resolve)
+    {
+        const int returnAddress = 2 * sizeof(ulong);
+        byte* start = _e.Here;
+        if (!saved)
+        {
+            _e.SaveFlagsByStack();
+        }
+
+        _e.Push(Rax);
+        _e.Push(Rcx);
+        _e.Load(Rax, Rsp, returnAddress);
+        _e.StoreState(StateOffset.ResolveCaller, Rax);
+        _e.Rm(0x0FB7, Rcx, Rax, sizeof(ushort), wide: false); // movzx
+        _e.Rr(0x29, Rax, Rcx);                  // sub rcx, rax
+        _e.Rr(0xF7, 3, Rcx);                    // neg: where to go on
+        _e.Store(Rsp, returnAddress, Rcx);
+        _e.Rm(0x0FB7, Rax, Rax, 0, wide: false);
+        _e.Mov32Rr(Rcx, Rax);
+        _e.Rr(0xC1, 5, Rcx, wide: false);       // shr
+        _e.Byte(AccessInfo.BriefRulesShift);
+        _e.Rr(0xC1, 4, Rcx, wide: false);       // shl
+        _e.Byte(AccessInfo.RulesShift);
+        _e.Rr(0x81, 4, Rax, wide: false);       // and
+        _e.Dword((1 << AccessInfo.BriefRulesShift) - 1);
+        _e.Rx(0x8D, Rax, Rax, Rcx, 0, (int)(write ? AccessInfo.WriteBit : AccessInfo.ReadBit), wide: false); // lea
+        _e.Store(State, StateOffset.ExitInfo, Rax, wide: false);
+        _e.Pop(Rcx);
+        _e.Pop(Rax);
+        if (!address)
+        {
+            _e.Jmp(resolve);
+            return start;
+        }
+
+        // Eight bytes more, so that the stack is aligned in what is called as in what is jumped to.
+        _e.Lea(Rsp, Rsp, -sizeof(ulong));
+        _e.Call(resolve);
+        _e.Lea(Rsp, Rsp, sizeof(ulong));
+        _e.Rr(0x31, T2, T2, wide: false);       // xor
+        _e.Byte(0xC3);
+        return start;
+    }
+
+    /// <summary>The caller of <see cref="ResolveRun"/> goes on behind what it told. By a return, so that the host's prediction stays in step with the guest's calls.</summary>
+    private byte* EmitRunRefused()
+    {
+        byte* start = _e.Here;
+        _e.LoadState(T2, StateOffset.ResolveCaller);
+        _e.Lea(T2, T2, BriefSize);
+        _e.Store(Rsp, 0, T2);
+        _e.RestoreFlags(T2);
+        _e.Byte(0xC3);
+        return start;
+    }
+
+    /// <summary>What crosses pages, or what is too wide for a look beside which code it would write, is not for the monitor. In and out as <see cref="Resolve"/>.</summary>
+    private byte* EmitRunChecks(AddressSpace space, bool write, byte* refused, byte* resolve)
+    {
+        int tlb = StateOffset.Tlb(space);
+        byte* start = _e.Here;
+        _e.Push(Rax);
+        _e.Push(Rcx);
+        _e.TlbField(0x8B, Rax, tlb, T2, NativeTlbEntry.TagOffset(write));
+        _e.Rr(0x31, T1, Rax, wide: false);      // xor: the lower half of the address
+        _e.Rr(0x81, 4, Rax, wide: false);       // and
+        _e.Dword((int)GuestMemory.PageMask);
+        _e.Rm(0x0FB7, Rcx, State, StateOffset.ExitInfo, wide: false); // movzx: the size
+        _e.Rr(0x01, Rcx, Rax, wide: false);     // add
+        _e.Rr(0x81, 7, Rax, wide: false);       // cmp
+        _e.Dword((int)GuestMemory.PageSize);
+        byte* crosses = _e.JumpForward(7);
+        byte* tooWide = null;
+        if (write && _besideCode)
+        {
+            _e.Rx(0xF6, 0, State, T2, 0, tlb + NativeTlbEntry.WriteTagOffset, wide: false); // test byte
+            _e.Byte(FirstLevelTlb.BesideMark);
+            byte* notBeside = _e.ShortForward(0x74);
+            _e.Rr(0x83, 7, Rcx, wide: false);   // cmp
+            _e.Byte(LargestBesideCode);
+            tooWide = _e.JumpForward(7);
+            _e.LandShort(notBeside);
+        }
+
+        _e.Pop(Rcx);
+        _e.Pop(Rax);
+        _e.Jmp(resolve);
+        _e.Land(crosses);
+        if (tooWide != null)
+        {
+            _e.Land(tooWide);
+        }
+
+        _e.Pop(Rcx);
+        _e.Pop(Rax);
+        _e.Jmp(refused);
         return start;
     }
 
@@ -225,8 +438,6 @@ internal sealed unsafe class Thunks
     /// </summary>
     private byte* EmitWriteBesideCode(AddressSpace space, byte* refused)
     {
-        // The bytes of an access lie in two granules at most.
-        const int largest = 1 << CodeGranules.GranuleShift;
         int tlb = StateOffset.Tlb(space);
 
         byte* notBeside = _e.Here;
@@ -248,7 +459,7 @@ internal sealed unsafe class Thunks
         _e.Push(Rcx);
         _e.Rm(0x0FB7, Rcx, State, StateOffset.ExitInfo, wide: false); // movzx: the size
         _e.Rr(0x83, 7, Rcx, wide: false); // cmp
-        _e.Byte(largest);
+        _e.Byte(LargestBesideCode);
         _e.Jcc(7, tooFar);
         _e.Rx(0x8D, Rcx, T1, Rcx, 0, -1); // lea: the last byte
         _e.Rr(0x81, 7, Rcx);            // cmp
@@ -287,7 +498,10 @@ internal sealed unsafe class Thunks
         }
     }
 
-    private byte* EmitResolve(byte* helper)
+    /// <param name="helper">The helper in C#.</param>
+    /// <param name="refused">Where to go on if it returns null: with everything saved, or, unless that is to leave, loaded again.</param>
+    /// <param name="callerIsNoted">In S-&gt;ResolveCaller; else it is where this returns.</param>
+    private byte* EmitResolve(byte* helper, byte* refused, bool callerIsNoted)
     {
         byte* start = _e.Here;
         SaveGuest();
@@ -299,17 +513,31 @@ internal sealed unsafe class Thunks
         _e.Lea(Rdi, State, -StateOffset.Bias);
         _e.MovRr(Rsi, T1);
         _e.Mov32Rr(Rdx, T2);
-        _e.Bytes([0x48, 0x8B, 0x0C, 0x24]); // mov rcx, [rsp]: the return address
+        if (callerIsNoted)
+        {
+            _e.LoadState(Rcx, StateOffset.ResolveCaller);
+        }
+        else
+        {
+            _e.Load(Rcx, Rsp, 0);
+        }
+
         CallAligned(helper);
         _e.MovRr(T1, Rax);
         _e.Rr(0x85, Rax, Rax);
-        byte* leave = _e.JumpForward(4);
+        byte* failed = _e.JumpForward(4);
         ReloadExtendedUnlessInMemory();
         LoadGuest();
         _e.LoadState(T2, StateOffset.ResolvedDelta);
         _e.Byte(0xC3);
-        _e.Land(leave);
-        _e.Jmp(Leave);
+        _e.Land(failed);
+        if (refused != Leave)
+        {
+            ReloadExtendedUnlessInMemory();
+            LoadGuest();
+        }
+
+        _e.Jmp(refused);
         return start;
     }
 

@@ -12,7 +12,7 @@ namespace Vivarium.Engine.Software.Translate;
 // was called.
 internal sealed unsafe partial class Translator
 {
-    private const int JeCondition = 4;
+    private const int NotAboveCondition = 6;
 
     /// <summary>Calls look for requests, as backward jumps do; a return by a frame need not, because each call makes one frame.</summary>
     private bool PairsCalls => CodeBits == 64 && !Careful && (_mode & BlockMode.SupervisorAc) == 0 && Options.Has(Optimizations.PairedReturns);
@@ -29,7 +29,8 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        EmitPushNextRip(instruction);
+        int nextRip = EmitPushNextRip(instruction);
+        EmitMovedStack();
         if (!PairsCall || target == _nextRip)
         {
             EmitJump(target);
@@ -38,17 +39,67 @@ internal sealed unsafe partial class Translator
 
         _ended = true;
         EmitCallPoll(ColdKind.Poll, target);
-        _e.PushRip(_nextRip);
+        EmitPushFrame(nextRip);
         if (InPage(target))
         {
+            NeedFlags();
             EmitLinkable(CallOpcode, target);
+        }
+        else if (GoesByRip(target))
+        {
+            EmitJumpByRip(target, call: true, nextRip);
         }
         else
         {
-            EmitCrossPageJump(target, call: true);
+            EmitCrossPageCall(target, nextRip);
         }
 
         EmitReturnPoint();
+    }
+
+    /// <summary>As <see cref="EmitCrossPageJump"/>, with the flags elsewhere than in RFLAGS.</summary>
+    /// <param name="nextRip">As <see cref="EmitPushNextRip"/> returns it.</param>
+    private void EmitCrossPageCall(ulong target, int nextRip)
+    {
+        int entry = NativeJumpCache.DisplacementOf(target, _mode.Space());
+        EmitCalledRip(T2, target, _nextRip, nextRip);
+        byte* miss = EmitCompareEntry(target, entry);
+        FlagsAt flags = _flags;
+        NeedFlags();
+        _e.Rm(0xFF, 2, State, entry + 8, wide: false); // call [entry.code]
+        _e.NoteJumpEntry(RelocationKind.JumpCode, target);
+        _cold.Add(new ColdPart(nextRip == T1 ? ColdKind.CrossPageCallMissNear : ColdKind.CrossPageCallMiss, _nextRip, miss, _e.Here, target, flags, recipe: _recipe));
+    }
+
+    /// <summary>A register = the target of a direct call.</summary>
+    /// <param name="to">The register.</param>
+    /// <param name="target">The target.</param>
+    /// <param name="next">RIP of the next instruction.</param>
+    /// <param name="nextRip">A register that holds it, or -1.</param>
+    private void EmitCalledRip(int to, ulong target, ulong next, int nextRip)
+    {
+        if (nextRip >= 0 && (long)(target - next) is var distance && distance == (int)distance)
+        {
+            _e.Lea(to, nextRip, (int)distance);
+        }
+        else
+        {
+            _e.MovRip(to, target);
+        }
+    }
+
+    /// <summary>The guest's part of a call's frame. T2 may be lost.</summary>
+    /// <param name="nextRip">A register that holds it, or -1.</param>
+    private void EmitPushFrame(int nextRip)
+    {
+        if (nextRip >= 0)
+        {
+            _e.Push(nextRip);
+        }
+        else
+        {
+            _e.PushRip(_nextRip);
+        }
     }
 
     private void EmitIndirectCall(in Instruction instruction)
@@ -76,9 +127,16 @@ internal sealed unsafe partial class Translator
         _cold.Add(new ColdPart(ColdKind.CallMiss, _rip, miss, _e.Here, 0, flags, recipe: _recipe));
         _e.StoreState(StateOffset.JumpCode, T1);
         EndCheck();
-        EmitPushNextRip(instruction);
+        int nextRip = EmitPushNextRip(instruction);
         EmitCallPoll(ColdKind.PollAtTarget, 0);
-        _e.PushRip(_nextRip);
+        if (_mode.Space() == AddressSpace.User)
+        {
+            _e.LoadState(T2, StateOffset.JumpTarget);
+            _e.StoreState(StateOffset.Rip, T2);
+        }
+
+        EmitPushFrame(nextRip);
+        NeedFlags();
         _e.Rm(0xFF, 2, State, StateOffset.JumpCode, wide: false);
         EmitReturnPoint();
     }
@@ -94,6 +152,7 @@ internal sealed unsafe partial class Translator
         EmitLoadZeroExtended(T1, EmitStackAccess(0, size, write: false), size);
         int popped = size + (instruction.OpCount == 1 ? instruction.Immediate16 : 0);
         EmitAdjustStack(popped);
+        EmitMovedStack();
         if (size != 8 || !PairsCalls)
         {
             EmitIndirectJump(size, popped);
@@ -108,21 +167,25 @@ internal sealed unsafe partial class Translator
         _e.Byte(0xC3);
     }
 
-    /// <summary>Leaves for the run loop if a request is pending, or if there is no room for another frame.</summary>
+    /// <summary>Leaves for the run loop if a request is pending, or if there is no room for another frame. T1 is kept.</summary>
     private void EmitCallPoll(ColdKind kind, ulong target)
     {
         DestroyFlags(check: true);
-        _e.CmpStateImm8(StateOffset.ExitRequest, 0);
-        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JnzCondition), null, target, _flags, recipe: _recipe));
         _e.Rm(0x3B, Rsp, State, StateOffset.HostStackEnd); // cmp
-        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JeCondition), null, target, _flags, recipe: _recipe));
-        NeedFlags();
+        _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(NotAboveCondition), null, target, _flags, recipe: _recipe));
     }
 
-    /// <summary>Where the host returns to: the guest's frame goes too, and the next block is that behind the call.</summary>
+    /// <summary>Where the host returns to, T1 = RIP: the guest's frame goes too, and the next block is that behind the call.</summary>
     private void EmitReturnPoint()
     {
         _e.Lea(Rsp, Rsp, 8);
+        if (Floating)
+        {
+            // The call may have ended in the next page.
+            _e.Lea(T1, T1, -(int)(_nextRip - (_source.Rip & ~GuestMemory.PageMask)));
+            _e.StoreState(StateOffset.CodePage, T1);
+        }
+
         _flags = FlagsAt.Host;
         EmitJumpTo(_nextRip);
     }

@@ -1,3 +1,4 @@
+using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
@@ -8,28 +9,28 @@ internal sealed unsafe partial class Translator
     private void EmitCold(in ColdPart part)
     {
         _flags = FlagsAt.Host;
-        Mark(part.Rip);
         if (part.Kind == ColdKind.Link)
         {
-            _stubs.Add((ushort)(_e.ToExecutable(part.Jump) - _blockCode));
-            _stubs.Add((ushort)(_e.Here - _blockCode));
-            _stubs.Add((ushort)((_source.Linear + (part.Data - _source.Rip)) & GuestMemory.PageMask));
+            NoteStub(part.Jump, part.Data);
+        }
+        else
+        {
+            Mark(part.Rip);
         }
 
         byte* displacement = part.Jump;
         _e.Land(displacement);
         switch (part.Kind)
         {
+            case ColdKind.AsNext:
+                break;
             case ColdKind.LoadExtended:
+                EmitRecipe(part);
+                _e.Call((part.Flags & FlagsAt.Recipe) != 0 ? _thunks.LoadExtended : _thunks.LoadExtendedWithSavedFlags);
+                _e.Jmp(part.Resume);
+                break;
             case ColdKind.LoadExtendedKeepingFlags:
-                if (part.Kind == ColdKind.LoadExtendedKeepingFlags)
-                {
-                    _e.MovRr(Rcx, T1);
-                }
-
-                RestoreFlags(part);
-                _e.StoreStateRip(StateOffset.Rip, part.Rip);
-                _e.Call(_thunks.LoadExtended);
+                _e.Call(_thunks.LoadExtendedWithRcxInT1);
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.Resolve:
@@ -37,14 +38,14 @@ internal sealed unsafe partial class Translator
                 EmitResolve(part, part.Kind == ColdKind.ResolveAddress);
                 break;
             case ColdKind.ResolveOnStack:
-                SaveFlags(part);
-                _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
-                _e.Call(_thunks.ResolveOnStack(part.Space, ((uint)part.Data & AccessInfo.WriteBit) != 0));
-                _e.Jmp(part.Resume);
+                EmitResolveOnStack(part);
+                break;
+            case ColdKind.ResolveRun:
+                EmitResolveRun(part);
                 break;
             case ColdKind.ResolveInWindow:
             case ColdKind.ResolveAddressInWindow:
-                EmitResolve(part, part.Kind == ColdKind.ResolveAddressInWindow, window: (int)(part.Data >> 32));
+                EmitResolveInWindow(part, part.Kind == ColdKind.ResolveAddressInWindow, (int)(part.Data >> 32));
                 break;
             case ColdKind.FirstRound:
                 RestoreFlags(part);
@@ -65,44 +66,48 @@ internal sealed unsafe partial class Translator
                 EmitExitAt(part.Rip, ExitCode.Careful);
                 break;
             case ColdKind.Link:
-                _e.StoreStateRip(StateOffset.Rip, part.Data);
                 _e.Call(_thunks.Link);
                 break;
             case ColdKind.Poll:
-                RestoreFlags(part);
-                EmitExitAt(part.Data, ExitCode.Poll);
+                EmitRecipe(part);
+                _e.Call((part.Flags & FlagsAt.Recipe) != 0 ? _thunks.Poll : _thunks.PollWithSavedFlags);
+                _e.Dword((int)(part.Data - _source.Rip));
                 break;
             case ColdKind.PollKeepingFlags:
-                _e.MovRr(Rcx, T1);
-                EmitExitAt(part.Data, ExitCode.Poll);
+                _e.Call(_thunks.PollWithRcxInT1);
+                _e.Dword((int)(part.Data - _source.Rip));
                 break;
             case ColdKind.PollAtTarget:
-                RestoreFlags(part);
-                _e.LoadState(T1, StateOffset.JumpTarget);
-                _e.StoreState(StateOffset.Rip, T1);
-                EmitExitTail(ExitCode.Poll);
+                EmitRecipe(part);
+                _e.Jmp((part.Flags & FlagsAt.Recipe) != 0 ? _thunks.PollAtTarget : _thunks.PollAtTargetWithSavedFlags);
+                break;
+            case ColdKind.MissByRip:
+                EmitRecipe(part);
+                EmitMissByRip(part);
                 break;
             case ColdKind.Miss:
-                _e.MovRr(Rcx, T1);
-                _e.MovRip(T1, part.Data);
-                if (part.Resume == null)
+                if (IsSmall(part.Data))
                 {
-                    _e.Jmp(_thunks.Jumps.Direct(_mode.Space()));
-                    break;
+                    _e.MovRip(T2, part.Data);
                 }
 
-                _e.Call(_thunks.Jumps.Direct(_mode.Space()));
+                _e.Jmp(_thunks.Jumps.KnownWithRcxInT1(_mode.Space()));
+                break;
+            case ColdKind.CrossPageJumpMiss:
+                EmitRecipe(part);
+                _e.MovRip(T2, part.Data);
+                _e.Jmp(_thunks.Jumps.Known(_mode.Space(), saved: (part.Flags & FlagsAt.Recipe) == 0));
+                break;
+            case ColdKind.CrossPageCallMiss:
+            case ColdKind.CrossPageCallMissNear:
+                EmitRecipe(part);
+                EmitCalledRip(T2, part.Data, part.Rip, part.Kind == ColdKind.CrossPageCallMissNear ? T1 : -1);
+                _e.Call(_thunks.Jumps.Known(_mode.Space(), saved: (part.Flags & FlagsAt.Recipe) == 0));
                 _e.Jmp(part.Resume);
                 break;
             case ColdKind.IndirectMiss:
-                SaveFlags(part);
-                EmitOrigin(part);
-                _e.Jmp(_thunks.Jumps.Jump(_mode.Space()));
-                break;
             case ColdKind.ReturnMiss:
-                SaveFlags(part);
-                EmitOrigin(part);
-                _e.Jmp(_thunks.Jumps.Return(_mode.Space()));
+                EmitIndirectMiss(part);
                 break;
             case ColdKind.CallMiss:
                 _e.LoadState(T1, StateOffset.JumpTarget);
@@ -121,23 +126,96 @@ internal sealed unsafe partial class Translator
 
     /// <summary>T1 and T2 as <see cref="Thunks.Resolve"/> wants them: goes on with what it says.</summary>
     /// <param name="address">For an operand at T1 + T2.</param>
-    /// <param name="window">As in <see cref="EmitAccess"/>.</param>
-    private void EmitResolve(in ColdPart part, bool address, int window = -1)
+    private void EmitResolve(in ColdPart part, bool address)
+    {
+        var info = new AccessInfo((uint)part.Data);
+        bool made = (part.Flags & FlagsAt.Recipe) != 0;
+        if (made)
+        {
+            part.Recipe.Emit(_e);
+        }
+
+        _e.Call(_thunks.ResolveBrief(part.Space, info.Write, !made, address));
+        EmitResolveData(part, info);
+    }
+
+    /// <summary>As <see cref="EmitResolve"/>, for an access that is not to the page that the stack pointer was in last.</summary>
+    private void EmitResolveOnStack(in ColdPart part)
     {
         if ((part.Flags & FlagsAt.Saved) == 0)
         {
+            part.Recipe.Emit(_e);
+            _e.SaveFlags(T2);
+        }
+
+        _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
+        _e.Call(_thunks.ResolveOnStack(part.Space, ((uint)part.Data & AccessInfo.WriteBit) != 0));
+        _e.Jmp(part.Resume);
+    }
+
+    private void EmitMissByRip(in ColdPart part)
+    {
+        byte* known = _thunks.Jumps.Known(_mode.Space(), saved: (part.Flags & FlagsAt.Recipe) == 0);
+        _e.LoadState(T2, StateOffset.Rip);
+        if (part.Resume == null)
+        {
+            _e.Jmp(known);
+            return;
+        }
+
+        _e.Call(known);
+        _e.Jmp(part.Resume);
+    }
+
+    private void EmitResolveData(in ColdPart part, AccessInfo info)
+    {
+        var back = (ushort)(_e.Here - part.Resume);
+        _e.Word(info.Brief);
+        _e.Word(back);
+    }
+
+    /// <summary>As <see cref="EmitResolve"/>, and the jump to take where it cannot be.</summary>
+    private void EmitResolveRun(in ColdPart part)
+    {
+        var info = new AccessInfo((uint)part.Data);
+        bool made = (part.Flags & FlagsAt.Recipe) != 0;
+        EmitRecipe(part);
+        _e.Call(_thunks.ResolveRun(part.Space, info.Write, !made));
+        EmitResolveData(part, info);
+        if (AlignJumps)
+        {
+            _e.AlignDisplacement(-1);
+        }
+
+        byte* jump = _e.JumpForward(-1);
+        NoteStub(jump, part.Rip, Block.StubApart);
+        _e.Land(jump);
+        _e.Call(_thunks.LinkApart);
+    }
+
+    /// <summary>What stands here is where a jump goes that is not linked.</summary>
+    private void NoteStub(byte* jump, ulong target, int kind = 0)
+    {
+        _stubs.Add((ushort)(_e.ToExecutable(jump) - _blockCode));
+        _stubs.Add((ushort)(_e.Here - _blockCode));
+        _stubs.Add((ushort)(((_source.Linear + (target - _source.Rip)) & GuestMemory.PageMask) | (uint)kind));
+    }
+
+    /// <summary>As <see cref="EmitResolve"/>, and notes what it says in a window.</summary>
+    /// <param name="window">As in <see cref="EmitAccess"/>.</param>
+    private void EmitResolveInWindow(in ColdPart part, bool address, int window)
+    {
+        if ((part.Flags & FlagsAt.Saved) == 0)
+        {
+            part.Recipe.Emit(_e);
             _e.StoreState(StateOffset.JumpRcx, T2);
-            SaveFlags(part);
+            _e.SaveFlags(T2);
             _e.LoadState(T2, StateOffset.JumpRcx);
         }
 
         _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
         _e.Call(_thunks.Resolve(part.Space, ((uint)part.Data & AccessInfo.WriteBit) != 0));
-        if (window >= 0)
-        {
-            EmitNoteResolved(window);
-        }
-
+        EmitNoteResolved(window);
         if (address)
         {
             _e.Rr(0x31, T2, T2, wide: false);   // xor
@@ -147,10 +225,15 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>For <see cref="ExitCode.Jump"/>: which instruction jumps, and what it has popped.</summary>
-    private void EmitOrigin(in ColdPart part)
+    private void EmitIndirectMiss(in ColdPart part)
     {
-        _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
-        _e.LeaHost(T2, _e.Here);
+        const int sizeOfJump = 5;
+        EmitRecipe(part);
+        bool saved = (part.Flags & FlagsAt.Recipe) == 0;
+        AddressSpace space = _mode.Space();
+        _e.LeaHostAhead(T2, sizeOfJump);
+        _e.Jmp(part.Kind == ColdKind.ReturnMiss ? _thunks.Jumps.Return(space, saved) : _thunks.Jumps.Jump(space, saved));
+        _e.Dword((int)part.Data);
     }
 
     private void EmitRefusedTarget(in ColdPart part)
@@ -164,13 +247,12 @@ internal sealed unsafe partial class Translator
         EmitExitAt(part.Rip, ExitCode.Protection);
     }
 
-    /// <summary>For thunks that want the flags saved. T2 is lost.</summary>
-    private void SaveFlags(in ColdPart part)
+    /// <summary>The flags are in RFLAGS if they can be made again; else they are saved.</summary>
+    private void EmitRecipe(in ColdPart part)
     {
-        if ((part.Flags & FlagsAt.Saved) == 0)
+        if ((part.Flags & FlagsAt.Recipe) != 0)
         {
-            part.Recipe.Emit(_e, T2);
-            _e.SaveFlags(T2);
+            part.Recipe.Emit(_e);
         }
     }
 

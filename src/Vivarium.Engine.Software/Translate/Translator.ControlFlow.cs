@@ -25,6 +25,10 @@ internal sealed unsafe partial class Translator
                 _ended = true;
                 EmitBranch(instruction.NearBranchTarget);
                 return true;
+            case FlowControl.ConditionalBranch when instruction.IsJccShortOrNear && NextIsInBlock:
+                _hasSideExits = true;
+                EmitSideExit((int)instruction.ConditionCode - 1, instruction.NearBranchTarget);
+                return true;
             case FlowControl.ConditionalBranch when instruction.IsJccShortOrNear:
                 EmitConditional((int)instruction.ConditionCode - 1, instruction.NearBranchTarget);
                 return true;
@@ -86,15 +90,36 @@ internal sealed unsafe partial class Translator
             EmitPoll(target);
         }
 
-        NeedFlags();
         if (InPage(target))
         {
+            NeedFlags();
             EmitLinkable(-1, target);
         }
-        else
+        else if (GoesByRip(target))
+        {
+            EmitJumpByRip(target, call: false);
+        }
+        else if (FlagsInHost)
         {
             EmitCrossPageJump(target);
         }
+        else
+        {
+            int entry = NativeJumpCache.DisplacementOf(target, _mode.Space());
+            _e.MovRip(T2, target);
+            _cold.Add(new ColdPart(ColdKind.CrossPageJumpMiss, _rip, EmitCompareEntry(target, entry), null, target, _flags, recipe: _recipe));
+            NeedFlags();
+            _e.Rm(0xFF, 4, State, entry + 8, wide: false); // jmp [entry.code]
+            _e.NoteJumpEntry(RelocationKind.JumpCode, target);
+        }
+    }
+
+    /// <summary>Compares the RIP in T2, which is lost, with that of a jump cache entry. Returns the jump to be landed where it is another.</summary>
+    private byte* EmitCompareEntry(ulong target, int entry)
+    {
+        _e.Rm(0x03, T2, State, entry);          // add: zero if it is this RIP
+        _e.NoteJumpEntry(RelocationKind.JumpEntry, target);
+        return _e.JumpForward(JnzCondition);
     }
 
     /// <summary>JMP (-1), CALL or Jcc to a block in this page: to its own stub until the run loop links it.</summary>
@@ -145,10 +170,10 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>Another page may be mapped differently next time, so the jump cache (emptied with the TLB) is asked. Keeps flags.</summary>
-    private void EmitCrossPageJump(ulong target, bool call = false)
+    private void EmitCrossPageJump(ulong target)
     {
         int entry = NativeJumpCache.DisplacementOf(target, _mode.Space());
-        bool small = Relocations.IsShort(target) && Relocations.IsShort(_source.Rip);
+        bool small = IsSmall(target);
         if (!small)
         {
             _e.MovRip(T2, target);
@@ -170,9 +195,36 @@ internal sealed unsafe partial class Translator
         byte* miss = _e.JumpForward(-1);
         _e.LandShort(hit);
         _e.MovRr(Rcx, T1);
-        _e.Rm(0xFF, call ? 2 : 4, State, entry + 8, wide: false);  // jmp or call [entry.code]
+        _e.Rm(0xFF, 4, State, entry + 8, wide: false);  // jmp [entry.code]
         _e.NoteJumpEntry(RelocationKind.JumpCode, target);
-        _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, call ? _e.Here : null, target));
+        _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, null, target));
+    }
+
+    /// <summary>A cross-page jump has its target's RIP as a displacement; else it is in T2.</summary>
+    private bool IsSmall(ulong target) => Relocations.IsShort(target) && Relocations.IsShort(_source.Rip);
+
+    /// <summary>Where this block or the target float, their RIPs are known only when they run.</summary>
+    private bool GoesByRip(ulong target) => Floating || Options.Floats(_mode, target);
+
+    /// <summary>As <see cref="EmitCrossPageJump"/>, where RIP is known only when it runs.</summary>
+    /// <param name="target">Where to.</param>
+    /// <param name="call">With the host's part of a call's frame.</param>
+    /// <param name="nextRip">As <see cref="EmitPushNextRip"/> returns it.</param>
+    private void EmitJumpByRip(ulong target, bool call, int nextRip = -1)
+    {
+        FlagsAt before = _flags;
+        EmitCalledRip(T1, target, _nextRip, nextRip);
+        _e.StoreState(StateOffset.Rip, T1);
+        DestroyFlags(check: true);
+        EmitProbe();
+        byte* miss = _e.JumpForward(JnzCondition);
+        FlagsAt flags = _flags;
+        NeedFlags(T1);
+        _e.Rx(0xFF, call ? 2 : 4, State, T2, 0, StateOffset.Jumps(_mode.Space()) + 8, wide: false);
+        _cold.Add(new ColdPart(ColdKind.MissByRip, _rip, miss, call ? _e.Here : null, target, flags, recipe: _recipe));
+
+        // What follows is reached by jumps from before.
+        _flags = before;
     }
 
     /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>
@@ -197,7 +249,7 @@ internal sealed unsafe partial class Translator
         int jumps = StateOffset.Jumps(_mode.Space());
         DestroyFlags(check: true);
         EmitProbe();
-        _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags, recipe: _recipe));
+        _cold.Add(new ColdPart(ColdKind.AsNext, _rip, _e.JumpForward(JnzCondition), null));
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
         _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags, recipe: _recipe));
         NeedFlags(T1);
@@ -369,7 +421,8 @@ internal sealed unsafe partial class Translator
     private static int OperandSize(in Instruction instruction)
         => instruction.Op0Kind == OpKind.Register ? instruction.Op0Register.GetSize() : instruction.MemorySize.GetSize();
 
-    private void EmitPushNextRip(in Instruction instruction)
+    /// <summary>Pushes the return address. Returns a register that holds it, or -1.</summary>
+    private int EmitPushNextRip(in Instruction instruction)
         => EmitPushImmediate(-instruction.StackPointerIncrement, instruction.NextIP, isRip: true);
 
     private void EmitZeroExtend(int to, int from, int size)

@@ -44,7 +44,7 @@ internal sealed unsafe partial class Translator
     {
         if ((flags & FlagsAt.Recipe) != 0)
         {
-            recipe.Emit(_e, scratch);
+            recipe.Emit(_e);
         }
         else
         {

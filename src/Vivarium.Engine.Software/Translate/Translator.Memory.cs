@@ -15,7 +15,11 @@ internal sealed unsafe partial class Translator
     private int SegmentOf(in Instruction instruction) => OperandSegment.Of(instruction, CodeBits == 64);
 
     /// <summary>T1 = the memory operand's offset plus <paramref name="adjust"/>, address size applied. Keeps flags.</summary>
-    private void EmitOffset(in Instruction instruction, int adjust)
+    private void EmitOffset(in Instruction instruction, int adjust) => EmitOffset(instruction, adjust, T1, narrow: false);
+
+    /// <summary>As above, to any register. T1 is lost, and T2 if there is an index.</summary>
+    /// <param name="narrow">Only the lower half is wanted; the upper one becomes 0.</param>
+    private void EmitOffset(in Instruction instruction, int adjust, int to, bool narrow)
     {
         Register @base = instruction.MemoryBase;
         Register index = instruction.MemoryIndex;
@@ -25,7 +29,19 @@ internal sealed unsafe partial class Translator
             // Iced has added RIP already.
             if (@base == Register.RIP)
             {
-                _e.MovRip(T1, displacement);
+                _e.MovRip(to, displacement);
+                if (narrow)
+                {
+                    _e.Mov32Rr(to, to);
+                }
+
+                return;
+            }
+
+            if (@base == Register.EIP && Floating)
+            {
+                _e.MovRip(T1, displacement | (_source.Rip & ~(ulong)uint.MaxValue));
+                _e.Mov32Rr(T1, T1);
                 return;
             }
 
@@ -34,8 +50,9 @@ internal sealed unsafe partial class Translator
                 _e.Relocations.GiveUp();
             }
 
-            bool wide = CodeBits == 64 && instruction.MemoryDisplSize == 8;
-            _e.MovImm(T1, wide ? displacement : NoBase(instruction, displacement));
+            bool far = CodeBits == 64 && instruction.MemoryDisplSize == 8;
+            ulong address = far ? displacement : NoBase(instruction, displacement);
+            _e.MovImm(to, narrow ? (uint)address : address);
             return;
         }
 
@@ -43,34 +60,34 @@ internal sealed unsafe partial class Translator
         int baseHost = @base == Register.None ? -1 : HostOrLoad(@base, T1);
         int indexHost = index == Register.None ? -1 : HostOrLoad(index, T2);
         int disp = (int)displacement;
-        bool is64 = size == 8;
-        if (indexHost < 0 && disp == 0 && is64)
+        bool wide = size == 8 && !narrow;
+        if (indexHost < 0 && disp == 0 && size == 8)
         {
-            if (baseHost != T1)
+            if (narrow || baseHost != to)
             {
-                _e.MovRr(T1, baseHost);
+                _e.Rr(0x89, baseHost, to, wide);
             }
         }
         else if (indexHost < 0)
         {
-            _e.Lea(T1, baseHost, disp, is64);
+            _e.Lea(to, baseHost, disp, wide);
         }
         else
         {
             int scale = instruction.MemoryIndexScale switch { 1 => 0, 2 => 1, 4 => 2, _ => 3 };
             if (baseHost < 0)
             {
-                _e.RxNoBase(0x8D, T1, indexHost, scale, disp, is64);
+                _e.RxNoBase(0x8D, to, indexHost, scale, disp, wide);
             }
             else
             {
-                _e.Rx(0x8D, T1, baseHost, indexHost, scale, disp, is64);
+                _e.Rx(0x8D, to, baseHost, indexHost, scale, disp, wide);
             }
         }
 
         if (size == 2)
         {
-            _e.Rr(0x0FB7, T1, T1, wide: false); // movzx T1d, T1w
+            _e.Rr(0x0FB7, to, to, wide: false); // movzx
         }
     }
 
@@ -107,7 +124,8 @@ internal sealed unsafe partial class Translator
         Register @base = instruction.MemoryBase;
         if (InRun)
         {
-            return new HostOperand(OfGuest(@base), T2, (int)instruction.MemoryDisplacement64);
+            int displacement = (int)instruction.MemoryDisplacement64;
+            return OfGuest(@base) < 0 ? new HostOperand(T2, -1, displacement) : new HostOperand(OfGuest(@base), T2, displacement + (OfGuest(@base) == GuestRsp ? _movedStack : 0));
         }
 
         int window = adjust == 0 ? WindowAccessOf(size, write) : -1;
@@ -253,6 +271,11 @@ internal sealed unsafe partial class Translator
         {
             instruction.MemoryDisplacement64 = 0;
             instruction.MemoryDisplSize = 0;
+        }
+        else if (instruction.MemoryDisplacement64 != (ulong)operand.Displacement)
+        {
+            instruction.MemoryDisplacement64 = (ulong)operand.Displacement;
+            instruction.MemoryDisplSize = operand.Displacement == (sbyte)operand.Displacement ? 1 : sizeof(ulong);
         }
     }
 

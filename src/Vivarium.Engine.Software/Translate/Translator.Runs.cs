@@ -7,7 +7,8 @@ namespace Vivarium.Engine.Software.Translate;
 
 // Runs: instructions in a row that access memory through one register, as programs save and restore registers on their stack
 // and read and write a structure. One check covers all: that they lie in one page, which may be accessed so. T2 keeps
-// host minus guest address meanwhile. If they do not, the same instructions stand behind the block once more, each with its own check.
+// host minus guest address meanwhile, or, of a register that has no place of its own, the host address of what it points to. If they do not, the block is left for one that begins there and has no runs
+// (BlockMode.Apart), which is made when it is first wanted.
 internal sealed unsafe partial class Translator
 {
     /// <summary>A wider one would too often cross a page.</summary>
@@ -15,35 +16,35 @@ internal sealed unsafe partial class Translator
 
     private const int GuestRspNumber = 4;
 
-    private sealed class Run
-    {
-        public int Start;
-        public int End;
-        public int Base;
-        public int Lowest;
-        public int Highest;
-        public bool Writes;
-        public byte* Jump;
-        public byte* Resume;
-        public FlagsAt FlagsAtStart;
-        public FlagRecipe RecipeAtStart;
-        public FlagsAt FlagsAtEnd;
-    }
+    /// <param name="End">The first instruction behind it.</param>
+    /// <param name="Base">The guest register.</param>
+    /// <param name="Lowest">Of all accesses, from the register as it is at the beginning.</param>
+    /// <param name="Highest">Likewise: the first byte above them.</param>
+    /// <param name="Writes">There is a write among them.</param>
+    private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes);
 
-    private readonly List<Run> _runs = [];
     private Run? _run;
 
     private bool InRun => _run is not null;
 
-    private bool MakesRuns => CodeBits == 64 && !Careful && !_source.IsLoop && !_source.ChecksItself && Stops.Count == 0
+    private bool MakesRuns => CodeBits == 64 && !Careful && !_apart && !_source.IsLoop && !_source.ChecksItself && Stops.Count == 0
         && _source.SecondPage == Block.NoPage && Options.Has(Optimizations.SharedChecks | Optimizations.LazyFlags);
 
     /// <summary>Before an instruction: the present run may have ended, and another may begin.</summary>
     private void BeginOrEndRun()
     {
-        if (_run is { } run && _index >= run.End)
+        if (_run is { } run)
         {
-            EndRun(run, _e.Here);
+            bool ends = _index >= run.End;
+            if (ends || WantsStackPointer(_guest[_index].Instruction))
+            {
+                EmitMovedStack();
+            }
+
+            if (ends)
+            {
+                _run = null;
+            }
         }
 
         if (_run is null && _index < _guest.Count && MakesRuns && FindRun() is { } found)
@@ -55,35 +56,55 @@ internal sealed unsafe partial class Translator
                 return;
             }
 
-            DestroyFlags(check: true);
-            _e.Lea(T1, found.Base, found.Lowest);
-            found.FlagsAtStart = _flags;
-            found.RecipeAtStart = _recipe;
             int size = found.Highest - found.Lowest;
-            if (found.Base == GuestRsp && LooksAtStackPage)
+            DestroyFlags(check: true);
+            int register = Of(found.Base);
+            if (register < 0)
             {
-                found.Jump = EmitStackPage(size, found.Writes);
-            }
-            else
-            {
-                _e.TlbPlace(T2, T1);
-                _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(found.Writes)); // xor
-                _e.Rr(0x81, CompareRm, T1);
-                _e.Dword(4096 - size);
-                found.Jump = _e.JumpForward(JaCondition);
-                _e.TlbField(0x8B, T2, Tlb, T2, NativeTlbEntry.DeltaOffset);
+                _e.LoadState(T1, StateOffset.Gpr(found.Base));
+                register = T1;
             }
 
-            _runs.Add(found);
+            _e.Lea(T1, register, found.Lowest);
+            _e.TlbPlace(T2, T1);
+            _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(found.Writes)); // xor
+            _e.Rr(0x81, CompareRm, T1);
+            _e.Dword(4096 - size);
+            byte* miss = _e.JumpForward(JaCondition);
+            _e.TlbField(0x8B, T2, Tlb, T2, NativeTlbEntry.DeltaOffset);
+            var info = new AccessInfo(size, read: true, found.Writes, SegmentSs, AccessRules.None);
+            _cold.Add(new ColdPart(ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
+            if (register == T1)
+            {
+                _e.Rm(0x03, T2, State, StateOffset.Gpr(found.Base)); // add
+            }
+
             _run = found;
         }
     }
 
-    private void EndRun(Run run, byte* resume)
+    /// <summary>Bytes by which the pushes and pops of the present run have moved the stack pointer, which its register has not been told: none of them can fault.</summary>
+    private int _movedStack;
+
+    private void EmitMovedStack()
     {
-        run.Resume = resume;
-        run.FlagsAtEnd = _flags;
-        _run = null;
+        if (_movedStack != 0)
+        {
+            _e.Lea(GuestRsp, GuestRsp, _movedStack);
+            _movedStack = 0;
+        }
+    }
+
+    /// <summary>An instruction of a run that reads the stack pointer otherwise than as a base, or changes it, or that the host may refuse.</summary>
+    private bool WantsStackPointer(in Instruction instruction)
+    {
+        bool named = instruction.Mnemonic == Mnemonic.Lea && instruction.MemoryBase == Register.RSP;
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            named |= instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR() && GuestNumber(instruction.GetOpRegister(i)) == GuestRspNumber;
+        }
+
+        return named || MayBeRefused(instruction);
     }
 
     /// <summary>The run that begins with the present instruction, or null.</summary>
@@ -146,7 +167,7 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        return accesses >= 2 ? new Run { Start = _index, End = end, Base = Of(number), Lowest = from, Highest = to, Writes = stores } : null;
+        return accesses >= 2 ? new Run(end, number, from, to, stores) : null;
     }
 
     /// <summary>Whether an instruction accesses memory through one register, in a way that a run can do.</summary>
@@ -177,10 +198,13 @@ internal sealed unsafe partial class Translator
             case Code.Retnq:
                 writes = false;
                 return true;
+            case Code.Call_rel32_64:
+                displacement = -8;
+                return true;
         }
 
         if (!IsPlain(instruction.Mnemonic) || instruction.HasLockPrefix || !instruction.MemoryBase.IsGPR64() || instruction.MemoryIndex != Register.None
-            || MemoryOperand(instruction) < 0 || SegmentOf(instruction) >= SegmentFs || HighByte(instruction) != Register.None || Of(GuestNumber(instruction.MemoryBase)) < 0)
+            || MemoryOperand(instruction) < 0 || SegmentOf(instruction) >= SegmentFs || HighByte(instruction) != Register.None)
         {
             return false;
         }
@@ -201,20 +225,37 @@ internal sealed unsafe partial class Translator
         or Mnemonic.Movups or Mnemonic.Movdqu or Mnemonic.Movaps or Mnemonic.Movdqa or Mnemonic.Movq or Mnemonic.Movd or Mnemonic.Movss or Mnemonic.Movsd
         or Mnemonic.Addsd or Mnemonic.Mulsd or Mnemonic.Subsd or Mnemonic.Movhps or Mnemonic.Movlps;
 
+    /// <summary>Instructions on one register, or two, or one and a constant, that run as the host's, beside what is done with flags.</summary>
+    private static bool IsSimple(in Instruction instruction) => instruction.Mnemonic switch
+    {
+        Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd or Mnemonic.Lea
+            or Mnemonic.Add or Mnemonic.Sub or Mnemonic.And or Mnemonic.Or or Mnemonic.Xor or Mnemonic.Cmp or Mnemonic.Test
+            or Mnemonic.Adc or Mnemonic.Sbb or Mnemonic.Inc or Mnemonic.Dec or Mnemonic.Neg or Mnemonic.Not => true,
+        Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar => instruction.Op1Kind == OpKind.Immediate8,
+        Mnemonic.Imul => instruction.OpCount > 1,
+        _ => false,
+    };
+
     /// <summary>An instruction between two of a run, that needs no T2 and leaves the run's register alone (or moves the stack pointer by a constant).</summary>
     private bool IsNeutral(in Instruction instruction, int number, ref int moved)
     {
-        if (instruction.Mnemonic is not (Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd or Mnemonic.Lea
-            or Mnemonic.Add or Mnemonic.Sub or Mnemonic.And or Mnemonic.Or or Mnemonic.Xor or Mnemonic.Cmp or Mnemonic.Test)
-            || instruction.Op0Kind != OpKind.Register || !instruction.Op0Register.IsGPR() || HighByte(instruction) != Register.None)
+        if (instruction.Mnemonic is Mnemonic.Nop or Mnemonic.Endbr64)
+        {
+            return true;
+        }
+
+        bool conditional = instruction.ConditionCode != ConditionCode.None && instruction.FlowControl == FlowControl.Next; // SETcc, CMOVcc
+        if ((!conditional && !IsSimple(instruction))
+            || instruction.Op0Kind != OpKind.Register || !instruction.Op0Register.IsGPR() || HighByte(instruction) != Register.None || IsMovableImmediate(instruction))
         {
             return false;
         }
 
         if (instruction.Mnemonic == Mnemonic.Lea)
         {
-            return GuestNumber(instruction.Op0Register) != number && instruction.MemoryBase.IsGPR64() && instruction.MemoryIndex == Register.None
-                && Of(GuestNumber(instruction.MemoryBase)) >= 0 && instruction.Op0Register.IsGPR64() && Of(GuestNumber(instruction.Op0Register)) >= 0;
+            return GuestNumber(instruction.Op0Register) != number && instruction.Op0Register.GetSize() >= sizeof(uint)
+                && (instruction.MemoryBase.IsGPR64() || instruction.MemoryBase == Register.RIP)
+                && (instruction.MemoryIndex == Register.None || Of(GuestNumber(instruction.MemoryIndex)) >= 0);
         }
 
         if (MemoryOperand(instruction) >= 0)
@@ -236,43 +277,9 @@ internal sealed unsafe partial class Translator
             return true;
         }
 
-        bool second = instruction.Op1Kind == OpKind.Register;
+        bool second = instruction.OpCount > 1 && instruction.Op1Kind == OpKind.Register;
         return GuestNumber(instruction.Op0Register) != number
             && (!second || instruction.Op1Register.IsGPR())
             && (Of(GuestNumber(instruction.Op0Register)) >= 0 || !second || Of(GuestNumber(instruction.Op1Register)) >= 0);
-    }
-
-    /// <summary>The run's instructions once more, each with its own check.</summary>
-    private void EmitApart(Run run)
-    {
-        _e.Land(run.Jump);
-        _flags = run.FlagsAtStart;
-        _recipe = run.RecipeAtStart;
-        _ended = false;
-        for (_index = run.Start; _index < run.End; _index++)
-        {
-            ref readonly GuestInstruction guest = ref _guest[_index];
-            _rip = guest.Rip;
-            _nextRip = guest.NextRip;
-            Mark(_rip);
-            EmitTracked(guest);
-        }
-
-        if (_ended)
-        {
-            return;
-        }
-
-        if ((run.FlagsAtEnd & FlagsAt.Host) != 0)
-        {
-            NeedFlags();
-        }
-
-        if ((run.FlagsAtEnd & ~_flags & FlagsAt.Saved) != 0)
-        {
-            _e.SaveFlags(T2);
-        }
-
-        _e.Jmp(run.Resume);
     }
 }

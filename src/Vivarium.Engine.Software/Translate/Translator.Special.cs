@@ -29,14 +29,17 @@ internal sealed unsafe partial class Translator
 
     private void EmitLea(in Instruction instruction)
     {
-        EmitOffset(instruction, 0);
         int size = instruction.Op0Register.GetSize();
-        if (size == 4)
+        int guest = GuestNumber(instruction.Op0Register);
+        int host = Of(guest);
+        if (host >= 0 && size >= sizeof(uint))
         {
-            _e.Mov32Rr(T1, T1);
+            EmitOffset(instruction, 0, host, narrow: size == sizeof(uint));
+            return;
         }
 
-        EmitWriteGuest(GuestNumber(instruction.Op0Register), T1, size);
+        EmitOffset(instruction, 0, T1, narrow: size == sizeof(uint));
+        EmitWriteGuest(guest, T1, size);
     }
 
     /// <summary>

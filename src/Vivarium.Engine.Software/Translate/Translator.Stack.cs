@@ -59,10 +59,12 @@ internal sealed unsafe partial class Translator
         EmitAdjustStack(-size);
     }
 
-    private void EmitPushImmediate(int size, ulong value, bool isRip = false)
+    /// <summary>Returns a scratch register that holds the constant afterwards, or -1.</summary>
+    private int EmitPushImmediate(int size, ulong value, bool isRip = false)
     {
+        int register = -1;
         HostOperand top = EmitStackAccess(-size, size, write: true);
-        if (size == 8 && Relocations.IsShort(value) && (!isRip || Relocations.IsShort(_source.Rip)))
+        if (size == 8 && Relocations.IsShort(value) && (!isRip || (!Floating && Relocations.IsShort(_source.Rip))))
         {
             _e.Op(0xC7, 0, top);
             if (isRip)
@@ -77,20 +79,22 @@ internal sealed unsafe partial class Translator
         else
         {
             top = Collapse(top);
+            register = top.FreeScratch;
             if (isRip)
             {
-                _e.MovRip(top.FreeScratch, value);
+                _e.MovRip(register, value);
             }
             else
             {
-                _e.MovImm(top.FreeScratch, value);
+                _e.MovImm(register, value);
             }
 
-            EmitStoreSized(top, top.FreeScratch, size);
+            EmitStoreSized(top, register, size);
         }
 
         EmitCommit();
         EmitAdjustStack(-size);
+        return register == T1 && !Careful ? T1 : -1;
     }
 
     private void EmitPop(in Instruction instruction)
@@ -153,7 +157,7 @@ internal sealed unsafe partial class Translator
     {
         if (InRun)
         {
-            return new HostOperand(GuestRsp, T2, offset);
+            return new HostOperand(GuestRsp, T2, offset + _movedStack);
         }
 
         int window = WindowAccessOf(size, write);
@@ -188,11 +192,14 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Moves the stack pointer. T2 may be lost.</summary>
+    /// <summary>Moves the stack pointer; in a run, when <see cref="EmitMovedStack"/> says so. T2 may be lost.</summary>
     private void EmitAdjustStack(int by)
     {
         switch (_mode.StackBits())
         {
+            case 64 when InRun:
+                _movedStack += by;
+                break;
             case 64:
                 _e.Lea(GuestRsp, GuestRsp, by);
                 break;

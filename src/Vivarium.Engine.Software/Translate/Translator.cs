@@ -62,6 +62,9 @@ internal sealed unsafe partial class Translator
     /// <summary>Most guest instructions in a block.</summary>
     private const int MaxInstructions = 64;
 
+    /// <summary>Most conditional jumps that a block goes on behind. What stands behind more of them is often translated for nothing.</summary>
+    private const int MostSideExits = 8;
+
     /// <summary>More than any block's translation takes.</summary>
     private const int MaxBlockBytes = 60 << 10;
 
@@ -79,6 +82,9 @@ internal sealed unsafe partial class Translator
 
     private CodeSource _source;
     private BlockMode _mode;
+
+    /// <summary>The block is one for <see cref="BlockMode.Apart"/>.</summary>
+    private bool _apart;
     private byte* _blockCode;
 
     /// <summary>RIP of the instruction being translated, and of the next.</summary>
@@ -89,6 +95,9 @@ internal sealed unsafe partial class Translator
     /// <summary>The instruction being translated, as an index into the decoded ones.</summary>
     private int _index;
     private bool _ended;
+
+    /// <summary>A conditional jump has left the block that goes on behind it.</summary>
+    private bool _hasSideExits;
 
     public Translator(Emitter emitter, TranslationCache cache, Thunks thunks, BlockRecords records)
     {
@@ -131,20 +140,28 @@ internal sealed unsafe partial class Translator
     public Block Translate(in CodeSource source, BlockMode mode)
     {
         _source = source;
-        _mode = mode;
+        _mode = mode & ~BlockMode.Apart;
+        _apart = mode != _mode;
         _map.Clear();
         _cold.Clear();
         _stubs.Clear();
         _mismatches.Clear();
         _recipes.Clear();
-        _runs.Clear();
         _run = null;
+        _movedStack = 0;
         _extendedChecked = false;
         _ended = false;
+        _hasSideExits = false;
         _flags = FlagsAt.Host;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
-        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && !source.IsLoop && Options.Has(Optimizations.Relocation));
+        _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && !source.IsLoop && !_apart && Options.Has(Optimizations.Relocation));
+        _e.FloatsFrom(Floating ? source.Linear & ~GuestMemory.PageMask : null);
+        if (Floating)
+        {
+            EmitLanding();
+        }
+
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
         _secondRound = false;
         _loopPages.Clear();
@@ -175,7 +192,7 @@ internal sealed unsafe partial class Translator
                 break;
             }
 
-            if (_index == _guest.Count)
+            if (_index == _guest.Count || EndsBefore(_index))
             {
                 EmitJump(_rip);
                 break;
@@ -185,7 +202,7 @@ internal sealed unsafe partial class Translator
             length = next.End;
             Mark(_rip);
             _nextRip = next.NextRip;
-            if (Stops.Count != 0 && !Careful && Stops.Contains(_rip))
+            if (Stops.Count != 0 && !Careful && StopsAt(_rip))
             {
                 EmitExit(ExitCode.DebugStop);
             }
@@ -204,17 +221,8 @@ internal sealed unsafe partial class Translator
             _rip = _nextRip;
         }
 
-        if (_run is { } last)
-        {
-            EndRun(last, null);
-        }
-
         int count = _index;
-        foreach (Run run in _runs)
-        {
-            EmitApart(run);
-        }
-
+        _run = null;
         foreach (ref readonly ColdPart part in CollectionsMarshal.AsSpan(_cold))
         {
             EmitCold(part);
@@ -224,8 +232,43 @@ internal sealed unsafe partial class Translator
         _mode = mode;
         EmitMismatch();
         InstructionCount += count;
-        var key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit);
-        return Block.Create(_records, key, _blockCode, Record(length), source.SecondPage, source.ChecksItself, source.IsLoop, CollectionsMarshal.AsSpan(_recipes));
+        return Block.Create(_records, BlockKey.Of(source, mode), _blockCode, Record(length), source.SecondPage, source.ChecksItself, source.IsLoop, CollectionsMarshal.AsSpan(_recipes));
+    }
+
+    /// <summary>How long the code of <see cref="EmitLanding"/> is.</summary>
+    public const int LandingBytes = 15;
+
+    private bool Floating => (_mode & BlockMode.Floating) != 0;
+
+    /// <summary>Where the block is entered from elsewhere, with its RIP in S->Rip: the page's place becomes known. Keeps flags.</summary>
+    private void EmitLanding()
+    {
+        _e.LoadState(T1, StateOffset.Rip);
+        _e.LeaFar(T1, T1, -(int)(_source.Rip & GuestMemory.PageMask));
+        _e.StoreState(StateOffset.CodePage, T1);
+        if (_e.Here - _blockCode != LandingBytes)
+        {
+            throw new InvalidOperationException("jumps within the page would come in elsewhere");
+        }
+    }
+
+    /// <summary>A debugger wants to stop at an instruction, or might somewhere that the block serves too.</summary>
+    private bool StopsAt(ulong rip)
+    {
+        if (!Floating)
+        {
+            return Stops.Contains(rip);
+        }
+
+        foreach (ulong stop in Stops)
+        {
+            if (((stop ^ rip) & GuestMemory.PageMask) == 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     /// <summary>Notes what is to be known of the block later.</summary>
@@ -275,10 +318,17 @@ internal sealed unsafe partial class Translator
     /// </summary>
     private bool Decode(int limit)
     {
+        int sideExits = 0;
         _guest.Start(CodeBits, _source.Rip, _source.Bytes, _source.Length);
         while (_guest.Count < limit && _guest.TryDecode())
         {
             ref readonly Instruction last = ref _guest[_guest.Count - 1].Instruction;
+            if (sideExits < MostSideExits && MayBeSideExit(last))
+            {
+                sideExits++;
+                continue;
+            }
+
             if (last.FlowControl != FlowControl.Next || Features[last.Code] == Offering.Undefined
                 || (_source.ChecksItself && EndsSelfCheck(_guest[_guest.Count - 1])))
             {
@@ -288,6 +338,15 @@ internal sealed unsafe partial class Translator
 
         return _guest.Count != 0;
     }
+
+    /// <summary>A conditional jump forward in the page, behind which the block may go on.</summary>
+    private bool MayBeSideExit(in Instruction instruction)
+        => CodeBits == 64 && instruction.IsJccShortOrNear && instruction.NearBranchTarget > instruction.IP && InPage(instruction.NearBranchTarget)
+            && !_source.ChecksItself && Options.Has(Optimizations.LongBlocks);
+
+    /// <summary>All jumps of a block lead to blocks of one mode: what changes it ends one that has jumps already.</summary>
+    private bool EndsBefore(int index)
+        => _hasSideExits && index < _guest.Count && _guest[index].Instruction.Mnemonic is Mnemonic.Stac or Mnemonic.Clac;
 
     private static bool IsLocked(in Instruction instruction)
         => instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.Op0Kind == OpKind.Memory);
@@ -351,7 +410,7 @@ internal sealed unsafe partial class Translator
 
         if (CodeBits == 64 && CanCopy(instruction))
         {
-            BeforeInstruction(instruction, traits.Flags, T2);
+            BeforeInstruction(instruction, traits.Flags, InRun ? T1 : T2);
             _e.Bytes(guest.Code);
             NoteImmediate(instruction);
             AfterInstruction(traits.Flags);
@@ -429,6 +488,11 @@ internal sealed unsafe partial class Translator
         FlagsAt before = _flags;
         HostOperand operand = default;
         int memory = MemoryOperand(instruction);
+        if (memory < 0)
+        {
+            TakeFromState(ref instruction, traits);
+        }
+
         Register highByte = HighByte(instruction);
         bool scratchForHighByte = memory >= 0 && highByte != Register.None && UsesScratchForHighByte(instruction);
         if (memory >= 0)
@@ -456,7 +520,7 @@ internal sealed unsafe partial class Translator
             Mark(_rip);
         }
 
-        // R12-R15 of the guest come from the state block into scratch registers, and go back where written.
+        // R12-R15 of the guest come from the state block into scratch registers where read, and go back where written.
         Scratches scratches = default;
         bool rex = memory >= 0;
         for (int i = 0; i < instruction.OpCount; i++)
@@ -476,7 +540,7 @@ internal sealed unsafe partial class Translator
             int host = Of(guest);
             if (host < 0)
             {
-                host = EmitScratch(ref scratches, guest, original, free, memory < 0 && !InRun ? T1 : -1, traits.Writes(i));
+                host = EmitScratch(ref scratches, guest, original, free, memory < 0 && !InRun ? T1 : -1, Reads(instruction, guest, traits), traits.Writes(i));
             }
 
             if (host != guest)
@@ -538,14 +602,36 @@ internal sealed unsafe partial class Translator
         private (int Guest, int Host, bool Written, bool Used) _first;
     }
 
+    /// <summary>An operand is a guest register, and counts for what the instruction does, or for what stays in it.</summary>
+    private static bool Reads(in Instruction instruction, int guest, CodeTraits traits)
+    {
+        if (ReadsNothing(instruction) && instruction.Op0Register.GetSize() >= sizeof(uint))
+        {
+            return false;
+        }
+
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i) is var register && register.IsGPR() && GuestNumber(register) == guest
+                && (!traits.Overwrites(i) || register.GetSize() < sizeof(uint)))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
     /// <summary>
-    /// Loads a guest register that has no place of its own. Two scratch registers are free, or one beside a memory
+    /// A scratch register for a guest register that has no place of its own. Two scratch registers are free, or one beside a memory
     /// operand; an instruction that needs one more (BMI forms only, which read all operands before they write)
     /// borrows a register that it does not name.
     /// </summary>
     /// <param name="first">A free scratch register.</param>
     /// <param name="second">Another, or -1.</param>
-    private int EmitScratch(ref Scratches scratches, int guest, in Instruction original, int first, int second, bool written)
+    /// <param name="read">The instruction wants what it holds.</param>
+    /// <param name="written">The operand is written.</param>
+    private int EmitScratch(ref Scratches scratches, int guest, in Instruction original, int first, int second, bool read, bool written)
     {
         int i = 0;
         for (; scratches[i].Used; i++)
@@ -563,7 +649,11 @@ internal sealed unsafe partial class Translator
             _e.StoreState(StateOffset.Scratch, host);
         }
 
-        _e.LoadState(host, StateOffset.Gpr(guest));
+        if (read)
+        {
+            _e.LoadState(host, StateOffset.Gpr(guest));
+        }
+
         scratches[i] = (guest, host, written, true);
         return host;
     }

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Vivarium.Memory.Host;
 
-/// <summary>The Linux calls that back guest RAM: memfd_create(2), ftruncate(2), fallocate(2), statx(2), mmap(2), munmap(2).</summary>
+/// <summary>The Linux calls that back guest RAM: memfd_create(2), ftruncate(2), fallocate(2), pwrite(2), statx(2), mmap(2), munmap(2).</summary>
 internal static unsafe partial class LinuxMemory
 {
     public const int ProtRead = 1;
@@ -47,6 +47,15 @@ internal static unsafe partial class LinuxMemory
         return Statx(fd, "", EmptyPath, StatBlocks, &status) == 0 ? status.Blocks * BlockSize : 0;
     }
 
+    /// <summary>False if not all was written.</summary>
+    public static bool TryWrite(int fd, ReadOnlySpan<byte> data, long offset)
+    {
+        fixed (byte* bytes = data)
+        {
+            return Pwrite(fd, bytes, (nuint)data.Length, offset) == data.Length;
+        }
+    }
+
     [LibraryImport("libc", EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int MemfdCreate(string name, uint flags);
 
@@ -58,6 +67,9 @@ internal static unsafe partial class LinuxMemory
 
     [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Statx(int folder, string path, int flags, uint mask, FileStatus* status);
+
+    [LibraryImport("libc", EntryPoint = "pwrite", SetLastError = true)]
+    private static partial nint Pwrite(int fd, void* data, nuint length, long offset);
 
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     public static partial void* Mmap(void* address, nuint length, int protection, int flags, int fd, long offset);

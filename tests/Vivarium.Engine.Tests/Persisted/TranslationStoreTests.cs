@@ -54,7 +54,7 @@ public sealed unsafe partial class TranslationStoreTests : IDisposable
         }
     }
 
-    /// <summary>One byte in 97 is damaged, one at a time: never a crash, never a wrong block, and one line unless it does not matter.</summary>
+    /// <summary>One byte in 97 is damaged, one at a time: never a crash, never a wrong block, and one line unless nobody meets it.</summary>
     [Fact]
     public void DamageIsNoticed()
     {
@@ -70,8 +70,10 @@ public sealed unsafe partial class TranslationStoreTests : IDisposable
             unnoticed += LookUpAll(programs) ? 0 : 1;
         }
 
-        // What nobody reads: padding, and ages, of which any is good.
-        Assert.InRange(unnoticed, 0, 1 + (((programs.Length * 2) + 256 + (programs.Length * 8)) / 97));
+        // What nobody reads: padding, and ages, of which any is good. What says of which code an entry is (its header's place and
+        // lengths, the guest's bytes): it is not found, as if it were of other code.
+        const int identity = 40 + 24;
+        Assert.InRange(unnoticed, 0, 1 + (((programs.Length * (2 + 8 + identity)) + 256) / 97));
     }
 
     [Fact]
@@ -284,7 +286,7 @@ public sealed unsafe partial class TranslationStoreTests : IDisposable
         }
     }
 
-    /// <summary>Looks all programs up in a new store. True if that cost a line; what is found must be right in any case.</summary>
+    /// <summary>Looks all programs up in a new store. True if that cost a line; what is found must be right in any case, and at most one is not.</summary>
     private bool LookUpAll(byte[][] programs)
     {
         _warnings.Clear();
@@ -300,7 +302,7 @@ public sealed unsafe partial class TranslationStoreTests : IDisposable
         }
 
         Assert.InRange(_warnings.Count, 0, 1);
-        Assert.True(_warnings.Count == 1 || found == programs.Length);
+        Assert.True(_warnings.Count == 1 || found >= programs.Length - 1);
         _lastWarning = _warnings.FirstOrDefault("");
         return _warnings.Count == 1;
     }

@@ -28,7 +28,7 @@ internal sealed unsafe class TranslatorBench : IDisposable
         _cache = new TranslationCache(_memory, _granules, 64 << 20);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
-        var thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), null, null, null, SoftwareVcpu.Spaces, EngineOptions.Default, alone: true);
+        var thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), null, null, null, null, SoftwareVcpu.Spaces, EngineOptions.Default, alone: true);
         _cache.Seal(emitter.Here);
         _translator = new Translator(emitter, _cache, thunks, _records) { Features = new CpuFeatures(_model), Model = _model, Options = EngineOptions.Default };
         Relocator = new Relocator(_cache, _translator.Traps, _records);
@@ -81,7 +81,7 @@ internal sealed unsafe class TranslatorBench : IDisposable
         }
 
         CodePage page = _cache.Pages.Open(source.Gpa, out _, out _);
-        _cache.Add(block);
+        _cache.Add(block, rip);
         _cache.Pages.Close(page);
         if (block.Record->Flags.HasFlag(RecordFlags.Movable))
         {

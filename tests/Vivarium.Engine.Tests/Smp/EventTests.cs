@@ -22,7 +22,7 @@ public sealed class EventTests
     /// <summary>What the guest does while it is interrupted.</summary>
     public static TheoryData<string> Activities => ["halts", "idles", .. Runs];
 
-    private static string[] Runs => ["computes", "closes the window", "locks across pages", "traps", "translates"];
+    private static string[] Runs => ["computes", "calls", "closes the window", "locks across pages", "traps", "translates"];
 
     public static TheoryData<string> RunningActivities => [.. Runs];
 
@@ -252,6 +252,25 @@ public sealed class EventTests
                 c.Label(ref again);
                 c.dec(ecx);
                 c.jne(again);
+                break;
+            case "calls":
+                // Nothing jumps back: each call leads to two more.
+                Label calls = c.CreateLabel();
+                Label innermost = c.CreateLabel();
+                Label done = c.CreateLabel();
+                c.mov(ecx, 15);
+                c.call(calls);
+                c.jmp(done);
+                c.Label(ref calls);
+                c.dec(ecx);
+                c.je(innermost);
+                c.call(calls);
+                c.call(calls);
+                c.Label(ref innermost);
+                c.inc(ecx);
+                c.ret();
+                c.Label(ref done);
+                c.nop();
                 break;
             case "closes the window":
                 c.cli();

@@ -83,18 +83,67 @@ public sealed class ExitCauseTests
         Expect(m, ExitCause.Interrupt, 1);
     }
 
-    [Fact]
-    public void AnAccessToTwoPagesIsSlowAndNothingElse()
+    /// <summary>The pages do not follow each other in memory; where they do, they are as good as one.</summary>
+    [Theory]
+    [InlineData(0x3000, 1)]
+    [InlineData(0x1000, 0)]
+    public void AnAccessToTwoPagesIsSlowAndNothingElse(ulong second, int slow)
     {
         using SnippetMachine m = Long();
+        m.Pages.Map(Spare, Data);
+        m.Pages.Map(Spare + 0x1000, Data + second);
+        m.Rsi = Spare + 0x1000;
         m.Write(c =>
         {
-            c.mov(rax, __[Data - 4]);
+            c.mov(rax, __qword_ptr[rsi - 4]);
+            c.mov(__qword_ptr[rsi - 4], rsi);
             c.hlt();
         });
         m.RunToEnd();
-        Expect(m, ExitCause.SlowAccess, 1);
+        Expect(m, ExitCause.SlowAccess, 2 * slow);
         Expect(m, ExitCause.Mmio, 0);
+        Assert.Equal((uint)Spare + 0x1000, m.Memory.Read<uint>(Data + 0xFFC));
+        Assert.Equal((uint)(Spare >> 32), m.Memory.Read<uint>(Data + second));
+    }
+
+    /// <summary>The first page is written only if the second can be.</summary>
+    [Fact]
+    public void AWriteToTwoPagesThatFollowEachOtherFaultsForTheSecond()
+    {
+        using SnippetMachine m = Long();
+        m.Pages.Map(Spare, Data);
+        m.Pages.Map(Spare + 0x1000, Data + 0x1000, PageTables.P);
+        m.State.Cr0 |= Cr0Bits.Wp;
+        m.Rsi = Spare + 0x1000;
+        m.Write(c =>
+        {
+            c.mov(__byte_ptr[rsi - 1], 0x11);
+            c.mov(rax, __qword_ptr[rsi]);
+            c.mov(__dword_ptr[rsi - 1], 0x2222_2222);
+            c.hlt();
+        });
+        Assert.Equal(3u, m.RunToFault(14).ErrorCode);
+        Assert.Equal(Spare + 0x1000, m.State.Cr2);
+        Assert.Equal(0x11, m.Memory.Read<byte>(Data + 0xFFF));
+    }
+
+    /// <summary>A write to two pages that follow each other, the second of which holds code that has run.</summary>
+    [Fact]
+    public void AWriteToTwoPagesChangesTheCodeInTheSecond()
+    {
+        using SnippetMachine m = Long();
+        m.WriteBytes(Data + 0x1000, 0xB0, 0x01, 0xC3);   // mov al, 1; ret
+        m.Rsi = Data + 0x1000;
+        m.Write(c =>
+        {
+            c.call(Data + 0x1000);
+            c.mov(bl, al);
+            c.mov(__dword_ptr[rsi - 2], 0x07B0_0000);    // mov al, 7
+            c.call(Data + 0x1000);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal((1ul, 7ul), (m.Rbx & 0xFF, m.Rax & 0xFF));
     }
 
     [Fact]

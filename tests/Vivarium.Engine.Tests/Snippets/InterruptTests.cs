@@ -191,7 +191,7 @@ public sealed class InterruptTests
         Assert.False(m.Cpu.HasPendingEvent);
     }
 
-    public static TheoryData<string> Endless => ["jmp $", "loop", "rep", "recursion", "indirect", "cross-page", "user", "two blocks"];
+    public static TheoryData<string> Endless => ["jmp $", "loop", "rep", "recursion", "calls", "indirect", "cross-page", "user", "two blocks"];
 
     [Theory]
     [MemberData(nameof(Endless))]
@@ -225,6 +225,22 @@ public sealed class InterruptTests
                 case "recursion":
                     c.lea(rsp, __[rsp + 8]);
                     c.call(again);
+                    break;
+                case "calls":
+                    // Nothing jumps back, and more calls than could ever be made lie before the end.
+                    var sum = c.CreateLabel();
+                    var innermost = c.CreateLabel();
+                    c.mov(ecx, 200);
+                    c.call(sum);
+                    c.hlt();
+                    c.Label(ref sum);
+                    c.dec(ecx);
+                    c.je(innermost);
+                    c.call(sum);
+                    c.call(sum);
+                    c.Label(ref innermost);
+                    c.inc(ecx);
+                    c.ret();
                     break;
                 case "indirect":
                     c.jmp(rsi);

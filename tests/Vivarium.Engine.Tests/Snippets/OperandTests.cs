@@ -3,6 +3,9 @@ using Vivarium.Engine.Software;
 using static Iced.Intel.AssemblerRegisters;
 using static Vivarium.Engine.Tests.Snippets.PageTables;
 using static Vivarium.Engine.Tests.Snippets.SnippetMachine;
+using Assembler = Iced.Intel.Assembler;
+using AssemblerRegister32 = Iced.Intel.AssemblerRegister32;
+using AssemblerRegister64 = Iced.Intel.AssemblerRegister64;
 
 namespace Vivarium.Engine.Tests.Snippets;
 
@@ -151,5 +154,100 @@ public sealed class OperandTests
         Assert.Equal(0x44u, m.Memory.Read<uint>(Data + 0x100));
         Assert.Equal(0x44u, m.Rax);
         Assert.Equal((0x14ul, Data + 0x104), (m.Rsi, m.Rdi));
+    }
+
+    /// <summary>Each instruction on RBX and RSI, and the same on two registers of the state block: as results and flags.</summary>
+    [Fact]
+    public void RegistersWithoutAPlaceAreOperandsLikeOthers()
+    {
+        (string Name, Action<Assembler, AssemblerRegister64, AssemblerRegister64, AssemblerRegister32, AssemblerRegister32> Write)[] forms =
+        [
+            ("mov", (c, a, b, _, _) => c.mov(a, b)),
+            ("mov to itself", (c, _, _, a, _) => c.mov(a, a)),
+            ("mov 32", (c, _, _, a, b) => c.mov(a, b)),
+            ("mov imm", (c, a, _, _, _) => c.mov(a, -5)),
+            ("mov imm 32", (c, _, _, a, _) => c.mov(a, 0x7000_0001)),
+            ("mov imm 32 negative", (c, _, _, a, _) => c.mov(a, 0xFFFF_FFF0)),
+            ("mov imm 64", (c, a, _, _, _) => c.mov(a, 0x1234_5678_9ABC_DEF0)),
+            ("add", (c, a, b, _, _) => c.add(a, b)),
+            ("add 32", (c, _, _, a, b) => c.add(a, b)),
+            ("add to itself", (c, a, _, _, _) => c.add(a, a)),
+            ("add imm", (c, a, _, _, _) => c.add(a, 0x11)),
+            ("adc", (c, a, b, _, _) => c.adc(a, b)),
+            ("and 32 imm", (c, _, _, a, _) => c.and(a, 0x0F0F_0F0F)),
+            ("xor with itself", (c, a, _, _, _) => c.xor(a, a)),
+            ("xor with itself 32", (c, _, _, a, _) => c.xor(a, a)),
+            ("sub from itself 32", (c, _, _, a, _) => c.sub(a, a)),
+            ("sbb from itself", (c, a, _, _, _) => c.sbb(a, a)),
+            ("cmp", (c, a, b, _, _) => c.cmp(a, b)),
+            ("cmp imm 32", (c, _, _, a, _) => c.cmp(a, 0x70)),
+            ("test", (c, a, b, _, _) => c.test(a, b)),
+            ("test with rax", (c, _, b, _, _) => c.test(rax, b)),
+            ("test with itself", (c, a, _, _, _) => c.test(a, a)),
+            ("test with itself 32", (c, _, _, a, _) => c.test(a, a)),
+            ("test imm", (c, a, _, _, _) => c.test(a, 0x10)),
+            ("inc 32", (c, _, _, a, _) => c.inc(a)),
+            ("neg", (c, a, _, _, _) => c.neg(a)),
+            ("shl", (c, a, _, _, _) => c.shl(a, cl)),
+            ("shr 32", (c, _, _, a, _) => c.shr(a, 3)),
+            ("sar by 0", (c, _, _, a, _) => c.sar(a, 0)),
+            ("imul", (c, a, b, _, _) => c.imul(a, b)),
+            ("imul imm", (c, _, _, a, b) => c.imul(a, b, 7)),
+            ("mul", (c, a, _, _, _) => c.mul(a)),
+            ("bt", (c, a, b, _, _) => c.bt(a, b)),
+            ("bts imm", (c, a, _, _, _) => c.bts(a, 40)),
+            ("btr imm 32", (c, _, _, a, _) => c.btr(a, 5)),
+            ("cmovc", (c, a, b, _, _) => c.cmovc(a, b)),
+            ("cmovnc 32", (c, _, _, a, b) => c.cmovnc(a, b)),
+            ("cmovc 32", (c, _, _, a, b) => c.cmovc(a, b)),
+            ("bsf", (c, a, b, _, _) => c.bsf(a, b)),
+            ("movsxd", (c, a, _, _, b) => c.movsxd(a, b)),
+            ("movsxd of itself", (c, a, _, b, _) => c.movsxd(a, b)),
+            ("xchg", (c, a, b, _, _) => c.xchg(a, b)),
+            ("xadd", (c, a, b, _, _) => c.xadd(a, b)),
+            ("cmpxchg", (c, a, b, _, _) => c.cmpxchg(a, b)),
+            ("shld", (c, a, b, _, _) => c.shld(a, b, 9)),
+            ("bswap", (c, a, _, _, _) => c.bswap(a)),
+            ("movq", (c, a, b, _, _) =>
+            {
+                c.movq(xmm0, a);
+                c.movq(b, xmm0);
+            }),
+            ("movd", (c, _, _, a, b) =>
+            {
+                c.movd(xmm0, a);
+                c.movd(b, xmm0);
+            }),
+            ("lea", (c, a, b, _, _) => c.lea(a, __[b + a * 4 + 0x1000])),
+            ("lea 32", (c, a, b, d, _) => c.lea(d, __[b + a + 1])),
+            ("lea of one", (c, a, _, d, _) => c.lea(d, __[a])),
+        ];
+        foreach (ulong second in (ReadOnlySpan<ulong>)[0xFEDC_BA98_8000_0003, 0])
+        {
+            foreach ((string name, var write) in forms)
+            {
+                (ulong, ulong, ulong, ulong) usual = Run(c => write(c, rbx, rsi, ebx, esi), 3, 6);
+                Assert.Equal((name, usual), (name, Run(c => write(c, r12, r13, r12d, r13d), 12, 13)));
+                Assert.Equal((name, usual), (name, Run(c => write(c, rbx, r14, ebx, r14d), 3, 14)));
+                Assert.Equal((name, usual), (name, Run(c => write(c, r15, rsi, r15d, esi), 15, 6)));
+            }
+
+            (ulong First, ulong Second, ulong Rax, ulong Flags) Run(Action<Assembler> form, int first, int other)
+            {
+                using SnippetMachine m = Long();
+                m.State.Gpr[first] = 0x8765_4321_8FED_CBA9;
+                m.State.Gpr[other] = second;
+                m.Rax = 0x8765_4321_8FED_CBA9;
+                m.Rcx = 5;
+                m.State.Rflags |= 1;
+                m.Write(c =>
+                {
+                    form(c);
+                    c.hlt();
+                });
+                m.RunToEnd();
+                return (m.State.Gpr[first], m.State.Gpr[other], m.Rax, m.State.Rflags);
+            }
+        }
     }
 }

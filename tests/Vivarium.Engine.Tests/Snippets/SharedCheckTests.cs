@@ -121,5 +121,194 @@ public sealed class SharedCheckTests
         Assert.Equal(1u, m.Rbx & 0xFF);
     }
 
+    /// <summary>A hot loop whose stack frame crosses a page, as any may: neither the run loop nor the monitor has to do with it.</summary>
+    [Fact]
+    public void ACrossingRunInALoopStaysInTranslatedCode()
+    {
+        long few = Entries(10);
+        Assert.InRange(Entries(10_000), few, few + 200);
+
+        static long Entries(uint rounds)
+        {
+            using SnippetMachine m = Create("no-loops");
+            m.Pages.Map(Spare, Data + 0x1000);
+            m.Pages.Map(Spare + 0x1000, Data);
+            m.Rsp = Spare + 0x1010;
+            m.Rcx = rounds;
+            m.Write(c =>
+            {
+                var again = c.CreateLabel();
+                var function = c.CreateLabel();
+                c.Label(ref again);
+                c.mov(eax, ecx);
+                c.call(function);
+                c.dec(ecx);
+                c.jne(again);
+                c.hlt();
+                c.Label(ref function);
+                c.push(rbp);
+                c.push(rbx);
+                c.push(r12);
+                c.add(rdx, rax);
+                c.mov(r12, rax);
+                c.pop(r12);
+                c.pop(rbx);
+                c.pop(rbp);
+                c.ret();
+            });
+            m.RunToEnd();
+            Assert.Equal((ulong)rounds * (rounds + 1) / 2, m.Rdx);
+            Assert.Equal(Spare + 0x1010, m.Rsp);
+            return m.Cpu.Statistics.DispatcherEntries + m.Cpu.Statistics.Exits(ExitCause.TlbMiss);
+        }
+    }
+
+    /// <summary>The page is not in the TLB when the run comes to it, and the flags before it are wanted behind it.</summary>
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void ARunWhosePageIsNotKnownKeepsTheFlags(string options)
+    {
+        using SnippetMachine m = Create(options);
+        m.Rsi = Data;
+        m.Rdi = Data + 0x1000;
+        (m.Rax, m.Rbx) = (3, 5);
+        m.State.Gpr[13] = 7;
+        m.State.Gpr[14] = 9;
+        m.Write(c =>
+        {
+            // By a recipe of host registers, of one and of two in the state block, and saved.
+            c.cmp(rax, rbx);
+            c.mov(__qword_ptr[rsi], rax);
+            c.mov(__qword_ptr[rsi + 8], rbx);
+            c.setl(r8b);
+            c.add(rdi, 0x1000);
+            c.cmp(r13, 8);
+            c.mov(__qword_ptr[rdi], rax);
+            c.mov(__qword_ptr[rdi + 8], rbx);
+            c.setl(r9b);
+            c.mov(rdi, Data + 0x3000);
+            c.cmp(r13, r14);
+            c.mov(__qword_ptr[rdi], rax);
+            c.mov(__qword_ptr[rdi + 8], rbx);
+            c.setl(r10b);
+            c.mov(rdi, Data + 0x4000);
+            c.stc();
+            c.mov(__qword_ptr[rdi], rax);
+            c.mov(__qword_ptr[rdi + 8], rbx);
+            c.setc(r11b);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal((1ul, 1ul, 1ul, 1ul), (m.State.Gpr[8], m.State.Gpr[9], m.State.Gpr[10], m.State.Gpr[11]));
+        Assert.Equal((7ul, 9ul), (m.State.Gpr[13], m.State.Gpr[14]));
+        Assert.Equal(5ul, m.Memory.Read<ulong>(Data + 0x4008));
+    }
+
+    /// <summary>Through a register of the state block, with instructions in between that want and make flags; in one page, and across two.</summary>
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void InstructionsBetweenAccessesWorkAsAlways(string options)
+    {
+        foreach (ulong offset in (ReadOnlySpan<ulong>)[0x800, 0xFF4, 0xFFC])
+        {
+            using SnippetMachine m = Create(options);
+            m.Pages.Map(Spare, Data + 0x1000);
+            m.Pages.Map(Spare + 0x1000, Data);
+            m.State.Gpr[13] = Spare + offset;
+            m.State.Gpr[14] = 40;
+            m.Rsp = Spare + offset + 0x20;
+            (m.Rax, m.Rbx, m.Rcx) = (5, 7, 9);
+            m.Write(c =>
+            {
+                var function = c.CreateLabel();
+                c.stc();
+                c.mov(__dword_ptr[r13], eax);
+                c.inc(ebx);
+                c.setc(dl);
+                c.mov(__dword_ptr[r13 + 8], ebx);
+                c.adc(rcx, 0);
+                c.cmp(rax, rbx);
+                c.cmovb(r14d, ecx);
+                c.lea(r15, __[r13 + rax * 2 + 1]);
+                c.mov(__qword_ptr[r13 + 16], r14);
+                c.add(rax, __qword_ptr[r13 + 16]);
+                c.setz(dh);
+                c.mov(__qword_ptr[rsp + 8], rax);
+                c.lea(rdi, __[rsp + 4]);
+                c.push(rbx);
+                c.shl(rbx, 2);
+                c.push(r13);
+                c.mov(rbp, rsp);
+                c.call(function);
+                c.pop(rsi);
+                c.hlt();
+                c.Label(ref function);
+                c.mov(r8, __qword_ptr[rsp]);
+                c.mov(r9, __qword_ptr[rsp + 8]);
+                c.ret();
+            });
+            m.RunToEnd();
+            Assert.Equal((15ul, 32ul, 10ul, 1ul), (m.Rax, m.Rbx, m.Rcx, m.Rdx & 0xFFFF));
+            Assert.Equal((10ul, Spare + offset + 11), (m.State.Gpr[14], m.State.Gpr[15]));
+            Assert.Equal((Spare + offset + 0x24, Spare + offset + 0x10, Spare + offset + 0x18), (m.Rdi, m.Rbp, m.Rsp));
+            Assert.Equal((Spare + offset, Spare + offset), (m.Rsi, m.State.Gpr[9]));
+            Assert.InRange(m.State.Gpr[8], Code, Code + 0x100);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void DevicesAreAccessedOneAfterAnother(string options)
+    {
+        using SnippetMachine m = Create(options);
+        m.Pages.Map(Spare, MmioGpa);
+        m.Rsi = Spare;
+        m.Rcx = 5;
+        m.Write(c =>
+        {
+            var again = c.CreateLabel();
+            c.Label(ref again);
+            c.mov(eax, __dword_ptr[rsi]);
+            c.mov(__dword_ptr[rsi + 8], ecx);
+            c.mov(ebx, __dword_ptr[rsi + 8]);
+            c.loop(again);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal(Enumerable.Repeat<(ulong, int)[]>([(MmioGpa, 4), (MmioGpa + 8, 4)], 5).SelectMany(read => read), m.Bus.MmioReads);
+        Assert.Equal(Enumerable.Range(1, 5).Reverse().Select(value => (MmioGpa + 8, 4, (ulong)value)), m.Bus.MmioWrites);
+        Assert.Equal(1ul, m.Rbx);
+    }
+
+    /// <summary>Writes of a wide run beside code, and the last of them into it.</summary>
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void ARunThatWritesCodeChangesIt(string options)
+    {
+        using SnippetMachine m = Create(options);
+        ulong function = Code + 0x800;
+        m.Write(function, c =>
+        {
+            c.mov(eax, 0x11);
+            c.ret();
+        });
+        m.Rsi = function - 120;
+        m.Rcx = 3;
+        m.Write(c =>
+        {
+            var again = c.CreateLabel();
+            c.Label(ref again);
+            c.mov(__qword_ptr[rsi], rcx);
+            c.mov(__qword_ptr[rsi + 40], rcx);
+            c.mov(__byte_ptr[rsi + 121], cl);
+            c.call(function);
+            c.add(rdx, rax);
+            c.loop(again);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal(6ul, m.Rdx);
+    }
+
     private static SnippetMachine Create(string options) => Long(options: EngineOptions.Parse(options));
 }
