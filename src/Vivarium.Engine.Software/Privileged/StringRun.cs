@@ -65,6 +65,12 @@ internal unsafe ref struct StringRun
 
         if (Kind != RunKind.Direct)
         {
+            if (access == Access.Read)
+            {
+                // Before the other operand is looked at.
+                cpu.Probe(Linear, operands.ElementSize, access);
+            }
+
             return;
         }
 

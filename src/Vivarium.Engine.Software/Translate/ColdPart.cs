@@ -20,6 +20,9 @@ internal enum ColdKind : byte
     /// <summary>The same, for a run: if it does not lie in one page of plain memory, to a block without runs.</summary>
     ResolveRun,
 
+    /// <summary>The same for a run.</summary>
+    ResolveRunOnStack,
+
     /// <summary>As <see cref="Resolve"/>, and notes the page in a window of the loop, the number of which access is above the access description.</summary>
     ResolveInWindow,
 

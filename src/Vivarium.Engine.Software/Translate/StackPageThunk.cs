@@ -17,11 +17,11 @@ internal sealed unsafe class StackPageThunk(Emitter emitter)
 
     /// <summary>
     /// In: T1 = linear address XOR the tag that is noted, the flags saved, S-&gt;ExitInfo = access description. Returns with T1 = host
-    /// address and T2 = host minus linear address, or goes on as <see cref="Thunks.Resolve"/> does.
+    /// address and T2 = host minus linear address, or goes on elsewhere.
     /// </summary>
     /// <param name="space">With whose rights.</param>
     /// <param name="write">What the access is.</param>
-    /// <param name="miss">Takes over what the TLB does not know.</param>
+    /// <param name="miss">Takes over what the TLB does not know: it gets T1 and T2 as <see cref="Thunks.Resolve"/> does.</param>
     public byte* Emit(AddressSpace space, bool write, byte* miss)
     {
         int tlb = StateOffset.Tlb(space);

@@ -31,9 +31,10 @@ internal sealed unsafe class Thunks
     private readonly bool _besideCode;
     private readonly SecondLevelSearch? _secondLevel;
     private readonly nint[] _resolve;
-    private readonly nint[] _resolveOnStack;
     private readonly nint[] _resolveBrief;
     private readonly nint[] _resolveRun;
+    private readonly nint[] _resolveOnStack = new nint[(int)AddressSpace.SupervisorAc * RunKinds];
+    private readonly nint[] _resolveRunOnStack = new nint[(int)AddressSpace.SupervisorAc * RunKinds];
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
@@ -84,13 +85,6 @@ internal sealed unsafe class Thunks
             _resolve[i] = (nint)EmitNoteCaller((byte*)unnoted[i]);
         }
 
-        var stackPage = new StackPageThunk(emitter);
-        _resolveOnStack = new nint[(int)AddressSpace.SupervisorAc * 2];
-        for (int i = 0; i < _resolveOnStack.Length; i++)
-        {
-            _resolveOnStack[i] = (nint)stackPage.Emit((AddressSpace)(i / 2), write: (i & 1) != 0, (byte*)_resolve[i]);
-        }
-
         _resolveBrief = new nint[spaces * BriefKinds];
         for (int i = 0; i < _resolveBrief.Length; i++)
         {
@@ -101,6 +95,7 @@ internal sealed unsafe class Thunks
         byte* refused = EmitRunRefused();
         byte* commonRun = EmitResolve((byte*)resolveRun, refused, callerIsNoted: true, SoftwareVcpu.RunFault);
         _resolveRun = new nint[spaces * RunKinds];
+        var stackPage = new StackPageThunk(emitter);
         for (int i = 0; i < _resolveRun.Length; i++)
         {
             var space = (AddressSpace)(i / RunKinds);
@@ -110,6 +105,15 @@ internal sealed unsafe class Thunks
                 byte* resolveRunIn = EmitRunChecks(space, write, refused, EmitMiss(space, write, commonRun));
                 _resolveRun[i] = (nint)EmitBrief(write, saved: false, address: false, resolveRunIn);
                 _resolveRun[i | BriefSaved] = (nint)EmitBrief(write, saved: true, address: false, resolveRunIn);
+                if (space != AddressSpace.SupervisorAc)
+                {
+                    byte* onStack = stackPage.Emit(space, write, (byte*)unnoted[((int)space * 2) + (write ? 1 : 0)]);
+                    _resolveOnStack[i] = (nint)EmitBrief(write, saved: false, address: false, onStack);
+                    _resolveOnStack[i | BriefSaved] = (nint)EmitBrief(write, saved: true, address: false, onStack);
+                    onStack = stackPage.Emit(space, write, resolveRunIn);
+                    _resolveRunOnStack[i] = (nint)EmitBrief(write, saved: false, address: false, onStack);
+                    _resolveRunOnStack[i | BriefSaved] = (nint)EmitBrief(write, saved: true, address: false, onStack);
+                }
             }
         }
 
@@ -164,9 +168,6 @@ internal sealed unsafe class Thunks
     /// </summary>
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
 
-    /// <summary>As <see cref="Resolve"/>, for an access that is not to the <see cref="NativeStackPage"/>: T1 = linear address XOR the tag there.</summary>
-    public byte* ResolveOnStack(AddressSpace space, bool write) => (byte*)_resolveOnStack[((int)space * 2) + (write ? 1 : 0)];
-
     /// <summary>
     /// As <see cref="Resolve"/>, with no need to set S-&gt;ExitInfo: behind the call stands an <see cref="AccessInfo.Brief"/>, and
     /// how far back from there it goes on, in 16 bits each.
@@ -185,8 +186,13 @@ internal sealed unsafe class Thunks
     /// <param name="space">With whose rights.</param>
     /// <param name="write">There is a write among them.</param>
     /// <param name="saved">False: the flags are in RFLAGS, and will be saved.</param>
-    public byte* ResolveRun(AddressSpace space, bool write, bool saved)
-        => (byte*)_resolveRun[((int)space * RunKinds) + (write ? BriefWrite : 0) + (saved ? BriefSaved : 0)];
+    public byte* ResolveRun(AddressSpace space, bool write, bool saved) => (byte*)_resolveRun[RunIndex(space, write, saved)];
+
+    /// <summary>As <see cref="ResolveBrief"/>, for an access that is not to the <see cref="NativeStackPage"/>: T1 = linear address XOR the tag there.</summary>
+    public byte* ResolveOnStack(AddressSpace space, bool write, bool saved) => (byte*)_resolveOnStack[RunIndex(space, write, saved)];
+
+    /// <summary>As <see cref="ResolveRun"/>, for accesses that are not to the <see cref="NativeStackPage"/>: T1 as for <see cref="ResolveOnStack"/>.</summary>
+    public byte* ResolveRunOnStack(AddressSpace space, bool write, bool saved) => (byte*)_resolveRunOnStack[RunIndex(space, write, saved)];
 
     /// <summary>Called with T1 = offset in a segment, T2 = access description: as <see cref="Resolve"/>, but never refuses what can be done at all.</summary>
     public byte* ResolveCareful { get; }
@@ -199,6 +205,8 @@ internal sealed unsafe class Thunks
     public JumpThunks Jumps { get; }
 
     public SystemThunks System { get; }
+
+    private static int RunIndex(AddressSpace space, bool write, bool saved) => ((int)space * RunKinds) + (write ? BriefWrite : 0) + (saved ? BriefSaved : 0);
 
     /// <summary>Everything saved already: returns to C#.</summary>
     private byte* Leave { get; }

@@ -40,6 +40,9 @@ internal sealed unsafe partial class Translator
             case ColdKind.ResolveOnStack:
                 EmitResolveOnStack(part);
                 break;
+            case ColdKind.ResolveRunOnStack:
+                EmitResolveRun(part, onStack: true);
+                break;
             case ColdKind.ResolveRun:
                 EmitResolveRun(part);
                 break;
@@ -142,15 +145,11 @@ internal sealed unsafe partial class Translator
     /// <summary>As <see cref="EmitResolve"/>, for an access that is not to the page that the stack pointer was in last.</summary>
     private void EmitResolveOnStack(in ColdPart part)
     {
-        if ((part.Flags & FlagsAt.Saved) == 0)
-        {
-            part.Recipe.Emit(_e);
-            _e.SaveFlags(T2);
-        }
-
-        _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
-        _e.Call(_thunks.ResolveOnStack(part.Space, ((uint)part.Data & AccessInfo.WriteBit) != 0));
-        _e.Jmp(part.Resume);
+        var info = new AccessInfo((uint)part.Data);
+        bool made = (part.Flags & FlagsAt.Recipe) != 0;
+        EmitRecipe(part);
+        _e.Call(_thunks.ResolveOnStack(part.Space, info.Write, !made));
+        EmitResolveData(part, info);
     }
 
     private void EmitMissByRip(in ColdPart part)
@@ -175,12 +174,12 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>As <see cref="EmitResolve"/>, and the jump to take where it cannot be.</summary>
-    private void EmitResolveRun(in ColdPart part)
+    private void EmitResolveRun(in ColdPart part, bool onStack = false)
     {
         var info = new AccessInfo((uint)part.Data);
         bool made = (part.Flags & FlagsAt.Recipe) != 0;
         EmitRecipe(part);
-        _e.Call(_thunks.ResolveRun(part.Space, info.Write, !made));
+        _e.Call(onStack ? _thunks.ResolveRunOnStack(part.Space, info.Write, !made) : _thunks.ResolveRun(part.Space, info.Write, !made));
         EmitResolveData(part, info);
         _e.Word((ushort)(part.Data >> 32));
         if (AlignJumps)

@@ -67,14 +67,24 @@ internal sealed unsafe partial class Translator
             }
 
             _e.Lea(T1, register, found.Lowest);
-            _e.TlbPlace(T2, T1);
-            _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(found.Writes)); // xor
-            _e.Rr(0x81, CompareRm, T1);
-            _e.Dword(4096 - size);
-            byte* miss = _e.JumpForward(JaCondition);
-            _e.TlbField(0x8B, T2, Tlb, T2, NativeTlbEntry.DeltaOffset);
+            byte* miss;
+            bool onStack = register == GuestRsp && LooksAtStackPage;
+            if (onStack)
+            {
+                miss = EmitStackPage(size, found.Writes);
+            }
+            else
+            {
+                _e.TlbPlace(T2, T1);
+                _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(found.Writes)); // xor
+                _e.Rr(0x81, CompareRm, T1);
+                _e.Dword(4096 - size);
+                miss = _e.JumpForward(JaCondition);
+                _e.TlbField(0x8B, T2, Tlb, T2, NativeTlbEntry.DeltaOffset);
+            }
+
             var info = new AccessInfo(size, read: true, found.Writes, SegmentSs, AccessRules.None);
-            _cold.Add(new ColdPart(ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word | ((ulong)found.Start.Word << 32), _flags, _mode.Space(), _recipe));
+            _cold.Add(new ColdPart(onStack ? ColdKind.ResolveRunOnStack : ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word | ((ulong)found.Start.Word << 32), _flags, _mode.Space(), _recipe));
             if (register == T1)
             {
                 _e.Rm(0x03, T2, State, StateOffset.Gpr(found.Base)); // add
