@@ -1,5 +1,6 @@
 using System.Globalization;
 using Vivarium.Engine.Software.Host;
+using Vivarium.Engine.Software.Translate;
 
 namespace Vivarium.Engine.Software;
 
@@ -32,7 +33,10 @@ public sealed record EngineOptions
         ("flag-recipes", Optimizations.FlagRecipes, "arithmetic flags that can be made again are not put aside for a memory check"),
         ("loops", Optimizations.Loops, "loops that run long are translated again as one block"),
         ("loop-windows", Optimizations.LoopWindows, "such a loop checks once a round that its accesses stay in the same pages"),
+        ("floating-code", Optimizations.FloatingCode, "one translation of a library's page serves all programs, wherever they have it mapped"),
+        ("long-blocks", Optimizations.LongBlocks, "a translation goes on behind conditional jumps that are not taken"),
         ("shared-checks", Optimizations.SharedChecks, "accesses in a row through one register are checked together"),
+        ("stack-pages", Optimizations.StackPages, "accesses through the stack pointer look first at the page that it was in last"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
         ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),
@@ -60,11 +64,22 @@ public sealed record EngineOptions
     /// <summary>Takes every loop for one that runs long (<see cref="Optimizations.Loops"/>): for tests.</summary>
     public bool LoopsAtOnce { get; init; }
 
+    /// <summary>Lets all code of programs float (<see cref="Optimizations.FloatingCode"/>), wherever it stands: for tests.</summary>
+    public bool FloatsEverywhere { get; init; }
+
     /// <summary>
     /// For tests: random kicks, flushes of the TLB and evictions of all translations, from this seed, and by default a small
     /// code cache. Null: none.
     /// </summary>
     public uint? ChaosSeed { get; init; }
+
+    /// <summary>
+    /// Code at a RIP is translated as <see cref="BlockMode.Floating"/>: that of programs above 4 GiB, where libraries and
+    /// position-independent programs stand, elsewhere in each process. What lies below stands where it was linked to.
+    /// </summary>
+    internal bool Floats(BlockMode mode, ulong rip)
+        => (FloatsEverywhere || rip >> 32 != 0) && Has(Optimizations.FloatingCode)
+            && (mode & (BlockMode.User | BlockMode.Code64 | BlockMode.Careful)) == (BlockMode.User | BlockMode.Code64);
 
     public bool Has(Optimizations optimization) => (Optimizations & optimization) == optimization;
 
@@ -116,6 +131,11 @@ public sealed record EngineOptions
             return this with { LoopsAtOnce = true };
         }
 
+        if (word == "floats-everywhere")
+        {
+            return this with { FloatsEverywhere = true };
+        }
+
         bool on = !word.StartsWith(off, StringComparison.Ordinal);
         string wanted = on ? word : word[off.Length..];
         foreach ((string name, Optimizations optimization, _) in Names)
@@ -126,7 +146,7 @@ public sealed record EngineOptions
             }
         }
 
-        throw new FormatException($"the software engine has no option '{word}'; known are all, none, code-cache=SIZE, chaos=SEED, check-relocation, loops-at-once, and with or without no- before them: {string.Join(", ", Names.Select(known => known.Name))}");
+        throw new FormatException($"the software engine has no option '{word}'; known are all, none, code-cache=SIZE, chaos=SEED, check-relocation, loops-at-once, floats-everywhere, and with or without no- before them: {string.Join(", ", Names.Select(known => known.Name))}");
     }
 
     private static long ParseSize(string text)

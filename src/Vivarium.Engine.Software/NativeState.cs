@@ -45,24 +45,84 @@ internal struct NativeReturn
 }
 
 /// <summary>
-/// One direct-mapped software TLB: parallel arrays, so that translated code reaches each with one index register.
-/// A tag is the linear page address; an access hits when (address XOR tag) is at most 4096 - size, which also catches
-/// accesses that cross the page.
+/// An entry of a first-level TLB: all that an access reads of it lies in one cache line. A tag is the linear page address; an access hits
+/// when (address XOR tag) is at most 4096 - size, which also catches accesses that cross the page.
 /// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct NativeTlbEntry
+{
+    // Where the fields stand.
+    public const int ReadTagOffset = 0;
+    public const int WriteTagOffset = 8;
+    public const int HostPageOffset = 16;
+    public const int DeltaOffset = 24;
+
+    public ulong ReadTag;
+    public ulong WriteTag;
+
+    /// <summary>Host address of the page's first byte.</summary>
+    public ulong HostPage;
+
+    /// <summary>What to add to a linear address in the page for its host address.</summary>
+    public ulong Delta;
+
+    public static int TagOffset(bool write) => write ? WriteTagOffset : ReadTagOffset;
+}
+
+/// <summary>One direct-mapped software TLB.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeTlb
 {
     public const int IndexBits = 10;
     public const int Entries = 1 << IndexBits;
 
-    public fixed ulong ReadTag[Entries];
-    public fixed ulong WriteTag[Entries];
+    /// <summary>Binary logarithm of an entry's bytes.</summary>
+    public const int EntryShift = 5;
 
-    /// <summary>Host address of the page's first byte.</summary>
-    public fixed ulong HostPage[Entries];
+    private fixed ulong _words[Entries << EntryShift >> 3];
 
-    /// <summary>What to add to a linear address in the page for its host address.</summary>
-    public fixed ulong Delta[Entries];
+    /// <summary>The entries of a TLB that does not move.</summary>
+    public static NativeTlbEntry* EntriesOf(NativeTlb* tlb) => (NativeTlbEntry*)tlb->_words;
+}
+
+/// <summary>
+/// The page that the stack pointer of 64-bit code was in last, copied from a TLB: accesses by it need no index, and two pages that take turns in
+/// the TLB do not disturb it.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct NativeStackPage
+{
+    /// <summary>
+    /// No page's tag: as without an index every tag is some address's, one of 2^51 that the guest cannot know. Neither it nor what any
+    /// <see cref="Delta"/> makes of it is canonical (with 48 or with 57 bits), so that not even who guesses it gets past a #GP.
+    /// </summary>
+    public static readonly ulong NoPage = (ulong)Random.Shared.NextInt64(0x1_0000_0000_0000, 0xE_0000_0000_0000) << 12;
+
+    // Where the fields stand.
+    private const int ReadTagOffset = 0;
+    private const int WriteTagOffset = 8;
+    public const int DeltaOffset = 16;
+
+    // As in NativeTlbEntry.
+    public ulong ReadTag;
+    public ulong WriteTag;
+    public ulong Delta;
+
+    public static int TagOffset(bool write) => write ? WriteTagOffset : ReadTagOffset;
+
+    /// <summary>The next access comes to the TLB.</summary>
+    public void Forget() => ReadTag = WriteTag = NoPage;
+
+    /// <summary>The next write comes to the TLB. Returns true if one might have gone to the host page without. Callable from any thread.</summary>
+    public unsafe bool ForgetWrites(byte* hostPage)
+    {
+        bool any = Volatile.Read(ref WriteTag) + Delta == (ulong)hostPage;
+        ForgetWrites();
+        return any;
+    }
+
+    /// <summary>The next write comes to the TLB. Callable from any thread.</summary>
+    public void ForgetWrites() => Volatile.Write(ref WriteTag, NoPage);
 }
 
 /// <summary>
@@ -166,6 +226,7 @@ internal unsafe struct NativeFoundBlock
     public const int Count = 1 << CountBits;
     public const int SizeShift = 5;
 
+    /// <summary>As in <see cref="CodeCache.BlockKey"/>.</summary>
     public ulong Rip;
 
     /// <summary>Physical page number, and the <see cref="Translate.BlockMode"/> above it; 0: nothing here.</summary>
@@ -175,8 +236,7 @@ internal unsafe struct NativeFoundBlock
 
     public static ulong KeyFor(ulong gpa, Translate.BlockMode mode) => (gpa >> 12) | ((ulong)mode << NativeExecutedPages.PhysicalBits);
 
-    /// <summary>By other bits than the jump cache's index, so that what shares a place there does not here.</summary>
-    public static int IndexOf(ulong rip) => (int)(BitOperations.Crc32C(0, rip) >> IndexShift);
+    public static int IndexOf(ulong rip, ulong key) => (int)(BitOperations.Crc32C(BitOperations.Crc32C(0, rip), key) >> IndexShift);
 
     public const int IndexShift = 32 - CountBits;
 }
@@ -239,11 +299,13 @@ internal unsafe struct NativeState
     /// <summary>RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8-R15.</summary>
     public fixed ulong Gpr[16];
 
+    // From here on one byte reaches the fields, and of those above the last four: what translated code uses most.
+
+    /// <summary>The pages of the stacks, of user and of supervisor.</summary>
+    public NativeStackPage UserStack, SupervisorStack;
+
     /// <summary>Offset in the code segment (RIP, EIP or IP, zero-extended).</summary>
     public ulong Rip;
-
-    /// <summary>CF, PF, AF, ZF, SF, OF as the host's PUSHFQ delivered them; other bits are to be ignored.</summary>
-    public ulong ArithmeticFlags;
 
     /// <summary>All other RFLAGS bits: the fixed bit 1, TF, IF, DF, IOPL, NT, RF, VM, AC, VIF, VIP, ID.</summary>
     public ulong SystemFlags;
@@ -251,35 +313,14 @@ internal unsafe struct NativeState
     /// <summary>Not zero: leave translated code at the next poll (kick, interrupt, invalidation).</summary>
     public ulong ExitRequest;
 
-    /// <summary>The host's stack pointer in translated code while no call is under way: at the frame below all, which no return matches.</summary>
-    public ulong HostStack;
-
     /// <summary>The stack pointer at which no frame fits any more.</summary>
     public ulong HostStackEnd;
 
-    /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
-    public NativeFoundBlock* FoundBlocks;
-
-    /// <summary>Not zero: the bus may have an interrupt to deliver, as soon as IF is set.</summary>
-    public ulong InterruptRequested;
+    /// <summary>While a floating translation runs (<see cref="BlockMode.Floating"/>): where its page is mapped.</summary>
+    public ulong CodePage;
 
     /// <summary>Zero: x87 and vector state are in the host's registers; not zero (always so while C# runs): in <see cref="Xsave"/>.</summary>
     public ulong ExtendedInMemory;
-
-    /// <summary>Standard-format XSAVE area, 64-byte aligned, <see cref="CpuModel.MaxXsaveSize"/> bytes.</summary>
-    public byte* Xsave;
-
-    /// <summary>The XSAVE components that translated code saves and loads (guest XCR0-capable ones of the model).</summary>
-    public ulong XsaveMask;
-
-    /// <summary>Added to the host TSC to make the guest's.</summary>
-    public ulong TscOffset;
-
-    /// <summary>IA32_KERNEL_GS_BASE: what SWAPGS exchanges with the base of GS.</summary>
-    public ulong KernelGsBase;
-
-    /// <summary>IA32_TSC_AUX: what RDTSCP and RDPID return beside the time.</summary>
-    public ulong TscAux;
 
     /// <summary>The arithmetic flags, where translated code has put them while it uses RFLAGS itself: as LAHF and SETO AL leave them in AX.</summary>
     public ulong SavedFlags;
@@ -293,23 +334,53 @@ internal unsafe struct NativeState
     public ulong JumpRax;
     public ulong JumpRcx;
 
-    /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
-    public ulong ResolvedDelta;
+    /// <summary>Index of the trapped instruction.</summary>
+    public ulong ExitInfo;
 
-    /// <summary>The second-level TLB: <see cref="Mmu.NativePages"/>, then its entries.</summary>
-    public Mmu.NativePages* SecondLevel;
+    /// <summary>CF, PF, AF, ZF, SF, OF as the host's PUSHFQ delivered them; other bits are to be ignored.</summary>
+    public ulong ArithmeticFlags;
 
-    /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
-    public ulong ExitCode;
+    /// <summary>The host's stack pointer in translated code while no call is under way: at the frame below all, which no return matches.</summary>
+    public ulong HostStack;
+
+    /// <summary>Not zero: the bus may have an interrupt to deliver, as soon as IF is set.</summary>
+    public ulong InterruptRequested;
 
     /// <summary>Host address that goes with <see cref="ExitCode"/>: behind the call in the stub of the jump to link, or the faulting instruction.</summary>
     public ulong ExitHostPc;
 
+    /// <summary>The second-level TLB: <see cref="Mmu.NativePages"/>, then its entries.</summary>
+    public Mmu.NativePages* SecondLevel;
+
+    /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC. The first begins where one byte still reaches its fields.</summary>
+    public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
+
+    /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
+    public ulong ExitCode;
+
+    /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
+    public ulong ResolvedDelta;
+
+    /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
+    public NativeFoundBlock* FoundBlocks;
+
+    /// <summary>IA32_KERNEL_GS_BASE: what SWAPGS exchanges with the base of GS.</summary>
+    public ulong KernelGsBase;
+
+    /// <summary>Added to the host TSC to make the guest's.</summary>
+    public ulong TscOffset;
+
+    /// <summary>Standard-format XSAVE area, 64-byte aligned, <see cref="CpuModel.MaxXsaveSize"/> bytes.</summary>
+    public byte* Xsave;
+
+    /// <summary>The XSAVE components that translated code saves and loads (guest XCR0-capable ones of the model).</summary>
+    public ulong XsaveMask;
+
+    /// <summary>IA32_TSC_AUX: what RDTSCP and RDPID return beside the time.</summary>
+    public ulong TscAux;
+
     /// <summary>As <see cref="CodeCache.CodeGranules.Bias"/>.</summary>
     public ulong GranuleBias;
-
-    /// <summary>Index of the trapped instruction.</summary>
-    public ulong ExitInfo;
 
     /// <summary>x86 vector, error code and address of a host fault in translated code.</summary>
     public ulong FaultTrap;
@@ -368,10 +439,7 @@ internal unsafe struct NativeState
     /// <summary>Bounce buffer for accesses that cannot go to RAM directly (page-crossing, MMIO); the guest address's alignment is kept.</summary>
     public fixed byte Bounce[1024];
 
-    /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC.</summary>
-    public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
-
-    /// <summary>The pages in them that are not global, which a change of address space must drop.</summary>
+    /// <summary>The pages in the TLBs that are not global, which a change of address space must drop.</summary>
     public NativeFilled UserLocal, SupervisorLocal, SupervisorAcLocal;
 
     public NativeExecutedPages UserPages, SupervisorPages;

@@ -87,5 +87,14 @@ public enum Optimizations : ulong
     /// <summary>Accesses in a row through one register are checked together.</summary>
     SharedChecks = 1ul << 30,
 
+    /// <summary>A translation goes on behind conditional jumps that are not taken.</summary>
+    LongBlocks = 1ul << 33,
+
+    /// <summary>One translation of a page's code serves wherever programs have it mapped.</summary>
+    FloatingCode = 1ul << 34,
+
+    /// <summary>Accesses through the stack pointer look first at the page that it was in last.</summary>
+    StackPages = 1ul << 36,
+
     All = ulong.MaxValue,
 }

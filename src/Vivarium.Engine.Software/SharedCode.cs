@@ -187,7 +187,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return default;
             }
 
-            if (_cache.Find(new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit)) is { Exists: true } present && present.SecondPage == source.SecondPage)
+            if (_cache.Find(BlockKey.Of(source, mode)) is { Exists: true } present && present.SecondPage == source.SecondPage)
             {
                 return present;
             }
@@ -199,7 +199,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return default;
             }
 
-            _cache.Add(block);
+            _cache.Add(block, source.Rip);
             if (_check is not null)
             {
                 if (block.Record->Flags.HasFlag(RecordFlags.Movable) && MayCopy(source, mode))
@@ -237,14 +237,13 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     {
         lock (_gate)
         {
-            var key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit);
-            if (_cache.Find(key) is not { Exists: true, SecondPage: Block.NoPage, ChecksItself: false, Loops: false } present || !Stands(source)
+            if (_cache.Find(BlockKey.Of(source, mode)) is not { Exists: true, SecondPage: Block.NoPage, ChecksItself: false, Loops: false } present || !Stands(source)
                 || _translator.Translate(source, mode) is not { Exists: true } block)
             {
                 return;
             }
 
-            _cache.Add(block);
+            _cache.Add(block, source.Rip);
             Drop([present]);
             if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
             {
@@ -271,7 +270,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return default;
             }
 
-            _cache.Add(block);
+            _cache.Add(block, source.Rip);
             _cache.Remove(block);
             statistics.BlocksTranslated++;
             return block;
@@ -433,14 +432,14 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             return default;
         }
 
-        CodeSource target = source with { Rip = key.Rip, Linear = source.Linear + (ulong)offset, Gpa = key.Gpa, Bytes = source.Bytes + offset, Length = (int)(source.Length - offset) };
+        CodeSource target = source with { Rip = source.Rip + (ulong)offset, Linear = source.Linear + (ulong)offset, Gpa = key.Gpa, Bytes = source.Bytes + offset, Length = (int)(source.Length - offset) };
         if (FindTemplate(target, key.Mode) is not { Exists: true } template)
         {
             return default;
         }
 
         Block block = _relocator.Copy(template, target, key.Mode);
-        _cache.Add(block);
+        _cache.Add(block, target.Rip);
         _ahead.Add(block);
         statistics.BlocksCopied++;
         statistics.BlocksTranslated++;
@@ -594,16 +593,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     {
         // A vCPU enters a block into its jump cache and then looks whether it is valid; here it is the other way round.
         Interlocked.MemoryBarrier();
-        foreach (Block block in blocks)
+        foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
         {
-            foreach (SoftwareVcpu vcpu in _rendezvous.Vcpus)
-            {
-                vcpu.DropJumps(block);
-                if (block.Loops)
-                {
-                    vcpu.LeaveLoops();
-                }
-            }
+            vcpu.DropJumps(blocks);
         }
     }
 
@@ -620,13 +612,14 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             else
             {
                 // Not as if the guest had changed the code: nothing is to be learnt from it.
-                Drop(CollectionsMarshal.AsSpan(_cache.Invalidate(block.Key.Gpa + (rip - block.Key.Rip), 1, wholePages: false)));
+                ulong offset = (rip - block.Key.Rip) & (block.Floats ? GuestMemory.PageMask : ulong.MaxValue);
+                Drop(CollectionsMarshal.AsSpan(_cache.Invalidate(block.Key.Gpa + offset, 1, wholePages: false)));
             }
         }
 
         foreach (Block block in _checking)
         {
-            if (block.Valid && rip - block.Key.Rip < (ulong)block.GuestLength)
+            if (block.Valid && block.Covers(rip))
             {
                 _cache.Remove(block);
                 Drop([block]);

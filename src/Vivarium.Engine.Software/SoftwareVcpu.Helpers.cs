@@ -283,6 +283,6 @@ internal sealed unsafe partial class SoftwareVcpu
             throw new InvalidOperationException("a helper called from nowhere");
         }
 
-        S->Rip = block.RipAt(pc);
+        S->Rip = block.RipAt(pc, S->CodePage);
     }
 }

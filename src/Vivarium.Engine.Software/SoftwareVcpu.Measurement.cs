@@ -114,7 +114,7 @@ internal sealed unsafe partial class SoftwareVcpu : IExitObserver
         byte* pc = (byte*)returnAddress - 1;
         if (_trace is { } trace && trace.Wants(TraceKinds.Exits))
         {
-            trace.Add(TraceEvent.Exit, (byte)ExitCause.TlbMiss, _code.FindByAddress(pc) is { Exists: true } block ? block.RipAt(pc) : 0, linear);
+            trace.Add(TraceEvent.Exit, (byte)ExitCause.TlbMiss, _code.FindByAddress(pc) is { Exists: true } block ? block.RipAt(pc, S->CodePage) : 0, linear);
         }
 
         if (_times is not null && --_missesUntilSample == 0)
@@ -122,7 +122,7 @@ internal sealed unsafe partial class SoftwareVcpu : IExitObserver
             _missesUntilSample = MissesPerSample;
             if (_code.FindByAddress(pc) is { } block)
             {
-                Statistics.Sites!.Add(ExitCause.TlbMiss, block.RipAt(pc), MissesPerSample);
+                Statistics.Sites!.Add(ExitCause.TlbMiss, block.RipAt(pc, S->CodePage), MissesPerSample);
             }
         }
     }

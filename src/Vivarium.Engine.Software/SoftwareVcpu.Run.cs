@@ -385,7 +385,12 @@ internal sealed unsafe partial class SoftwareVcpu
     private bool Emulate()
     {
         Statistics.PrivilegedInstructions++;
-        ref readonly Instruction instruction = ref _code.Traps[(int)S->ExitInfo];
+        Instruction instruction = _code.Traps[(int)S->ExitInfo];
+        if (instruction.IP != S->Rip)
+        {
+            MoveTo(ref instruction, S->Rip);
+        }
+
         CountTrap(instruction);
         _entersHandler = instruction.Mnemonic is Mnemonic.Int or Mnemonic.Int1 or Mnemonic.Int3 or Mnemonic.Into or Mnemonic.Syscall;
         NextRip = CodeBits switch { 64 => instruction.NextIP, 32 => (uint)instruction.NextIP, _ => (ushort)instruction.NextIP };
@@ -415,6 +420,19 @@ internal sealed unsafe partial class SoftwareVcpu
 
         S->Rip = NextRip;
         return true;
+    }
+
+    /// <summary>An instruction that a floating block was translated from stands elsewhere now.</summary>
+    private static void MoveTo(ref Instruction instruction, ulong rip)
+    {
+        ulong by = rip - instruction.IP;
+        if (instruction.IsIPRelativeMemoryOperand)
+        {
+            ulong address = instruction.MemoryDisplacement64 + by;
+            instruction.MemoryDisplacement64 = instruction.MemoryBase == Register.EIP ? (uint)address : address;
+        }
+
+        instruction.IP = rip;
     }
 
     private void DeliverRaised()
@@ -453,7 +471,7 @@ internal sealed unsafe partial class SoftwareVcpu
             return;
         }
 
-        S->Rip = block.RipAt(pc);
+        S->Rip = block.RipAt(pc, S->CodePage);
         if (block.FlagsAreSavedAt(pc))
         {
             S->ArithmeticFlags = FlagsAsSaved;
@@ -515,7 +533,7 @@ internal sealed unsafe partial class SoftwareVcpu
             return null;
         }
 
-        EnterJump(Mode.Space(), block);
+        EnterJump(Mode.Space(), S->Rip, block);
         return block.Code;
     }
 
@@ -557,6 +575,11 @@ internal sealed unsafe partial class SoftwareVcpu
             return TranslateFromBus(key, linear);
         }
 
+        if (_code.Options.Floats(mode, rip))
+        {
+            key = key with { Rip = offset, Mode = mode | BlockMode.Floating };
+        }
+
         ref Block recent = ref _recentBlocks[key.GetHashCode() & (RecentBlocks - 1)];
         Block block = recent is { Valid: true } known && known.Key.Equals(key) ? known : _code.Find(key);
         recent = block;
@@ -585,7 +608,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
         var source = new CodeSource
         {
-            Rip = key.Rip,
+            Rip = S->Rip,
             Linear = linear,
             Gpa = key.Gpa,
             CodeLimit = key.CodeLimit,
@@ -636,7 +659,7 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             if (second.Host == null)
             {
-                return TranslateFromBus(key, linear);
+                return TranslateFromBus(key with { Rip = S->Rip, Mode = key.Mode & ~BlockMode.Floating }, linear);
             }
 
             int generation = _code.Generation;
@@ -651,7 +674,7 @@ internal sealed unsafe partial class SoftwareVcpu
 
                 var source = new CodeSource
                 {
-                    Rip = key.Rip,
+                    Rip = S->Rip,
                     Linear = linear,
                     Gpa = key.Gpa,
                     CodeLimit = key.CodeLimit,

@@ -1,14 +1,18 @@
 using Vivarium.Engine.Software.Translate;
+using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software.CodeCache;
 
 /// <summary>
-/// What identifies a translation: where the code stands in guest-physical memory, the RIP it was translated for, the
-/// mode, and the code segment's limit (outside 64-bit mode; else 0).
+/// What identifies a translation: where the code stands in guest-physical memory, the RIP it was translated for (of a
+/// <see cref="BlockMode.Floating"/> one: the offset in its page), the mode, and the code segment's limit (outside 64-bit mode; else 0).
 /// </summary>
 internal readonly record struct BlockKey(ulong Gpa, ulong Rip, BlockMode Mode, uint CodeLimit)
 {
     private const ulong GoldenRatio = 0x9E37_79B9_7F4A_7C15;
+
+    public static BlockKey Of(in CodeSource source, BlockMode mode)
+        => new(source.Gpa, (mode & BlockMode.Floating) != 0 ? source.Rip & GuestMemory.PageMask : source.Rip, mode, source.CodeLimit);
 
     // By hand, because blocks are looked up often. GPA and RIP of a kernel differ by a constant, so they must not cancel out.
     public bool Equals(BlockKey other) => Gpa == other.Gpa && Rip == other.Rip && Mode == other.Mode && CodeLimit == other.CodeLimit;
@@ -84,8 +88,14 @@ internal readonly unsafe struct Block : IEquatable<Block>
 
     public ref readonly BlockKey Key => ref _data->Key;
 
-    /// <summary>Address of the translation.</summary>
+    /// <summary>Address of the translation: where those come in that have RIP in <see cref="NativeState.Rip"/>.</summary>
     public byte* Code => _data->Code;
+
+    /// <summary>Where jumps of the same page come in.</summary>
+    public byte* Body => _data->Code + (Floats ? Translator.LandingBytes : 0);
+
+    /// <summary>It serves wherever its page is mapped.</summary>
+    public bool Floats => (Key.Mode & BlockMode.Floating) != 0;
 
     /// <summary>What else is known of it; may be shared with blocks that are copies of each other.</summary>
     public BlockRecord* Record => _data->Record;
@@ -149,10 +159,12 @@ internal readonly unsafe struct Block : IEquatable<Block>
     public override int GetHashCode() => ((nint)_data).GetHashCode();
 
     /// <summary>RIP of the instruction whose translation holds a host address.</summary>
-    public ulong RipAt(byte* hostPc)
-    {
-        return Key.Rip + (ulong)(MapAt(hostPc) & ~(FlagsSaved | FlagsByRecipe));
-    }
+    /// <param name="codePage">The page that the vCPU runs in, which a floating block does not know.</param>
+    public ulong RipAt(byte* hostPc, ulong codePage)
+        => (Floats ? codePage : 0) + Key.Rip + (ulong)(MapAt(hostPc) & ~(FlagsSaved | FlagsByRecipe));
+
+    /// <summary>Some instruction of it begins at RIP, or it might where a floating block is mapped so.</summary>
+    public bool Covers(ulong rip) => (Floats ? rip & GuestMemory.PageMask : rip) - Key.Rip < (ulong)GuestLength;
 
     /// <summary>True if a host fault there finds the arithmetic flags in <see cref="NativeState.SavedFlags"/>.</summary>
     public bool FlagsAreSavedAt(byte* hostPc) => (MapAt(hostPc) & FlagsSaved) != 0;

@@ -88,7 +88,9 @@ internal sealed unsafe class TranslationCache : IDisposable
     }
 
     /// <summary>Publishes a block.</summary>
-    public void Add(Block block)
+    /// <param name="block">The block.</param>
+    /// <param name="rip">For which it was made.</param>
+    public void Add(Block block, ulong rip)
     {
         _next = Align(block.Code + block.CodeLength);
         Region.ForgetWritable(_next);
@@ -106,7 +108,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         }
 
         _byAddress.Add(block);
-        Observer?.Translated((ulong)block.Code, block.CodeLength, block.Key.Rip);
+        Observer?.Translated((ulong)block.Code, block.CodeLength, rip);
         if (!block.ChecksItself)
         {
             _pages.Add(block);
@@ -131,7 +133,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <summary>Makes the jump whose displacement stands at an executable address go to a block.</summary>
     public void Link(byte* displacement, Block target)
     {
-        Patch(displacement, target.Code);
+        Patch(displacement, target.Body);
         target.IncomingJumps = _links.Add((int)(displacement - Region.Executable), target.IncomingJumps);
     }
 
@@ -158,7 +160,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         List<Block> found = [];
         foreach (Block block in _byAddress.Items)
         {
-            if (block.Valid && rip - block.Key.Rip < (ulong)block.GuestLength)
+            if (block.Valid && block.Covers(rip))
             {
                 found.Add(block);
             }

@@ -20,25 +20,20 @@ internal static unsafe class FirstLevelTlb
 
     public static int Index(ulong linear) => (int)(linear >> 12) & (NativeTlb.Entries - 1);
 
+    /// <summary>Where an address's page has its place.</summary>
+    public static NativeTlbEntry* EntryOf(NativeTlb* tlb, ulong linear) => NativeTlb.EntriesOf(tlb) + Index(linear);
+
     public static void Fill(NativeTlb* tlb, ulong linear, byte* hostPage, bool writable)
     {
-        int index = Index(linear);
         ulong page = linear & ~PageMask;
-        tlb->HostPage[index] = (ulong)hostPage;
-        tlb->Delta[index] = (ulong)hostPage - page;
-        tlb->ReadTag[index] = page;
-        tlb->WriteTag[index] = writable ? page : InvalidTag(index);
+        Fill(EntryOf(tlb, linear), page, hostPage, writable ? page : InvalidTag(Index(linear)));
     }
 
     /// <summary>The page may be read, and written where no granule is set (see <see cref="BesideTag"/>).</summary>
     public static void FillBesideCode(NativeTlb* tlb, ulong linear, byte* hostPage)
     {
-        int index = Index(linear);
         ulong page = linear & ~PageMask;
-        tlb->HostPage[index] = (ulong)hostPage;
-        tlb->Delta[index] = (ulong)hostPage - page;
-        tlb->ReadTag[index] = page;
-        tlb->WriteTag[index] = BesideTag(page);
+        Fill(EntryOf(tlb, linear), page, hostPage, BesideTag(page));
     }
 
     /// <summary>
@@ -51,16 +46,17 @@ internal static unsafe class FirstLevelTlb
     /// <summary>The host address of a byte whose page is cached for the access, or null. The caller stays within the page.</summary>
     public static byte* Find(NativeTlb* tlb, ulong linear, Access access)
     {
-        int index = Index(linear);
-        ulong tag = access == Access.Write ? tlb->WriteTag[index] : tlb->ReadTag[index];
-        return tag == (linear & ~PageMask) ? (byte*)(tlb->HostPage[index] + (linear & PageMask)) : null;
+        NativeTlbEntry* entry = EntryOf(tlb, linear);
+        ulong tag = access == Access.Write ? entry->WriteTag : entry->ReadTag;
+        return tag == (linear & ~PageMask) ? (byte*)(entry->HostPage + (linear & PageMask)) : null;
     }
 
     public static void Flush(NativeTlb* tlb)
     {
-        new Span<ulong>(tlb->ReadTag, NativeTlb.Entries * 2).Fill(Invalid);
-        tlb->ReadTag[0] = InvalidForEntry0;
-        tlb->WriteTag[0] = InvalidForEntry0;
+        NativeTlbEntry* entries = NativeTlb.EntriesOf(tlb);
+        new Span<NativeTlbEntry>(entries, NativeTlb.Entries).Fill(new NativeTlbEntry { ReadTag = Invalid, WriteTag = Invalid });
+        entries->ReadTag = InvalidForEntry0;
+        entries->WriteTag = InvalidForEntry0;
     }
 
     public static void FlushPage(NativeTlb* tlb, ulong linear) => Drop(tlb, Index(linear), linear, ~PageMask);
@@ -78,30 +74,30 @@ internal static unsafe class FirstLevelTlb
     public static bool FlushWrites(NativeTlb* tlb, byte* hostPage)
     {
         bool any = false;
-        for (int index = 0; index < NativeTlb.Entries; index++)
+        NativeTlbEntry* entry = NativeTlb.EntriesOf(tlb);
+        for (int index = 0; index < NativeTlb.Entries; index++, entry++)
         {
-            int found = new ReadOnlySpan<ulong>(tlb->HostPage + index, NativeTlb.Entries - index).IndexOf((ulong)hostPage);
-            if (found < 0)
+            if (entry->HostPage == (ulong)hostPage)
             {
-                break;
+                any |= entry->WriteTag != InvalidTag(index);
+                entry->WriteTag = InvalidTag(index);
             }
-
-            index += found;
-            any |= tlb->WriteTag[index] != InvalidTag(index);
-            tlb->WriteTag[index] = InvalidTag(index);
         }
 
         return any;
     }
 
     /// <summary>Takes back the write tag of an address that was just filled.</summary>
-    public static void FlushWrite(NativeTlb* tlb, ulong linear) => tlb->WriteTag[Index(linear)] = InvalidTag(Index(linear));
+    public static void FlushWrite(NativeTlb* tlb, ulong linear) => EntryOf(tlb, linear)->WriteTag = InvalidTag(Index(linear));
 
     /// <summary>The next write to any page must come to C# (the dirty log begins anew).</summary>
     public static void FlushWrites(NativeTlb* tlb)
     {
-        new Span<ulong>(tlb->WriteTag, NativeTlb.Entries).Fill(Invalid);
-        tlb->WriteTag[0] = InvalidForEntry0;
+        NativeTlbEntry* entry = NativeTlb.EntriesOf(tlb);
+        for (int index = 0; index < NativeTlb.Entries; index++, entry++)
+        {
+            entry->WriteTag = InvalidTag(index);
+        }
     }
 
     /// <summary>RIP 1 has its place at one index only, where RIP 0, whose place is index 0, stands instead: neither can be found.</summary>
@@ -132,6 +128,19 @@ internal static unsafe class FirstLevelTlb
         if (entry[1] == (ulong)code)
         {
             Volatile.Write(ref entry[0], index == NativeJumpCache.IndexOf(1, space) ? 0 : EmptyJump);
+        }
+    }
+
+    /// <summary>Forgets a translation wherever it is found. Callable from any thread.</summary>
+    public static void Drop(NativeJumpCache* jumps, AddressSpace space, byte* code)
+    {
+        for (int index = 0; index < NativeJumpCache.EntriesOf(space); index++)
+        {
+            ulong* entry = jumps->Entry + (index * 2);
+            if (entry[1] == (ulong)code)
+            {
+                Volatile.Write(ref entry[0], index == NativeJumpCache.IndexOf(1, space) ? 0 : EmptyJump);
+            }
         }
     }
 
@@ -172,11 +181,20 @@ internal static unsafe class FirstLevelTlb
 
     private static void Drop(NativeTlb* tlb, int index, ulong linear, ulong mask)
     {
-        if (((tlb->ReadTag[index] ^ linear) & mask) == 0)
+        NativeTlbEntry* entry = NativeTlb.EntriesOf(tlb) + index;
+        if (((entry->ReadTag ^ linear) & mask) == 0)
         {
-            tlb->ReadTag[index] = InvalidTag(index);
-            tlb->WriteTag[index] = InvalidTag(index);
+            entry->ReadTag = InvalidTag(index);
+            entry->WriteTag = InvalidTag(index);
         }
+    }
+
+    private static void Fill(NativeTlbEntry* entry, ulong page, byte* hostPage, ulong writeTag)
+    {
+        entry->HostPage = (ulong)hostPage;
+        entry->Delta = (ulong)hostPage - page;
+        entry->ReadTag = page;
+        entry->WriteTag = writeTag;
     }
 
     private static ulong InvalidTag(int index) => index == 0 ? InvalidForEntry0 : Invalid;

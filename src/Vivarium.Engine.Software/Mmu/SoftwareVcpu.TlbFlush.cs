@@ -125,28 +125,51 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         byte* host = slot.Host + ((gpa - slot.Start) & ~0xFFFul);
-        return FirstLevelTlb.FlushWrites(&S->UserTlb, host)
+        bool any = FirstLevelTlb.FlushWrites(&S->UserTlb, host)
             | FirstLevelTlb.FlushWrites(&S->SupervisorTlb, host)
             | FirstLevelTlb.FlushWrites(&S->SupervisorAcTlb, host);
+
+        // Who copies a tag from there looks at it again afterwards.
+        Interlocked.MemoryBarrier();
+        return any | S->UserStack.ForgetWrites(host) | S->SupervisorStack.ForgetWrites(host);
     }
 
-    /// <summary>Jumps of translated code find the block no more, which was marked as not valid before. Callable from any thread.</summary>
-    internal void DropJumps(Block block)
+    /// <summary>Jumps of translated code find the blocks no more, which were marked as not valid before. Callable from any thread.</summary>
+    internal void DropJumps(ReadOnlySpan<Block> blocks)
     {
-        NativeFoundBlock* found = S->FoundBlocks + NativeFoundBlock.IndexOf(block.Key.Rip);
-        if (found->Code == block.Code)
+        foreach (Block block in blocks)
         {
-            found->Key = 0;
-            Volatile.Write(ref found->Rip, ~block.Key.Rip);
+            NativeFoundBlock* found = FoundBlockOf(block);
+            if (found->Code == block.Code)
+            {
+                Volatile.Write(ref found->Key, 0);
+            }
+
+            if (block.Loops)
+            {
+                LeaveLoops();
+            }
         }
 
         // From there the vCPU fills its jump caches, and then looks whether it is still there.
         Interlocked.MemoryBarrier();
-        for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
+        foreach (Block block in blocks)
         {
-            FirstLevelTlb.Drop(JumpsOf(space), space, block.Key.Rip, block.Code);
+            if (block.Floats)
+            {
+                FirstLevelTlb.Drop(JumpsOf(AddressSpace.User), AddressSpace.User, block.Code);
+                continue;
+            }
+
+            for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
+            {
+                FirstLevelTlb.Drop(JumpsOf(space), space, block.Key.Rip, block.Code);
+            }
         }
     }
+
+    private NativeFoundBlock* FoundBlockOf(Block block)
+        => S->FoundBlocks + NativeFoundBlock.IndexOf(block.Key.Rip, NativeFoundBlock.KeyFor(block.Key.Gpa, block.Key.Mode));
 
     /// <summary>The next write to any page comes to the monitor (the dirty log begins anew).</summary>
     internal void ForgetWrites()
@@ -154,6 +177,9 @@ internal sealed unsafe partial class SoftwareVcpu
         FirstLevelTlb.FlushWrites(&S->UserTlb);
         FirstLevelTlb.FlushWrites(&S->SupervisorTlb);
         FirstLevelTlb.FlushWrites(&S->SupervisorAcTlb);
+        Interlocked.MemoryBarrier();
+        S->UserStack.ForgetWrites();
+        S->SupervisorStack.ForgetWrites();
         LeaveLoops();
     }
 
@@ -172,14 +198,14 @@ internal sealed unsafe partial class SoftwareVcpu
     }
 
     /// <summary>Lets jumps of translated code find a block, unless it is thrown away meanwhile.</summary>
-    private void EnterJump(AddressSpace space, Block block)
+    private void EnterJump(AddressSpace space, ulong rip, Block block)
     {
-        EnterJump(space, block.Key.Rip, block.Code);
+        EnterJump(space, rip, block.Code);
         if (_findsByPage && Code64 && block.SecondPage == Block.NoPage)
         {
             BlockKey key = block.Key;
-            PagesOf(space)->Entry[NativeExecutedPages.IndexOf(key.Rip)] = NativeExecutedPages.EntryFor(key.Rip, key.Gpa);
-            S->FoundBlocks[NativeFoundBlock.IndexOf(key.Rip)] = new NativeFoundBlock
+            PagesOf(space)->Entry[NativeExecutedPages.IndexOf(rip)] = NativeExecutedPages.EntryFor(rip, key.Gpa);
+            *FoundBlockOf(block) = new NativeFoundBlock
             {
                 Rip = key.Rip,
                 Key = NativeFoundBlock.KeyFor(key.Gpa, key.Mode),
@@ -191,7 +217,7 @@ internal sealed unsafe partial class SoftwareVcpu
         Interlocked.MemoryBarrier();
         if (!block.Valid)
         {
-            DropJumps(block);
+            DropJumps([block]);
         }
     }
 
@@ -255,6 +281,7 @@ internal sealed unsafe partial class SoftwareVcpu
             local->Count = 0;
         }
 
+        ForgetStackPages();
         FlushUserCode();
         if (!keepGlobal || _ranLocal)
         {
@@ -266,8 +293,15 @@ internal sealed unsafe partial class SoftwareVcpu
 
     private NativeFilled* FilledJumpsOf(AddressSpace space) => &S->UserJumpsFilled + (int)space;
 
+    private void ForgetStackPages()
+    {
+        S->UserStack.Forget();
+        S->SupervisorStack.Forget();
+    }
+
     private void DropPage(ulong linear)
     {
+        ForgetStackPages();
         if (_tlb.MayHoldGiantPage(linear))
         {
             _tlb.FlushAll();

@@ -32,7 +32,7 @@ internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps, 
             Apply(*relocation, to + relocation->Offset, template, source.Rip, mode, (int)(code - cache.Region.Executable));
         }
 
-        return Block.Create(records, new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit), code, template.InFile ? Keep(record) : record);
+        return Block.Create(records, BlockKey.Of(source, mode), code, template.InFile ? Keep(record) : record);
     }
 
     /// <summary>A copy of what a block needs of a record in a file: without the guest's bytes and the relocations.</summary>

@@ -48,10 +48,19 @@ internal enum BlockMode : uint
 
     /// <summary>A careful translation: one instruction, all memory accesses through C#.</summary>
     Careful = 1 << 13,
+
+    /// <summary>
+    /// A translation that serves wherever in the address space its page is mapped: it takes RIP from
+    /// <see cref="NativeState.CodePage"/>. Never in <see cref="NativeState.Mode"/>, because RIP decides (<see cref="EngineOptions.Floats"/>).
+    /// </summary>
+    Floating = 1 << 15,
 }
 
 internal static class BlockModes
 {
+    /// <summary>Which bit <see cref="BlockMode.Floating"/> is.</summary>
+    public const int FloatingBit = 15;
+
     public static AddressSpace Space(this BlockMode mode)
         => (mode & BlockMode.User) != 0 ? AddressSpace.User
             : (mode & BlockMode.SupervisorAc) != 0 ? AddressSpace.SupervisorAc : AddressSpace.Supervisor;

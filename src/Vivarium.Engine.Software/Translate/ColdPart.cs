@@ -14,6 +14,9 @@ internal enum ColdKind : byte
     /// <summary>The same, for an operand at T1 + T2.</summary>
     ResolveAddress,
 
+    /// <summary>An access through the stack pointer that is not to its page of last time: go on with what the TLB says, or the helper.</summary>
+    ResolveOnStack,
+
     /// <summary>As <see cref="Resolve"/>, and notes the page in a window of the loop, the number of which access is above the access description.</summary>
     ResolveInWindow,
 
@@ -49,6 +52,9 @@ internal enum ColdKind : byte
 
     /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know.</summary>
     Miss,
+
+    /// <summary>The same, with the target in S-&gt;Rip.</summary>
+    MissByRip,
 
     /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software.Translate;
 
@@ -132,9 +133,29 @@ internal sealed unsafe class Emitter
         Dword(mask);
     }
 
+    private ulong? _floatingPage;
+
+    /// <summary>RIPs of the guest's are worked out, from now on, from where its page is mapped (<see cref="NativeState.CodePage"/>).</summary>
+    /// <param name="page">Where it is mapped now, which the code then does not depend on; null: they are constants.</param>
+    public void FloatsFrom(ulong? page) => _floatingPage = page;
+
     /// <summary>MOV of a RIP of the guest's; its length tells nothing of the value if the block is to be moved.</summary>
     public void MovRip(int reg, ulong rip)
     {
+        if (_floatingPage is { } page)
+        {
+            long offset = (long)(rip - page);
+            int part = (int)Math.Clamp(offset, int.MinValue, int.MaxValue);
+            LoadState(reg, StateOffset.CodePage);
+            Lea(reg, reg, part);
+            if (part != offset)
+            {
+                Lea(reg, reg, (int)(offset - part));
+            }
+
+            return;
+        }
+
         if (!Relocations.Wanted)
         {
             MovImm(reg, rip);
@@ -159,7 +180,12 @@ internal sealed unsafe class Emitter
     /// <summary>MOV qword [state + offset], a RIP of the guest's; may use T2.</summary>
     public void StoreStateRip(int offset, ulong rip)
     {
-        if (!Relocations.Wanted)
+        if (_floatingPage is not null)
+        {
+            MovRip(HostRegister.T2, rip);
+            StoreState(offset, HostRegister.T2);
+        }
+        else if (!Relocations.Wanted)
         {
             StoreStateImm(offset, rip);
         }
@@ -326,6 +352,15 @@ internal sealed unsafe class Emitter
         Byte(value);
     }
 
+    /// <summary>LEA reg, [base + disp] of a length that does not depend on the displacement: 7 bytes.</summary>
+    public void LeaFar(int reg, int @base, int disp)
+    {
+        Byte(0x48 | ((reg >> 3) << 2) | (@base >> 3));
+        Byte(0x8D);
+        Byte(0x80 | ((reg & 7) << 3) | (@base & 7));
+        Dword(disp);
+    }
+
     /// <summary>LEA reg, [base + disp].</summary>
     public void Lea(int reg, int @base, int disp, bool wide = true) => Rm(0x8D, reg, @base, disp, wide);
 
@@ -362,7 +397,7 @@ internal sealed unsafe class Emitter
     /// <summary>PUSH of a guest RIP. May use T2.</summary>
     public void PushRip(ulong rip)
     {
-        if (Relocations.IsShort(rip) && (Relocations.Short || !Relocations.Wanted))
+        if (_floatingPage is null && Relocations.IsShort(rip) && (Relocations.Short || !Relocations.Wanted))
         {
             Byte(0x68);
             Rip32(rip);
@@ -421,6 +456,16 @@ internal sealed unsafe class Emitter
         Dword((NativeJumpCache.EntriesOf(space) - 1) << NativeJumpCache.EntryShift);
     }
 
+    /// <summary>to = where in a first-level TLB the entry for an address would stand, in bytes. RFLAGS are lost.</summary>
+    public void TlbPlace(int to, int address)
+        => Bits(to, address, GuestMemory.PageShift - NativeTlb.EntryShift, (NativeTlb.Entries - 1) << NativeTlb.EntryShift);
+
+    /// <summary>An operation of a register with a field of the TLB's entry that stands at <paramref name="place"/>.</summary>
+    /// <param name="tlb">As <see cref="StateOffset.Tlb"/>.</param>
+    /// <param name="field">Where it is in the entry.</param>
+    public void TlbField(int opcode, int register, int tlb, int place, int field)
+        => Rx(opcode, register, HostRegister.State, place, 0, tlb + field);
+
     /// <summary>Adds a register's value to a <see cref="NativeFilled"/>. RFLAGS and the scratch register are lost.</summary>
     public void AddToFilled(int filled, int item, int scratch)
     {
@@ -436,6 +481,13 @@ internal sealed unsafe class Emitter
     public void Crc32(int to, int from)
     {
         Rr(0x31, to, to, wide: false);
+        Byte(0xF2);
+        Rr(0x0F38F1, to, from);
+    }
+
+    /// <summary>to = CRC-32C of another register too. Keeps flags.</summary>
+    public void Crc32More(int to, int from)
+    {
         Byte(0xF2);
         Rr(0x0F38F1, to, from);
     }

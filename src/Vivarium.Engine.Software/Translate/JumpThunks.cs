@@ -20,7 +20,7 @@ internal sealed unsafe class JumpThunks
 
     private readonly Emitter _e;
     private readonly byte* _unknown;
-    private readonly bool _findsByPage;
+    private readonly EngineOptions _options;
     private readonly PageWalkThunk? _walk;
     private readonly nint[] _return;
     private readonly nint[] _jump;
@@ -29,14 +29,14 @@ internal sealed unsafe class JumpThunks
 
     /// <param name="emitter">Where to emit.</param>
     /// <param name="unknown">Exits with <see cref="ExitCode.Jump"/>.</param>
-    /// <param name="findsByPage">Look for the target by its physical page.</param>
+    /// <param name="options">The engine's.</param>
     /// <param name="walk">Tells the physical page where none is known yet; null: that is for the run loop.</param>
     /// <param name="spaces">How many <see cref="AddressSpace"/>s there are.</param>
-    public JumpThunks(Emitter emitter, byte* unknown, bool findsByPage, PageWalkThunk? walk, int spaces)
+    public JumpThunks(Emitter emitter, byte* unknown, EngineOptions options, PageWalkThunk? walk, int spaces)
     {
         _e = emitter;
         _unknown = unknown;
-        _findsByPage = findsByPage;
+        _options = options;
         _walk = walk;
         _return = new nint[spaces];
         _jump = new nint[spaces];
@@ -102,7 +102,7 @@ internal sealed unsafe class JumpThunks
         byte* requestedToo = _e.JumpForward(JneCondition);
         _e.LoadState(T1, StateOffset.Rip);
         _e.Land(direct);
-        if (_findsByPage)
+        if (_options.Has(Optimizations.JumpsByPage))
         {
             EmitFind(space);
         }
@@ -142,13 +142,20 @@ internal sealed unsafe class JumpThunks
         _e.Rr(0xC1, ShiftLeft, Rax);
         _e.Byte(NativeExecutedPages.PhysicalBits);
         _e.Rr(0x01, Rax, T2);                   // add T2, rax
-        _e.Crc32(Rcx, T1);
+        _e.MovRr(Rax, T1);
+        if (_options.Has(Optimizations.FloatingCode) && space == AddressSpace.User)
+        {
+            EmitFloatingKey();
+        }
+
+        _e.Crc32(Rcx, Rax);
+        _e.Crc32More(Rcx, T2);
         _e.Rr(0xC1, ShiftRight, Rcx, wide: false);
         _e.Byte(NativeFoundBlock.IndexShift);
         _e.Rr(0xC1, ShiftLeft, Rcx, wide: false);
         _e.Byte(NativeFoundBlock.SizeShift);
         _e.Rm(0x03, Rcx, State, StateOffset.FoundBlocks);
-        _e.Rm(0x3B, T1, Rcx, 0);                // cmp
+        _e.Rm(0x3B, Rax, Rcx, 0);               // cmp
         byte* otherRip = _e.JumpForward(JneCondition);
         _e.Rm(0x3B, T2, Rcx, 8);
         byte* otherKey = _e.JumpForward(JneCondition);
@@ -161,9 +168,9 @@ internal sealed unsafe class JumpThunks
         _e.Rx(0x89, T2, State, Rax, 0, jumps + 8);
         _e.Rx(0x89, T1, State, Rax, 0, jumps);
         _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
-        _e.Rr(0xF7, 3, T1);
-        _e.Rm(0x3B, T1, Rcx, 0);
-        byte* gone = _e.JumpForward(JneCondition);
+        _e.Rm(0x83, 7, Rcx, 8);                 // cmp: no key any more
+        _e.Byte(0);
+        byte* gone = _e.JumpForward(JeCondition);
         byte* go = _e.Here;
         _e.LoadState(Rcx, StateOffset.JumpRcx);
         _e.LoadState(Rax, StateOffset.JumpRax);
@@ -191,6 +198,28 @@ internal sealed unsafe class JumpThunks
         _e.Land(otherKey);
         _e.LoadState(Rcx, StateOffset.JumpRcx);
         _e.LoadState(Rax, StateOffset.JumpRax);
+    }
+
+    /// <summary>Of a floating block, RAX becomes the offset in its page, and T2 tells that it floats, as in its <see cref="NativeFoundBlock"/>. RCX is lost.</summary>
+    private void EmitFloatingKey()
+    {
+        byte* standsStill = null;
+        if (!_options.FloatsEverywhere)
+        {
+            _e.MovRr(Rcx, Rax);
+            _e.Rr(0xC1, ShiftRight, Rcx);
+            _e.Byte(32);
+            standsStill = _e.ShortForward(0x74);    // jz
+        }
+
+        _e.Rr(0x81, And, Rax, wide: false);
+        _e.Dword((int)GuestMemory.PageMask);
+        _e.Rr(0x0FBA, 5, T2);                   // bts
+        _e.Byte(NativeExecutedPages.PhysicalBits + BlockModes.FloatingBit);
+        if (standsStill != null)
+        {
+            _e.LandShort(standsStill);
+        }
     }
 
     /// <summary>

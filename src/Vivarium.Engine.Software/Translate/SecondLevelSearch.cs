@@ -104,7 +104,7 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone, Page
         }
 
         EmitFill(tlb);
-        _e.Rx(0x89, Rdx, State, Rax, 3, tlb + TagOffset(write: true));
+        _e.TlbField(0x89, Rdx, tlb, Rax, NativeTlbEntry.WriteTagOffset);
         byte* lost = null;
         if (!alone)
         {
@@ -161,20 +161,18 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone, Page
         return sizeof(NativePages) + (int)((byte*)field(&sample) - (byte*)&sample);
     }
 
-    private static int TagOffset(bool write) => write ? 8 * NativeTlb.Entries : 0;
-
-    /// <summary>RAX = index in the first level, whose entry is filled but for the write tag; T2 = host minus linear address.</summary>
+    /// <summary>RAX = the place in the first level, whose entry is filled but for the write tag; T2 = host minus linear address.</summary>
     private void EmitFill(int tlb)
     {
-        _e.Bits(Rax, T1, GuestMemory.PageShift, NativeTlb.Entries - 1);
+        _e.TlbPlace(Rax, T1);
         _e.Load(T2, T2, Host);
-        _e.Rx(0x89, T2, State, Rax, 3, tlb + (2 * 8 * NativeTlb.Entries));
+        _e.TlbField(0x89, T2, tlb, Rax, NativeTlbEntry.HostPageOffset);
         _e.Rr(0x29, Rdx, T2);                   // sub T2, rdx
-        _e.Rx(0x89, T2, State, Rax, 3, tlb + (3 * 8 * NativeTlb.Entries));
-        _e.Rx(0x89, Rdx, State, Rax, 3, tlb + TagOffset(write: false));
+        _e.TlbField(0x89, T2, tlb, Rax, NativeTlbEntry.DeltaOffset);
+        _e.TlbField(0x89, Rdx, tlb, Rax, NativeTlbEntry.ReadTagOffset);
     }
 
-    /// <summary>The write tag of entry RAX matches no access. RDX is lost.</summary>
+    /// <summary>The write tag of the entry at RAX matches no access. RDX is lost.</summary>
     private void EmitInvalidWriteTag(int tlb)
     {
         _e.MovImm(Rdx, FirstLevelTlb.Invalid);
@@ -182,7 +180,7 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone, Page
         byte* other = _e.ShortForward(0x70 | NotEqual);
         _e.MovImm(Rdx, FirstLevelTlb.InvalidForEntry0);
         _e.LandShort(other);
-        _e.Rx(0x89, Rdx, State, Rax, 3, tlb + TagOffset(write: true));
+        _e.TlbField(0x89, Rdx, tlb, Rax, NativeTlbEntry.WriteTagOffset);
     }
 
     private void EmitReturn()

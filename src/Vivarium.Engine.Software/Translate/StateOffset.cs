@@ -4,12 +4,12 @@ namespace Vivarium.Engine.Software.Translate;
 
 /// <summary>
 /// Offsets of <see cref="NativeState"/>'s fields, as emitted code uses them: from <see cref="Bias"/> bytes into the block,
-/// so that one byte reaches the first 256.
+/// so that one byte reaches R12 to R15, the fields behind them and the beginning of the user's TLB.
 /// </summary>
 internal static unsafe class StateOffset
 {
     /// <summary>What emitted code's pointer to the state block is ahead of the block's beginning.</summary>
-    public const int Bias = 128;
+    public const int Bias = (12 * sizeof(ulong)) + 128;
 
     // First, because the others are worked out from it. Never read or written; only its addresses matter.
     private static readonly NativeState* Sample = (NativeState*)NativeMemory.Alloc((nuint)sizeof(NativeState));
@@ -20,6 +20,7 @@ internal static unsafe class StateOffset
     public static readonly int ExitRequest = Of(s => &s->ExitRequest);
     public static readonly int HostStack = Of(s => &s->HostStack);
     public static readonly int HostStackEnd = Of(s => &s->HostStackEnd);
+    public static readonly int CodePage = Of(s => &s->CodePage);
     public static readonly int FoundBlocks = Of(s => &s->FoundBlocks);
     public static readonly int InterruptRequested = Of(s => &s->InterruptRequested);
     public static readonly int KernelGsBase = Of(s => &s->KernelGsBase);
@@ -76,6 +77,7 @@ internal static unsafe class StateOffset
     public static readonly int LoopPages = Of(s => &s->LoopPages);
     public static readonly int LoopWindows = Of(s => &s->LoopWindows);
     public static readonly int Es = Of(s => &s->Es);
+    public static readonly int UserStack = Of(s => &s->UserStack);
     public static readonly int UserTlb = Of(s => &s->UserTlb);
     public static readonly int UserPages = Of(s => &s->UserPages);
     public static readonly int UserLocal = Of(s => &s->UserLocal);
@@ -102,6 +104,9 @@ internal static unsafe class StateOffset
     public static int Segment(int index) => Es + (index * sizeof(NativeSegment));
 
     public static int Tlb(AddressSpace space) => UserTlb + ((int)space * sizeof(NativeTlb));
+
+    /// <summary>Of user or supervisor.</summary>
+    public static int StackPage(AddressSpace space) => UserStack + ((int)space * sizeof(NativeStackPage));
 
     public static int ExecutedPages(AddressSpace space) => UserPages + (space == AddressSpace.User ? 0 : sizeof(NativeExecutedPages));
 

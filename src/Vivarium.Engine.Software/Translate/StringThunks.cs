@@ -173,19 +173,19 @@ internal sealed unsafe class StringThunks
         _e.Byte(0xC3);
     }
 
-    /// <summary>T2 = TLB index, T1 = offset in the page; on a miss goes elsewhere.</summary>
+    /// <summary>T2 = place in the TLB, T1 = offset in the page; on a miss goes elsewhere.</summary>
     private void EmitLookUp(int address, bool write, byte* miss)
     {
-        _e.Bits(T2, address, 12, NativeTlb.Entries - 1);
+        _e.TlbPlace(T2, address);
         _e.MovRr(T1, address);
-        EmitTlb(0x33, T1, write ? 1 : 0);       // xor T1, [tag]
+        _e.TlbField(0x33, T1, _tlb, T2, NativeTlbEntry.TagOffset(write)); // xor
         _e.Rr(0x81, 7, T1);                     // cmp
         _e.Dword(PageSize - 1);
         _e.Jcc(JaCondition, miss);
     }
 
     /// <summary>T2 = host address of the page.</summary>
-    private void EmitRoom() => EmitTlb(0x8B, T2, 2);
+    private void EmitRoom() => _e.TlbField(0x8B, T2, _tlb, T2, NativeTlbEntry.HostPageOffset);
 
     /// <summary>The register, an offset in a page, becomes the bytes from there to the page's end.</summary>
     private void EmitRoomOf(int register)
@@ -210,10 +210,6 @@ internal sealed unsafe class StringThunks
         _e.Rr(0x29, Rdx, Rcx);                  // sub rcx, rdx
         _e.Rr(0x87, Rdx, Rcx);                  // xchg
     }
-
-    /// <summary>An operation with entry T2 of one of the TLB's arrays: 0 = read tags, 1 = write tags, 2 = host pages.</summary>
-    private void EmitTlb(int opcode, int register, int array)
-        => _e.Rx(opcode, register, State, T2, 3, _tlb + (array * 8 * NativeTlb.Entries));
 
     private void EmitRep(int byteOpcode)
     {

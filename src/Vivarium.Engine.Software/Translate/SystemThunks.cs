@@ -252,16 +252,12 @@ internal sealed unsafe class SystemThunks
         _e.Load(T1, State, selector, wide: false);
         EmitImm(And, T1, 0xFFF8);
         _e.Rm(0x03, T1, State, StateOffset.GdtrBase);
-        _e.Mov32Rr(T2, T1);
-        _e.Rr(0xC1, 4, T2, wide: false);        // shl, shr: as Translator's checks
-        _e.Byte(32 - 12 - NativeTlb.IndexBits);
-        _e.Rr(0xC1, 5, T2, wide: false);
-        _e.Byte(32 - NativeTlb.IndexBits);
-        _e.Rx(0x33, T1, State, T2, 3, tlb);     // xor T1, [read tag]
+        _e.TlbPlace(T2, T1);
+        _e.TlbField(0x33, T1, tlb, T2, NativeTlbEntry.ReadTagOffset); // xor
         _e.Rr(0x81, 7, T1);                     // cmp
         _e.Dword(PageSize - SizeOfDescriptor);
         _e.Jcc(JaCondition, _refused);
-        _e.Rx(0x03, T1, State, T2, 3, tlb + (2 * 8 * NativeTlb.Entries)); // add T1, [host page]
+        _e.TlbField(0x03, T1, tlb, T2, NativeTlbEntry.HostPageOffset); // add
         _e.Load(T1, T1, 0);
         _e.Rm(0x3B, T1, State, descriptor);     // cmp
         _e.Jcc(JnzCondition, _refused);

@@ -23,6 +23,7 @@ internal sealed unsafe class Thunks
     private readonly bool _besideCode;
     private readonly SecondLevelSearch? _secondLevel;
     private readonly nint[] _resolve;
+    private readonly nint[] _resolveOnStack;
     private readonly nint[] _exitWith = new nint[(int)ExitCode.CarefulDone + 1];
 
     public Thunks(Emitter emitter, bool avx, delegate* unmanaged<NativeState*, ulong, uint, ulong, byte*> resolve,
@@ -51,10 +52,17 @@ internal sealed unsafe class Thunks
             _resolve[i] = (nint)EmitMiss((AddressSpace)(i / 2), write: (i & 1) != 0, common);
         }
 
+        var stackPage = new StackPageThunk(emitter);
+        _resolveOnStack = new nint[(int)AddressSpace.SupervisorAc * 2];
+        for (int i = 0; i < _resolveOnStack.Length; i++)
+        {
+            _resolveOnStack[i] = (nint)stackPage.Emit((AddressSpace)(i / 2), write: (i & 1) != 0, (byte*)_resolve[i]);
+        }
+
         ResolveCareful = EmitResolve((byte*)resolveCareful);
         Commit = EmitCommit((byte*)commit);
         Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
-        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options.Has(Optimizations.JumpsByPage), options.Has(Optimizations.FetchWalks) ? walk : null, spaces);
+        Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options, options.Has(Optimizations.FetchWalks) ? walk : null, spaces);
         System = new SystemThunks(emitter, Jumps, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap), options.Has(Optimizations.InnerReturns));
     }
 
@@ -81,6 +89,9 @@ internal sealed unsafe class Thunks
     /// Returns with T1 = host address and T2 = host minus linear address, or exits.
     /// </summary>
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
+
+    /// <summary>As <see cref="Resolve"/>, for an access that is not to the <see cref="NativeStackPage"/>: T1 = linear address XOR the tag there.</summary>
+    public byte* ResolveOnStack(AddressSpace space, bool write) => (byte*)_resolveOnStack[((int)space * 2) + (write ? 1 : 0)];
 
     /// <summary>Called with T1 = offset in a segment, T2 = access description: as <see cref="Resolve"/>, but never refuses what can be done at all.</summary>
     public byte* ResolveCareful { get; }
@@ -199,25 +210,24 @@ internal sealed unsafe class Thunks
     /// <summary>Undoes what the check has done to the address and the flags.</summary>
     private byte* EmitMiss(AddressSpace space, bool write, byte* resolve)
     {
-        int tag = StateOffset.Tlb(space) + (write ? 8 * NativeTlb.Entries : 0);
         byte* undo = _e.Here;
-        _e.Rx(0x33, T1, State, T2, 3, tag); // xor
+        _e.TlbField(0x33, T1, StateOffset.Tlb(space), T2, NativeTlbEntry.TagOffset(write)); // xor
         _secondLevel?.Emit(space, write);
         _e.RestoreFlags(T2);
         _e.Load(T2, State, StateOffset.ExitInfo, wide: false);
         _e.Jmp(resolve);
-        return write && _besideCode ? EmitWriteBesideCode(space, tag, undo) : undo;
+        return write && _besideCode ? EmitWriteBesideCode(space, undo) : undo;
     }
 
     /// <summary>
     /// A write to a page with code (<see cref="FirstLevelTlb.BesideTag"/>) that touches no granule with code needs no monitor.
     /// In: as <see cref="Resolve"/>. One that does, and all else, goes to <paramref name="refused"/> as it came.
     /// </summary>
-    private byte* EmitWriteBesideCode(AddressSpace space, int tag, byte* refused)
+    private byte* EmitWriteBesideCode(AddressSpace space, byte* refused)
     {
         // The bytes of an access lie in two granules at most.
         const int largest = 1 << CodeGranules.GranuleShift;
-        int hostPage = StateOffset.Tlb(space) + (2 * 8 * NativeTlb.Entries);
+        int tlb = StateOffset.Tlb(space);
 
         byte* notBeside = _e.Here;
         Toggle();
@@ -231,7 +241,7 @@ internal sealed unsafe class Thunks
         _e.Jmp(notBeside);
 
         byte* start = _e.Here;
-        _e.Rx(0xF6, 0, State, T2, 3, tag, wide: false); // test byte [tag], BesideMark
+        _e.Rx(0xF6, 0, State, T2, 0, tlb + NativeTlbEntry.WriteTagOffset, wide: false); // test byte [tag], BesideMark
         _e.Byte(FirstLevelTlb.BesideMark);
         _e.Jcc(4, refused);
         Toggle();                       // T1 = offset in the page, if it is the page
@@ -245,7 +255,7 @@ internal sealed unsafe class Thunks
         _e.Dword((int)GuestMemory.PageMask);
         _e.Jcc(7, tooFar);
         _e.Push(Rdx);
-        _e.Rx(0x8B, Rdx, State, T2, 3, hostPage);
+        _e.TlbField(0x8B, Rdx, tlb, T2, NativeTlbEntry.HostPageOffset);
         _e.Rr(0xC1, 5, Rdx);            // shr
         _e.Byte(CodeGranules.PageToWordShift);
         _e.Rm(0x03, Rdx, State, StateOffset.GranuleBias);
@@ -263,8 +273,8 @@ internal sealed unsafe class Thunks
         _e.Jcc(2, touched);
         _e.Pop(Rdx);
         _e.Pop(Rcx);
-        _e.Rx(0x03, T1, State, T2, 3, hostPage); // add
-        _e.Rx(0x8B, T2, State, T2, 3, StateOffset.Tlb(space) + (3 * 8 * NativeTlb.Entries));
+        _e.TlbField(0x03, T1, tlb, T2, NativeTlbEntry.HostPageOffset); // add
+        _e.TlbField(0x8B, T2, tlb, T2, NativeTlbEntry.DeltaOffset);
         _e.Byte(0xC3);
         return start;
 

@@ -41,6 +41,7 @@ internal sealed unsafe partial class Translator
         _e.PushRip(_nextRip);
         if (InPage(target))
         {
+            NeedFlags();
             EmitLinkable(CallOpcode, target);
         }
         else
@@ -79,6 +80,13 @@ internal sealed unsafe partial class Translator
         EmitPushNextRip(instruction);
         EmitCallPoll(ColdKind.PollAtTarget, 0);
         _e.PushRip(_nextRip);
+        if (_mode.Space() == AddressSpace.User)
+        {
+            _e.LoadState(T1, StateOffset.JumpTarget);
+            _e.StoreState(StateOffset.Rip, T1);
+        }
+
+        NeedFlags(T1);
         _e.Rm(0xFF, 2, State, StateOffset.JumpCode, wide: false);
         EmitReturnPoint();
     }
@@ -116,13 +124,19 @@ internal sealed unsafe partial class Translator
         _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JnzCondition), null, target, _flags, recipe: _recipe));
         _e.Rm(0x3B, Rsp, State, StateOffset.HostStackEnd); // cmp
         _cold.Add(new ColdPart(kind, _rip, _e.JumpForward(JeCondition), null, target, _flags, recipe: _recipe));
-        NeedFlags();
     }
 
-    /// <summary>Where the host returns to: the guest's frame goes too, and the next block is that behind the call.</summary>
+    /// <summary>Where the host returns to, T1 = RIP: the guest's frame goes too, and the next block is that behind the call.</summary>
     private void EmitReturnPoint()
     {
         _e.Lea(Rsp, Rsp, 8);
+        if (Floating)
+        {
+            // The call may have ended in the next page.
+            _e.Lea(T1, T1, -(int)(_nextRip - (_source.Rip & ~GuestMemory.PageMask)));
+            _e.StoreState(StateOffset.CodePage, T1);
+        }
+
         _flags = FlagsAt.Host;
         EmitJumpTo(_nextRip);
     }

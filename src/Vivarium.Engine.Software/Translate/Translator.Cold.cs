@@ -36,6 +36,12 @@ internal sealed unsafe partial class Translator
             case ColdKind.ResolveAddress:
                 EmitResolve(part, part.Kind == ColdKind.ResolveAddress);
                 break;
+            case ColdKind.ResolveOnStack:
+                SaveFlags(part);
+                _e.StoreStateImm32(StateOffset.ExitInfo, (uint)part.Data);
+                _e.Call(_thunks.ResolveOnStack(part.Space, ((uint)part.Data & AccessInfo.WriteBit) != 0));
+                _e.Jmp(part.Resume);
+                break;
             case ColdKind.ResolveInWindow:
             case ColdKind.ResolveAddressInWindow:
                 EmitResolve(part, part.Kind == ColdKind.ResolveAddressInWindow, window: (int)(part.Data >> 32));
@@ -76,9 +82,18 @@ internal sealed unsafe partial class Translator
                 _e.StoreState(StateOffset.Rip, T1);
                 EmitExitTail(ExitCode.Poll);
                 break;
-            case ColdKind.Miss:
-                _e.MovRr(Rcx, T1);
-                _e.MovRip(T1, part.Data);
+            case ColdKind.Miss or ColdKind.MissByRip:
+                if (part.Kind == ColdKind.Miss)
+                {
+                    _e.MovRr(Rcx, T1);
+                    _e.MovRip(T1, part.Data);
+                }
+                else
+                {
+                    RestoreFlags(part);
+                    _e.LoadState(T1, StateOffset.Rip);
+                }
+
                 if (part.Resume == null)
                 {
                     _e.Jmp(_thunks.Jumps.Direct(_mode.Space()));

@@ -25,6 +25,10 @@ internal sealed unsafe partial class Translator
                 _ended = true;
                 EmitBranch(instruction.NearBranchTarget);
                 return true;
+            case FlowControl.ConditionalBranch when instruction.IsJccShortOrNear && NextIsInBlock:
+                _hasSideExits = true;
+                EmitSideExit((int)instruction.ConditionCode - 1, instruction.NearBranchTarget);
+                return true;
             case FlowControl.ConditionalBranch when instruction.IsJccShortOrNear:
                 EmitConditional((int)instruction.ConditionCode - 1, instruction.NearBranchTarget);
                 return true;
@@ -86,9 +90,9 @@ internal sealed unsafe partial class Translator
             EmitPoll(target);
         }
 
-        NeedFlags();
         if (InPage(target))
         {
+            NeedFlags();
             EmitLinkable(-1, target);
         }
         else
@@ -147,6 +151,13 @@ internal sealed unsafe partial class Translator
     /// <summary>Another page may be mapped differently next time, so the jump cache (emptied with the TLB) is asked. Keeps flags.</summary>
     private void EmitCrossPageJump(ulong target, bool call = false)
     {
+        if (GoesByRip(target))
+        {
+            EmitJumpByRip(target, call);
+            return;
+        }
+
+        NeedFlags();
         int entry = NativeJumpCache.DisplacementOf(target, _mode.Space());
         bool small = Relocations.IsShort(target) && Relocations.IsShort(_source.Rip);
         if (!small)
@@ -173,6 +184,27 @@ internal sealed unsafe partial class Translator
         _e.Rm(0xFF, call ? 2 : 4, State, entry + 8, wide: false);  // jmp or call [entry.code]
         _e.NoteJumpEntry(RelocationKind.JumpCode, target);
         _cold.Add(new ColdPart(ColdKind.Miss, _rip, miss, call ? _e.Here : null, target));
+    }
+
+    /// <summary>Where this block or the target float, their RIPs are known only when they run.</summary>
+    private bool GoesByRip(ulong target) => Floating || Options.Floats(_mode, target);
+
+    /// <summary>As <see cref="EmitCrossPageJump"/>, to where RIP tells the target where it is mapped.</summary>
+    private void EmitJumpByRip(ulong target, bool call)
+    {
+        FlagsAt before = _flags;
+        _e.MovRip(T1, target);
+        _e.StoreState(StateOffset.Rip, T1);
+        DestroyFlags(check: true);
+        EmitProbe();
+        byte* miss = _e.JumpForward(JnzCondition);
+        FlagsAt flags = _flags;
+        NeedFlags(T1);
+        _e.Rx(0xFF, call ? 2 : 4, State, T2, 0, StateOffset.Jumps(_mode.Space()) + 8, wide: false);
+        _cold.Add(new ColdPart(ColdKind.MissByRip, _rip, miss, call ? _e.Here : null, target, flags, recipe: _recipe));
+
+        // What follows is reached by jumps from before.
+        _flags = before;
     }
 
     /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>

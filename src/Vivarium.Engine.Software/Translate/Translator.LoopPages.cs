@@ -78,17 +78,17 @@ internal sealed unsafe partial class Translator
         var info = new AccessInfo((uint)part.Data);
         int number = (int)(part.Data >> 32);
         int tlb = StateOffset.Tlb(part.Space);
-        int tag = tlb + (info.Write ? WriteTagOffset : 0);
-        _e.Bits(T2, T1, 12, NativeTlb.Entries - 1);
-        _e.Rx(0x33, T1, State, T2, 3, tag);                 // xor
+        int tag = NativeTlbEntry.TagOffset(info.Write);
+        _e.TlbPlace(T2, T1);
+        _e.TlbField(0x33, T1, tlb, T2, tag);                // xor
         _e.Rr(0x81, CompareRm, T1);
         _e.Dword(4096 - info.Size);
         byte* unknown = _e.JumpForward(JaCondition);
         _e.StoreState(StateOffset.JumpRax, Rax);
-        _e.Rx(0x8B, Rax, State, T2, 3, tag);
+        _e.TlbField(0x8B, Rax, tlb, T2, tag);
         _e.StoreState(LoopPageOffset(number), Rax);
         _e.Rr(0x31, Rax, T1);                               // xor
-        _e.Rx(0x8B, T2, State, T2, 3, tlb + DeltaOffset);
+        _e.TlbField(0x8B, T2, tlb, T2, NativeTlbEntry.DeltaOffset);
         _e.StoreState(LoopDeltaOffset(number), T2);
         _e.Rm(0xC7, 0, State, LoopLimitOffset(number));
         _e.Dword(4097 - info.Size);

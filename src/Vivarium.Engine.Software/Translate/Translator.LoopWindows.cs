@@ -233,13 +233,13 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>In the first round, behind a check by the TLB: T1 = offset in the page, T2 = index. Then T1 = linear address, T2 = delta.</summary>
+    /// <summary>In the first round, behind a check by the TLB: T1 = offset in the page, T2 = the entry's place. Then T1 = linear address, T2 = delta.</summary>
     private void EmitNoteInWindow(int number)
     {
         WindowAccess access = _windowAccesses[number];
         _e.StoreState(StateOffset.JumpRax, Rax);
-        _e.Rx(0x8B, Rax, State, T2, 3, Tlb + (access.Write ? WriteTagOffset : 0));
-        _e.Rx(0x8B, T2, State, T2, 3, Tlb + DeltaOffset);
+        _e.TlbField(0x8B, Rax, Tlb, T2, NativeTlbEntry.TagOffset(access.Write));
+        _e.TlbField(0x8B, T2, Tlb, T2, NativeTlbEntry.DeltaOffset);
         _e.StoreState(DeltaOfAccess(number), T2);
         _e.Rr(0x01, Rax, T1);                   // add T1, rax
         EmitNarrow(access, 4096 - access.Size);

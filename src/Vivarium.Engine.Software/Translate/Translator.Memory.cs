@@ -29,6 +29,13 @@ internal sealed unsafe partial class Translator
                 return;
             }
 
+            if (@base == Register.EIP && Floating)
+            {
+                _e.MovRip(T1, displacement | (_source.Rip & ~(ulong)uint.MaxValue));
+                _e.Mov32Rr(T1, T1);
+                return;
+            }
+
             if (@base == Register.EIP)
             {
                 _e.Relocations.GiveUp();
@@ -171,11 +178,19 @@ internal sealed unsafe partial class Translator
             EmitForgetPage(loopPage);
         }
 
-        _e.Bits(T2, T1, 12, NativeTlb.Entries - 1);
-        _e.Rx(0x33, T1, State, T2, 3, Tlb + (write ? WriteTagOffset : 0));  // xor: the offset in the page remains if it is the right one
+        byte* miss;
+        if (byBase && @base == GuestRsp && LooksAtStackPage)
+        {
+            miss = EmitStackPage(size, write);
+            _cold.Add(new ColdPart(ColdKind.ResolveOnStack, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
+            return EndAccess(new HostOperand(@base, T2, displacement));
+        }
+
+        _e.TlbPlace(T2, T1);
+        _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(write)); // xor: the offset in the page remains if it is the right one
         _e.Rr(0x81, 7, T1);                     // cmp T1, 4096 - size
         _e.Dword(4096 - size);
-        byte* miss = _e.JumpForward(JaCondition);
+        miss = _e.JumpForward(JaCondition);
         if (window >= 0)
         {
             EmitNoteInWindow(window);
@@ -184,7 +199,7 @@ internal sealed unsafe partial class Translator
         }
         else
         {
-            _e.Rx(0x8B, T2, State, T2, 3, Tlb + (byBase ? DeltaOffset : HostPageOffset));
+            _e.TlbField(0x8B, T2, Tlb, T2, byBase ? NativeTlbEntry.DeltaOffset : NativeTlbEntry.HostPageOffset);
             if (loopPage >= 0 && byBase)
             {
                 EmitNotePage(loopPage, size, @base, displacement);
@@ -193,7 +208,11 @@ internal sealed unsafe partial class Translator
             _cold.Add(new ColdPart(byBase ? ColdKind.Resolve : ColdKind.ResolveAddress, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
         }
 
-        HostOperand operand = byBase ? new HostOperand(@base, T2, displacement) : new HostOperand(T1, T2, 0);
+        return EndAccess(byBase ? new HostOperand(@base, T2, displacement) : new HostOperand(T1, T2, 0));
+    }
+
+    private HostOperand EndAccess(HostOperand operand)
+    {
         if (!Options.Has(Optimizations.LazyFlags))
         {
             operand = Collapse(operand);
@@ -202,6 +221,21 @@ internal sealed unsafe partial class Translator
         }
 
         return operand;
+    }
+
+    private bool LooksAtStackPage
+        => CodeBits == 64 && !_source.IsLoop && _mode.Space() != AddressSpace.SupervisorAc && Options.Has(Optimizations.StackPages);
+
+    /// <summary>T1 = linear address: T2 = delta, T1 = the offset in the page. Returns the jump to be landed if it is another page.</summary>
+    private byte* EmitStackPage(int size, bool write)
+    {
+        int page = StateOffset.StackPage(_mode.Space());
+        _e.Rm(0x33, T1, State, page + NativeStackPage.TagOffset(write));  // xor
+        _e.Rr(0x81, CompareRm, T1);
+        _e.Dword(4096 - size);
+        byte* miss = _e.JumpForward(JaCondition);
+        _e.LoadState(T2, page + NativeStackPage.DeltaOffset);
+        return miss;
     }
 
     /// <summary>An operand that leaves a scratch register free.</summary>
@@ -230,10 +264,6 @@ internal sealed unsafe partial class Translator
     }
 
     private int Tlb => StateOffset.Tlb(_mode.Space());
-
-    private const int WriteTagOffset = 8 * NativeTlb.Entries;
-    private const int HostPageOffset = 2 * 8 * NativeTlb.Entries;
-    private const int DeltaOffset = 3 * 8 * NativeTlb.Entries;
 
     /// <summary>No limit and no base to apply. A code segment is never writable.</summary>
     private bool IsFlat(int segment, bool write)

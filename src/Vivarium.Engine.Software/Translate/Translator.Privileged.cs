@@ -105,7 +105,7 @@ internal sealed unsafe partial class Translator
     private bool Virtual8086 => (_mode & (BlockMode.User | BlockMode.Protected)) == BlockMode.User;
 
     /// <summary>The next instruction will be translated in this block, whatever it is.</summary>
-    private bool NextIsInBlock => _index + 1 < _guest.Count;
+    private bool NextIsInBlock => _index + 1 < _guest.Count && !EndsBefore(_index + 1);
 
     /// <summary>Changes the second byte of SystemFlags. Keeps the arithmetic flags.</summary>
     private void EmitSystemFlag(int operation, int value)

@@ -57,14 +57,23 @@ internal sealed unsafe partial class Translator
 
             DestroyFlags(check: true);
             _e.Lea(T1, found.Base, found.Lowest);
-            _e.Bits(T2, T1, 12, NativeTlb.Entries - 1);
-            _e.Rx(0x33, T1, State, T2, 3, Tlb + (found.Writes ? WriteTagOffset : 0));
-            _e.Rr(0x81, CompareRm, T1);
-            _e.Dword(4096 - (found.Highest - found.Lowest));
-            found.Jump = _e.JumpForward(JaCondition);
             found.FlagsAtStart = _flags;
             found.RecipeAtStart = _recipe;
-            _e.Rx(0x8B, T2, State, T2, 3, Tlb + DeltaOffset);
+            int size = found.Highest - found.Lowest;
+            if (found.Base == GuestRsp && LooksAtStackPage)
+            {
+                found.Jump = EmitStackPage(size, found.Writes);
+            }
+            else
+            {
+                _e.TlbPlace(T2, T1);
+                _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(found.Writes)); // xor
+                _e.Rr(0x81, CompareRm, T1);
+                _e.Dword(4096 - size);
+                found.Jump = _e.JumpForward(JaCondition);
+                _e.TlbField(0x8B, T2, Tlb, T2, NativeTlbEntry.DeltaOffset);
+            }
+
             _runs.Add(found);
             _run = found;
         }

@@ -64,7 +64,7 @@ internal sealed unsafe partial class Translator
         }
 
         _e.RestoreFlags(T2);
-        _e.StoreStateImm(StateOffset.Rip, _source.Rip);
+        _e.StoreStateRip(StateOffset.Rip, _source.Rip);
         _e.Call(_thunks.Changed);
     }
 

@@ -62,7 +62,7 @@ internal sealed unsafe partial class Translator
     private void EmitPushImmediate(int size, ulong value, bool isRip = false)
     {
         HostOperand top = EmitStackAccess(-size, size, write: true);
-        if (size == 8 && Relocations.IsShort(value) && (!isRip || Relocations.IsShort(_source.Rip)))
+        if (size == 8 && Relocations.IsShort(value) && (!isRip || (!Floating && Relocations.IsShort(_source.Rip))))
         {
             _e.Op(0xC7, 0, top);
             if (isRip)

@@ -62,6 +62,9 @@ internal sealed unsafe partial class Translator
     /// <summary>Most guest instructions in a block.</summary>
     private const int MaxInstructions = 64;
 
+    /// <summary>Most conditional jumps that a block goes on behind. What stands behind more of them is often translated for nothing.</summary>
+    private const int MostSideExits = 8;
+
     /// <summary>More than any block's translation takes.</summary>
     private const int MaxBlockBytes = 60 << 10;
 
@@ -89,6 +92,9 @@ internal sealed unsafe partial class Translator
     /// <summary>The instruction being translated, as an index into the decoded ones.</summary>
     private int _index;
     private bool _ended;
+
+    /// <summary>A conditional jump has left the block that goes on behind it.</summary>
+    private bool _hasSideExits;
 
     public Translator(Emitter emitter, TranslationCache cache, Thunks thunks, BlockRecords records)
     {
@@ -141,10 +147,17 @@ internal sealed unsafe partial class Translator
         _run = null;
         _extendedChecked = false;
         _ended = false;
+        _hasSideExits = false;
         _flags = FlagsAt.Host;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
         _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && !source.IsLoop && Options.Has(Optimizations.Relocation));
+        _e.FloatsFrom(Floating ? source.Linear & ~GuestMemory.PageMask : null);
+        if (Floating)
+        {
+            EmitLanding();
+        }
+
         int limit = Careful || source.SecondPage != Block.NoPage ? 1 : MaxInstructions;
         _secondRound = false;
         _loopPages.Clear();
@@ -175,7 +188,7 @@ internal sealed unsafe partial class Translator
                 break;
             }
 
-            if (_index == _guest.Count)
+            if (_index == _guest.Count || EndsBefore(_index))
             {
                 EmitJump(_rip);
                 break;
@@ -185,7 +198,7 @@ internal sealed unsafe partial class Translator
             length = next.End;
             Mark(_rip);
             _nextRip = next.NextRip;
-            if (Stops.Count != 0 && !Careful && Stops.Contains(_rip))
+            if (Stops.Count != 0 && !Careful && StopsAt(_rip))
             {
                 EmitExit(ExitCode.DebugStop);
             }
@@ -224,8 +237,43 @@ internal sealed unsafe partial class Translator
         _mode = mode;
         EmitMismatch();
         InstructionCount += count;
-        var key = new BlockKey(source.Gpa, source.Rip, mode, source.CodeLimit);
-        return Block.Create(_records, key, _blockCode, Record(length), source.SecondPage, source.ChecksItself, source.IsLoop, CollectionsMarshal.AsSpan(_recipes));
+        return Block.Create(_records, BlockKey.Of(source, mode), _blockCode, Record(length), source.SecondPage, source.ChecksItself, source.IsLoop, CollectionsMarshal.AsSpan(_recipes));
+    }
+
+    /// <summary>How long the code of <see cref="EmitLanding"/> is.</summary>
+    public const int LandingBytes = 15;
+
+    private bool Floating => (_mode & BlockMode.Floating) != 0;
+
+    /// <summary>Where the block is entered from elsewhere, with its RIP in S->Rip: the page's place becomes known. Keeps flags.</summary>
+    private void EmitLanding()
+    {
+        _e.LoadState(T1, StateOffset.Rip);
+        _e.LeaFar(T1, T1, -(int)(_source.Rip & GuestMemory.PageMask));
+        _e.StoreState(StateOffset.CodePage, T1);
+        if (_e.Here - _blockCode != LandingBytes)
+        {
+            throw new InvalidOperationException("jumps within the page would come in elsewhere");
+        }
+    }
+
+    /// <summary>A debugger wants to stop at an instruction, or might somewhere that the block serves too.</summary>
+    private bool StopsAt(ulong rip)
+    {
+        if (!Floating)
+        {
+            return Stops.Contains(rip);
+        }
+
+        foreach (ulong stop in Stops)
+        {
+            if (((stop ^ rip) & GuestMemory.PageMask) == 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     /// <summary>Notes what is to be known of the block later.</summary>
@@ -275,10 +323,17 @@ internal sealed unsafe partial class Translator
     /// </summary>
     private bool Decode(int limit)
     {
+        int sideExits = 0;
         _guest.Start(CodeBits, _source.Rip, _source.Bytes, _source.Length);
         while (_guest.Count < limit && _guest.TryDecode())
         {
             ref readonly Instruction last = ref _guest[_guest.Count - 1].Instruction;
+            if (sideExits < MostSideExits && MayBeSideExit(last))
+            {
+                sideExits++;
+                continue;
+            }
+
             if (last.FlowControl != FlowControl.Next || Features[last.Code] == Offering.Undefined
                 || (_source.ChecksItself && EndsSelfCheck(_guest[_guest.Count - 1])))
             {
@@ -288,6 +343,15 @@ internal sealed unsafe partial class Translator
 
         return _guest.Count != 0;
     }
+
+    /// <summary>A conditional jump forward in the page, behind which the block may go on.</summary>
+    private bool MayBeSideExit(in Instruction instruction)
+        => CodeBits == 64 && instruction.IsJccShortOrNear && instruction.NearBranchTarget > instruction.IP && InPage(instruction.NearBranchTarget)
+            && !_source.ChecksItself && Options.Has(Optimizations.LongBlocks);
+
+    /// <summary>All jumps of a block lead to blocks of one mode: what changes it ends one that has jumps already.</summary>
+    private bool EndsBefore(int index)
+        => _hasSideExits && index < _guest.Count && _guest[index].Instruction.Mnemonic is Mnemonic.Stac or Mnemonic.Clac;
 
     private static bool IsLocked(in Instruction instruction)
         => instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.Op0Kind == OpKind.Memory);

@@ -1,5 +1,6 @@
 using Vivarium.Engine.Software;
 using Vivarium.Engine.Software.Mmu;
+using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Tests.Mmu;
@@ -51,7 +52,7 @@ public sealed unsafe class TlbTests : IDisposable
         Cpu.TryResolve(Linear, 4, Access.Read, out _);
         Cpu.FlushPage(Linear + 0x1F_F000);
         Assert.Equal(0x2222ul, Cpu.Load(Linear, 4));
-        Assert.NotEqual(Linear & ~0xFFFul, _processor.S->SupervisorTlb.ReadTag[FirstLevelTlb.Index(Linear)]);
+        Assert.NotEqual(Linear & ~0xFFFul, FirstLevelTlb.EntryOf(&_processor.S->SupervisorTlb, Linear)->ReadTag);
     }
 
     [Fact]
@@ -114,7 +115,7 @@ public sealed unsafe class TlbTests : IDisposable
         Cpu.FlushTlb(keepGlobal: false);
         Cpu.TryResolve(Linear, 4, Access.Read, out _);
         Cpu.FlushAfterCr3Write(keepPcid: false);
-        Assert.Equal(global, _processor.S->SupervisorTlb.ReadTag[FirstLevelTlb.Index(Linear)] == (Linear & ~0xFFFul));
+        Assert.Equal(global, FirstLevelTlb.EntryOf(&_processor.S->SupervisorTlb, Linear)->ReadTag == (Linear & ~0xFFFul));
     }
 
     [Fact]
@@ -162,7 +163,7 @@ public sealed unsafe class TlbTests : IDisposable
         bool known = pages < NativeFilled.Capacity && TestOptions.Engine.Has(Optimizations.FlushLists);
         Cpu.FlushAfterCr3Write(keepPcid: false);
         Assert.Equal(0ul, local->Count);
-        Assert.Equal(known, _processor.S->SupervisorTlb.ReadTag[FirstLevelTlb.Index(Linear)] == (Linear & ~0xFFFul));
+        Assert.Equal(known, FirstLevelTlb.EntryOf(&_processor.S->SupervisorTlb, Linear)->ReadTag == (Linear & ~0xFFFul));
     }
 
     [Theory]
@@ -208,23 +209,55 @@ public sealed unsafe class TlbTests : IDisposable
     {
         _processor.Long();
         var paging = new Paging(_processor, PageKind.Long4K);
-        NativeTlb* tlb = &_processor.S->SupervisorTlb;
-        int index = FirstLevelTlb.Index(Linear);
+        NativeTlbEntry* entry = FirstLevelTlb.EntryOf(&_processor.S->SupervisorTlb, Linear);
         byte* host = Cpu.TryResolve(Linear, 4, Access.Read, out ResolveResult result);
         Assert.Equal(ResolveKind.Ok, result.Kind);
-        Assert.Equal(Linear & ~0xFFFul, tlb->ReadTag[index]);
-        Assert.NotEqual(Linear & ~0xFFFul, tlb->WriteTag[index]);
-        Assert.Equal((ulong)host, tlb->HostPage[index] + 0x10);
+        Assert.Equal(Linear & ~0xFFFul, entry->ReadTag);
+        Assert.NotEqual(Linear & ~0xFFFul, entry->WriteTag);
+        Assert.Equal((ulong)host, entry->HostPage + 0x10);
         Assert.Equal(0ul, paging.Read(paging.Leaf) & Paging.D);
 
         Cpu.TryResolve(Linear, 4, Access.Write, out result);
-        Assert.Equal(Linear & ~0xFFFul, tlb->WriteTag[index]);
+        Assert.Equal(Linear & ~0xFFFul, entry->WriteTag);
         Assert.NotEqual(0ul, paging.Read(paging.Leaf) & Paging.D);
         Assert.Equal(PageFlags.Dirty, _processor.Memory.Find(Paging.Frame)!.Flags[Paging.Frame >> 12] & PageFlags.Dirty);
 
         Cpu.ForgetWrites(Paging.Frame);
-        Assert.NotEqual(Linear & ~0xFFFul, tlb->WriteTag[index]);
-        Assert.Equal(Linear & ~0xFFFul, tlb->ReadTag[index]);
+        Assert.NotEqual(Linear & ~0xFFFul, entry->WriteTag);
+        Assert.Equal(Linear & ~0xFFFul, entry->ReadTag);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData((1L << 48) + (1L << 33))]
+    [InlineData(-(1L << 48) - (1L << 33))]
+    public void No_difference_of_addresses_makes_the_tag_of_no_page_canonical(long delta)
+    {
+        Assert.Equal(0ul, NativeStackPage.NoPage & 0xFFF);
+        Assert.InRange((NativeStackPage.NoPage + (ulong)delta) >> 56, 1ul, 254ul);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Writes_by_the_stacks_page_are_taken_away_and_told_of_even_where_the_TLB_forgot_the_page(bool user)
+    {
+        _processor.Long();
+        _ = new Paging(_processor, PageKind.Long4K);
+        ulong page = Linear & ~0xFFFul;
+        NativeStackPage* stack = user ? &_processor.S->UserStack : &_processor.S->SupervisorStack;
+        *stack = new NativeStackPage
+        {
+            ReadTag = page,
+            WriteTag = page,
+            Delta = (ulong)Cpu.TryResolve(page, 4, Access.Write, out _) - page,
+        };
+        FirstLevelTlb.Flush(&_processor.S->SupervisorTlb);
+        Assert.False(Cpu.ForgetWrites(Other));
+        stack->WriteTag = page;
+        Assert.True(Cpu.ForgetWrites(Paging.Frame));
+        Assert.Equal((page, NativeStackPage.NoPage), (stack->ReadTag, stack->WriteTag));
+        Assert.False(Cpu.ForgetWrites(Paging.Frame));
     }
 
     [Fact]
@@ -235,7 +268,7 @@ public sealed unsafe class TlbTests : IDisposable
         Cpu.CodeWatch = watch;
         _processor.Memory.Find(0)!.Flags[5] |= PageFlags.Code;
         Assert.True(Cpu.TryResolve(0x5800, 4, Access.Write, out ResolveResult result) != null);
-        Assert.NotEqual(0x5000ul, _processor.S->SupervisorTlb.WriteTag[5]);
+        Assert.NotEqual(0x5000ul, FirstLevelTlb.EntryOf(&_processor.S->SupervisorTlb, 0x5000)->WriteTag);
         Assert.True(Cpu.TryResolve(0x5008, 4, Access.Write, out result) == null);
         Assert.Equal(ResolveKind.Slow, result.Kind);
         Cpu.Store(0x5008, 4, 1);
@@ -268,12 +301,23 @@ public sealed unsafe class TlbTests : IDisposable
     [Fact]
     public void No_address_matches_an_empty_first_level()
     {
-        NativeTlb* tlb = &_processor.S->UserTlb;
-        for (int i = 0; i < NativeTlb.Entries; i++)
+        NativeTlbEntry* entry = NativeTlb.EntriesOf(&_processor.S->UserTlb);
+        for (int i = 0; i < NativeTlb.Entries; i++, entry++)
         {
-            Assert.NotEqual(i, FirstLevelTlb.Index(tlb->ReadTag[i]));
-            Assert.Equal(tlb->ReadTag[i], tlb->WriteTag[i]);
+            Assert.NotEqual(i, FirstLevelTlb.Index(entry->ReadTag));
+            Assert.Equal(entry->ReadTag, entry->WriteTag);
         }
+    }
+
+    [Fact]
+    public void One_byte_reaches_the_users_TLB_from_translated_code_and_one_line_holds_an_entry()
+    {
+        Assert.Equal(NativeTlbEntry.DeltaOffset, sizeof(NativeTlbEntry) - sizeof(ulong));
+        Assert.Equal(1 << NativeTlb.EntryShift, sizeof(NativeTlbEntry));
+        int tlb = StateOffset.Tlb(AddressSpace.User);
+        Assert.InRange(tlb + NativeTlbEntry.DeltaOffset, 0, sbyte.MaxValue);
+        Assert.InRange(StateOffset.Gpr(12), sbyte.MinValue, 0);
+        Assert.Equal(0u, ((uint)tlb + StateOffset.Bias) % (uint)sizeof(NativeTlbEntry));
     }
 
     private sealed class Watch(ulong start, ulong length) : ICodeWatch

@@ -81,7 +81,7 @@ internal sealed unsafe class TranslatorBench : IDisposable
         }
 
         CodePage page = _cache.Pages.Open(source.Gpa, out _, out _);
-        _cache.Add(block);
+        _cache.Add(block, rip);
         _cache.Pages.Close(page);
         if (block.Record->Flags.HasFlag(RecordFlags.Movable))
         {
