@@ -119,7 +119,7 @@ internal sealed unsafe class Thunks
 
         ResolveCareful = EmitResolve((byte*)resolveCareful, Leave, callerIsNoted: false);
         Commit = EmitCommit((byte*)commit);
-        Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
+        Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), _secondLevel, spaces);
         Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options, options.Has(Optimizations.FetchWalks) ? walk : null, spaces);
         System = new SystemThunks(emitter, Jumps, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap), options.Has(Optimizations.InnerReturns));
     }
