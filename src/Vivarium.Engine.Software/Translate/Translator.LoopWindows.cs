@@ -321,8 +321,9 @@ internal sealed unsafe partial class Translator
         }
     }
 
+    /// <summary>Not to the landing of a block that floats: S-&gt;Rip is set for who comes from elsewhere only.</summary>
     private void LeaveWindow(byte* jump)
-        => _cold.Add(new ColdPart(ColdKind.FirstRound, _source.Rip, jump, _blockCode, flags: _flags, recipe: _recipe));
+        => _cold.Add(new ColdPart(ColdKind.FirstRound, _source.Rip, jump, _blockCode + (Floating ? LandingBytes : 0), flags: _flags, recipe: _recipe));
 
     /// <summary>T1 = the window's address.</summary>
     private void EmitWindowAddress(in WindowAddress address)

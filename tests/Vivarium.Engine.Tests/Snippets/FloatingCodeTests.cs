@@ -233,4 +233,40 @@ public sealed class FloatingCodeTests
 
         return m;
     }
+
+    /// <summary>It goes through its first round again where it comes to another page; where it is mapped is known still.</summary>
+    [Fact]
+    public void ALoopThatLeavesItsWindowStaysWhereItIs()
+    {
+        using SnippetMachine m = Long(options: EngineOptions.Parse("floats-everywhere,loops-at-once"));
+        const ulong far = SnippetMachine.Code + 0x1100;
+        m.State.Gpr[8] = 3;
+        m.Write(far, c => c.ret());
+        m.Write(c =>
+        {
+            var outer = c.CreateLabel();
+            var again = c.CreateLabel();
+            var here = c.CreateLabel();
+            c.Label(ref outer);
+            c.mov(rsi, Data);
+            c.mov(ecx, 0x300);
+            c.call(far);
+            c.jmp(again);
+            c.nop();
+            c.Label(ref again);
+            c.mov(__qword_ptr[rsi], rcx);
+            c.add(rsi, 16);
+            c.dec(ecx);
+            c.jnz(again);
+            c.dec(r8);
+            c.jnz(outer);
+            c.call(here);
+            c.Label(ref here);
+            c.pop(rax);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.InRange(m.Rax, SnippetMachine.Code, SnippetMachine.Code + 0x40);
+        Assert.Equal(1ul, m.Memory.Read<ulong>(Data + 0x2FF0));
+    }
 }
