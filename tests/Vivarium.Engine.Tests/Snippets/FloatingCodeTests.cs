@@ -238,7 +238,7 @@ public sealed class FloatingCodeTests
     [Fact]
     public void ALoopThatLeavesItsWindowStaysWhereItIs()
     {
-        using SnippetMachine m = Long(options: EngineOptions.Parse("floats-everywhere,loops-at-once"));
+        using SnippetMachine m = Create("floats-everywhere,loops-at-once");
         const ulong far = SnippetMachine.Code + 0x1100;
         m.State.Gpr[8] = 3;
         m.Write(far, c => c.ret());
@@ -263,7 +263,7 @@ public sealed class FloatingCodeTests
             c.call(here);
             c.Label(ref here);
             c.pop(rax);
-            c.hlt();
+            c.@int(EndVector);
         });
         m.RunToEnd();
         Assert.InRange(m.Rax, SnippetMachine.Code, SnippetMachine.Code + 0x40);
