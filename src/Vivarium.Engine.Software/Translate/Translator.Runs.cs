@@ -21,7 +21,8 @@ internal sealed unsafe partial class Translator
     /// <param name="Lowest">Of all accesses, from the register as it is at the beginning.</param>
     /// <param name="Highest">Likewise: the first byte above them.</param>
     /// <param name="Writes">There is a write among them.</param>
-    private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes);
+    /// <param name="Accesses">How many; one, if it is of the stack.</param>
+    private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes, int Accesses);
 
     private Run? _run;
 
@@ -33,6 +34,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Before an instruction: the present run may have ended, and another may begin.</summary>
     private void BeginOrEndRun()
     {
+        FollowKnownStack();
         if (_run is { } run)
         {
             bool ends = _index >= run.End;
@@ -56,7 +58,22 @@ internal sealed unsafe partial class Translator
                 return;
             }
 
-            int size = found.Highest - found.Lowest;
+            bool byStack = found.Base == GuestRspNumber && Options.Has(Optimizations.KnownStack);
+            if (byStack && KnowsStack(found.Lowest, found.Highest, found.Writes))
+            {
+                _e.LoadState(T2, StateOffset.KnownDelta);
+                _run = found;
+                return;
+            }
+
+            (int lowest, int highest) = (found.Lowest, found.Highest);
+            bool isKnownLater = byStack && WidenOverStack(found, ref lowest, ref highest);
+            if (!isKnownLater && found.Accesses < 2)
+            {
+                return;
+            }
+
+            int size = highest - lowest;
             DestroyFlags(check: true);
             int register = Of(found.Base);
             if (register < 0)
@@ -65,7 +82,7 @@ internal sealed unsafe partial class Translator
                 register = T1;
             }
 
-            _e.Lea(T1, register, found.Lowest);
+            _e.Lea(T1, register, lowest);
             byte* miss;
             bool onStack = register == GuestRsp && LooksAtStackPage;
             if (onStack)
@@ -87,6 +104,11 @@ internal sealed unsafe partial class Translator
             if (register == T1)
             {
                 _e.Rm(0x03, T2, State, StateOffset.Gpr(found.Base)); // add
+            }
+
+            if (isKnownLater)
+            {
+                EmitKnownStack(lowest, highest, found.Writes);
             }
 
             _run = found;
@@ -177,7 +199,7 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        return accesses >= 2 ? new Run(end, number, from, to, stores) : null;
+        return accesses >= 2 || (accesses == 1 && number == GuestRspNumber) ? new Run(end, number, from, to, stores, accesses) : null;
     }
 
     /// <summary>Whether an instruction accesses memory through one register, in a way that a run can do.</summary>
