@@ -74,7 +74,10 @@ internal sealed unsafe partial class SoftwareVcpu
         return null;
     }
 
-    /// <summary>As <see cref="Resolve"/>, for all accesses of a run. Null if they are not to one page of plain memory that allows them all; nothing was done then.</summary>
+    /// <summary>
+    /// As <see cref="Resolve"/>, for all accesses of a run. Null if they are not to one page of plain memory that allows them all;
+    /// <see cref="RunFault"/> to leave translated code, because already the first is a page fault.
+    /// </summary>
     [UnmanagedCallersOnly]
     private static byte* ResolveRun(NativeState* state, ulong linear, uint word, ulong returnAddress)
     {
@@ -82,8 +85,15 @@ internal sealed unsafe partial class SoftwareVcpu
         cpu._times?.Enter(VcpuActivity.Monitor);
         cpu.Statistics.Count(ExitCause.TlbMiss);
         var info = new AccessInfo(word);
-        byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out _, (byte*)returnAddress - 1);
+        byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out ResolveResult result, (byte*)returnAddress - 1);
         state->ResolvedDelta = (ulong)host - linear;
+        if (host == null && result.Kind == ResolveKind.PageFault && cpu.FaultsFirst(linear, new RunStart(*(ushort*)(returnAddress + Thunks.BriefSize))))
+        {
+            cpu.LocateInstruction(returnAddress);
+            state->ExitCode = (ulong)ExitCode.Fault;
+            host = RunFault;
+        }
+
         if (cpu.Statistics.Observer is not null)
         {
             cpu.NoteMiss(linear, returnAddress);
@@ -91,6 +101,24 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         return host;
+    }
+
+    /// <summary>What <see cref="ResolveRun"/> returns for a fault: no host address.</summary>
+    internal static byte* RunFault => (byte*)1;
+
+    /// <summary>Raises the page fault of a run's first access, if it is one.</summary>
+    /// <param name="lowest">The run's lowest address.</param>
+    /// <param name="start">The access.</param>
+    private bool FaultsFirst(ulong lowest, RunStart start)
+    {
+        ulong linear = lowest + start.Offset;
+        if (start.Aligned || TryTranslate(linear, start.Write ? Access.Write : Access.Read, DataSpace, out _, out uint errorCode))
+        {
+            return false;
+        }
+
+        RaisePageFault(linear, errorCode);
+        return true;
     }
 
     /// <summary>Any access of a careful translation, given as offset in a segment: with all checks, and a bounce buffer for what is not plain memory.</summary>

@@ -9,12 +9,14 @@ namespace Vivarium.Engine.Software.CodeCache;
 internal sealed unsafe class CodePage(ulong number, ulong* granules, PageFlags* flags)
 {
     private int _unsettled;
+    private int _blocks = PageBlocks.None;
 
     public ulong Number => number;
 
     public PageFlags* Flags => flags;
 
-    public List<Block> Blocks { get; } = [];
+    /// <summary>A chain of <see cref="PageBlocks"/>.</summary>
+    public ref int Blocks => ref _blocks;
 
     /// <summary>Which granules the blocks were made from.</summary>
     public ulong Granules { get; set; }

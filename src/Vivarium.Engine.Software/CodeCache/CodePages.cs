@@ -8,12 +8,13 @@ namespace Vivarium.Engine.Software.CodeCache;
 /// Which guest-physical bytes have been translated, per page and in granules (<see cref="CodeGranules"/>), so that data
 /// which shares a page with code can be written without throwing code away.
 /// </summary>
-internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules)
+internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules) : IDisposable
 {
     /// <summary>A page that loses blocks so many times in a row is being overwritten: the rest goes at once. Fewer would take the code of a kernel that patches itself.</summary>
     private const int LossesOfAPageThatDies = 64;
 
     private readonly Dictionary<ulong, CodePage> _pages = [];
+    private readonly PageBlocks _blocks = new();
 
     /// <summary>
     /// To be called before a page's bytes are read for a translation: whoever writes to the page from now on says so, and
@@ -74,8 +75,9 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
     {
         if (hostPc != null && _pages.TryGetValue(gpa >> GuestMemory.PageShift, out CodePage? page))
         {
-            foreach (Block block in page.Blocks)
+            for (int link = page.Blocks; link != PageBlocks.None; link = _blocks.After(link))
             {
+                Block block = _blocks[link];
                 if ((ulong)(hostPc - block.Code) < (ulong)block.CodeLength)
                 {
                     return Covers(block, gpa, size) || IsDying(page, wholePages);
@@ -111,9 +113,10 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
         List<Block> hit = [];
         foreach (CodePage page in _pages.Values.Where(page => (page.Number << GuestMemory.PageShift) - start < length).ToArray())
         {
-            hit.AddRange(page.Blocks);
-            foreach (Block block in page.Blocks)
+            for (int link = page.Blocks; link != PageBlocks.None; link = _blocks.After(link))
             {
+                Block block = _blocks[link];
+                hit.Add(block);
                 if (block.SecondPage != Block.NoPage)
                 {
                     ulong first = block.Key.Gpa >> GuestMemory.PageShift;
@@ -138,10 +141,12 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
         _pages.Clear();
     }
 
-    private static void Release(CodePage page)
+    public void Dispose() => _blocks.Dispose();
+
+    private void Release(CodePage page)
     {
         SetFlag(page, false);
-        page.Blocks.Clear();
+        _blocks.Clear(ref page.Blocks);
         page.Granules = 0;
         page.Translators = 0;
         page.Publish();
@@ -174,7 +179,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
     private void Add(Block block, ulong gpa, int size)
     {
         CodePage page = _pages[gpa >> GuestMemory.PageShift];
-        page.Blocks.Add(block);
+        _blocks.Add(ref page.Blocks, block);
         page.Granules |= CodeGranules.Mask(gpa, size);
         page.Publish();
     }
@@ -188,28 +193,27 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
 
         int before = hit?.Count ?? 0;
         bool all = IsDying(page, wholePages);
-        List<Block> blocks = page.Blocks;
         ulong left = 0;
-        int kept = 0;
-        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
+        for (ref int link = ref page.Blocks; link != PageBlocks.None;)
         {
+            Block block = _blocks[link];
             if (all || Covers(block, gpa, size))
             {
                 (hit ??= []).Add(block);
+                _blocks.Take(ref link);
             }
             else
             {
                 left |= MaskIn(block, page.Number);
-                blocks[kept++] = block;
+                link = ref _blocks.Behind(link);
             }
         }
 
-        if (kept == blocks.Count)
+        if ((hit?.Count ?? 0) == before)
         {
             return;
         }
 
-        blocks.RemoveRange(kept, blocks.Count - kept);
         page.Granules = left;
         page.Losses++;
         page.Publish();
@@ -227,15 +231,15 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
     /// <summary>Takes a block that crosses pages out of the other one.</summary>
     private void Forget(Block block, ulong number)
     {
-        if (!_pages.TryGetValue(number, out CodePage? page) || !page.Blocks.Remove(block))
+        if (!_pages.TryGetValue(number, out CodePage? page) || !_blocks.Remove(ref page.Blocks, block))
         {
             return;
         }
 
         page.Granules = 0;
-        foreach (Block other in page.Blocks)
+        for (int link = page.Blocks; link != PageBlocks.None; link = _blocks.After(link))
         {
-            page.Granules |= MaskIn(other, number);
+            page.Granules |= MaskIn(_blocks[link], number);
         }
 
         page.Publish();
@@ -244,7 +248,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
 
     private void DropIfUnused(CodePage page)
     {
-        if (page.Blocks.Count == 0 && page.Translators == 0)
+        if (page.Blocks == PageBlocks.None && page.Translators == 0)
         {
             _pages.Remove(page.Number);
             SetFlag(page, false);

@@ -191,6 +191,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     {
         _blocks.Dispose();
         _links.Dispose();
+        _pages.Dispose();
         _byAddress.Dispose();
         _firstInBucket.Dispose();
         Region.Dispose();

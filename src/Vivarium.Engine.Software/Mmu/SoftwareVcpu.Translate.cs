@@ -136,8 +136,15 @@ internal sealed unsafe partial class SoftwareVcpu
             return null;
         }
 
-        byte* first = TryResolve(linear, part, access, out _, running);
-        return first != null && TryResolve(next, size - part, access, out _, running) == first + part ? first : null;
+        NativeTlb* tlb = TlbOf(DataSpace);
+        byte* first = FirstLevelTlb.Find(tlb, linear, access);
+        if (first == null)
+        {
+            first = TryResolve(linear, part, access, out _, running);
+        }
+
+        byte* second = FirstLevelTlb.Find(tlb, next, access);
+        return first != null && (second != null ? second : TryResolve(next, size - part, access, out _, running)) == first + part ? first : null;
     }
 
     /// <summary>

@@ -4,7 +4,7 @@ namespace Vivarium.Engine.Software.Translate;
 
 /// <summary>
 /// REP STOS and REP MOVS of 64-bit code and of flat 32-bit code in their usual case: forward, no element crosses a page, and the TLB knows the
-/// pages. The host's own instruction does the work, page by page; everything else leaves for the emulation, which goes on
+/// pages, the second-level one at least. The host's own instruction does the work, page by page; everything else leaves for the emulation, which goes on
 /// where the registers say (SDM vol. 2B, REP: they are exact between any two elements).
 /// </summary>
 internal sealed unsafe class StringThunks
@@ -18,12 +18,17 @@ internal sealed unsafe class StringThunks
     private const int JnzCondition = 5;
     private const int EqualCondition = 4;
     private const int JaCondition = 7;
+    private const int NotAboveCondition = 6;
     private const int DirectionFlag = (int)(RflagsBits.Df >> 8);
 
     private readonly Emitter _e;
     private readonly byte* _trap;
     private readonly nint[] _stos;
     private readonly nint[] _movs;
+
+    /// <summary>By space, for reads and for writes: what <see cref="EmitSearch"/> has emitted, or null.</summary>
+    private readonly nint[] _search;
+    private AddressSpace _space;
     private int _tlb;
     private int _shift;
 
@@ -34,16 +39,24 @@ internal sealed unsafe class StringThunks
 
     /// <param name="emitter">Where to emit.</param>
     /// <param name="trap">Exits as a trapped instruction does.</param>
+    /// <param name="secondLevel">For pages that the first-level TLB does not know; null: they are for the emulation.</param>
     /// <param name="spaces">How many <see cref="AddressSpace"/>s there are.</param>
-    public StringThunks(Emitter emitter, byte* trap, int spaces)
+    public StringThunks(Emitter emitter, byte* trap, SecondLevelSearch? secondLevel, int spaces)
     {
         _e = emitter;
         _trap = trap;
         _stos = new nint[spaces * Kinds];
         _movs = new nint[spaces * Kinds];
+        _search = new nint[spaces * 2];
+        for (int i = 0; i < _search.Length && secondLevel is not null; i++)
+        {
+            _search[i] = (nint)EmitSearch(secondLevel, (AddressSpace)(i / 2), write: (i & 1) != 0);
+        }
+
         for (int i = 0; i < _stos.Length; i++)
         {
-            _tlb = StateOffset.Tlb((AddressSpace)(i / Kinds));
+            _space = (AddressSpace)(i / Kinds);
+            _tlb = StateOffset.Tlb(_space);
             _shift = i % Sizes;
             _narrow = i % Kinds >= Sizes;
             _dropRefused = _e.Here;
@@ -176,12 +189,46 @@ internal sealed unsafe class StringThunks
     /// <summary>T2 = place in the TLB, T1 = offset in the page; on a miss goes elsewhere.</summary>
     private void EmitLookUp(int address, bool write, byte* miss)
     {
+        byte* again = _e.Here;
         _e.TlbPlace(T2, address);
         _e.MovRr(T1, address);
         _e.TlbField(0x33, T1, _tlb, T2, NativeTlbEntry.TagOffset(write)); // xor
         _e.Rr(0x81, 7, T1);                     // cmp
         _e.Dword(PageSize - 1);
-        _e.Jcc(JaCondition, miss);
+        var search = (byte*)_search[((int)_space * 2) + (write ? 1 : 0)];
+        if (search == null)
+        {
+            _e.Jcc(JaCondition, miss);
+            return;
+        }
+
+        byte* known = _e.ShortForward(0x70 | NotAboveCondition);
+        _e.MovRr(T1, address);
+        _e.Call(search);
+        _e.Rr(0x85, T2, T2);                    // test
+        _e.Jcc(EqualCondition, miss);
+        _e.Jmp(again);
+        _e.LandShort(known);
+    }
+
+    /// <summary>
+    /// Called with T1 = linear address: makes the first-level TLB know its page, if nothing has to be noted for that. T2 is 0 if it was
+    /// not possible; T1 and RFLAGS are lost, and what the exit would tell is kept.
+    /// </summary>
+    private byte* EmitSearch(SecondLevelSearch secondLevel, AddressSpace space, bool write)
+    {
+        byte* search = _e.Here;
+        secondLevel.Emit(space, write);
+        _e.Rr(0x31, T2, T2, wide: false);       // xor
+        _e.Byte(0xC3);
+
+        byte* start = _e.Here;
+        _e.Rm(0xFF, 6, State, StateOffset.ExitInfo, wide: false); // push
+        _e.StoreStateImm32(StateOffset.ExitInfo, 1); // one byte
+        _e.Call(search);
+        _e.Rm(0x8F, 0, State, StateOffset.ExitInfo, wide: false); // pop
+        _e.Byte(0xC3);
+        return start;
     }
 
     /// <summary>T2 = host address of the page.</summary>

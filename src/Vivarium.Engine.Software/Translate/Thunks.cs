@@ -22,7 +22,7 @@ internal sealed unsafe class Thunks
     private const int LargestBesideCode = 1 << CodeGranules.GranuleShift;
 
     /// <summary>Bytes behind the call of <see cref="ResolveBrief"/>.</summary>
-    private const int BriefSize = 2 * sizeof(ushort);
+    public const int BriefSize = 2 * sizeof(ushort);
 
     private static readonly int[] CalleeSaved = [Rbx, Rbp, 12, 13, 14, 15];
 
@@ -93,7 +93,7 @@ internal sealed unsafe class Thunks
         }
 
         byte* refused = EmitRunRefused();
-        byte* commonRun = EmitResolve((byte*)resolveRun, refused, callerIsNoted: true);
+        byte* commonRun = EmitResolve((byte*)resolveRun, refused, callerIsNoted: true, SoftwareVcpu.RunFault);
         _resolveRun = new nint[spaces * RunKinds];
         var stackPage = new StackPageThunk(emitter);
         for (int i = 0; i < _resolveRun.Length; i++)
@@ -119,7 +119,7 @@ internal sealed unsafe class Thunks
 
         ResolveCareful = EmitResolve((byte*)resolveCareful, Leave, callerIsNoted: false);
         Commit = EmitCommit((byte*)commit);
-        Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), spaces);
+        Strings = new StringThunks(emitter, ExitWith(ExitCode.Trap), _secondLevel, spaces);
         Jumps = new JumpThunks(emitter, ExitWith(ExitCode.Jump), options, options.Has(Optimizations.FetchWalks) ? walk : null, spaces);
         System = new SystemThunks(emitter, Jumps, ExitWith(ExitCode.Dispatch), ExitWith(ExitCode.Trap), options.Has(Optimizations.InnerReturns));
     }
@@ -181,7 +181,7 @@ internal sealed unsafe class Thunks
 
     /// <summary>
     /// As <see cref="ResolveBrief"/>, for all accesses of a run. Where they are not to one page of plain memory that allows them
-    /// all, goes on behind what it is told, with the flags in RFLAGS.
+    /// all, goes on behind what it is told, which ends with a <see cref="RunStart"/>, with the flags in RFLAGS.
     /// </summary>
     /// <param name="space">With whose rights.</param>
     /// <param name="write">There is a write among them.</param>
@@ -378,7 +378,7 @@ internal sealed unsafe class Thunks
     {
         byte* start = _e.Here;
         _e.LoadState(T2, StateOffset.ResolveCaller);
-        _e.Lea(T2, T2, BriefSize);
+        _e.Lea(T2, T2, BriefSize + sizeof(RunStart));
         _e.Store(Rsp, 0, T2);
         _e.RestoreFlags(T2);
         _e.Byte(0xC3);
@@ -509,7 +509,8 @@ internal sealed unsafe class Thunks
     /// <param name="helper">The helper in C#.</param>
     /// <param name="refused">Where to go on if it returns null: with everything saved, or, unless that is to leave, loaded again.</param>
     /// <param name="callerIsNoted">In S-&gt;ResolveCaller; else it is where this returns.</param>
-    private byte* EmitResolve(byte* helper, byte* refused, bool callerIsNoted)
+    /// <param name="leaves">What the helper returns to leave translated code; null: nothing else than that.</param>
+    private byte* EmitResolve(byte* helper, byte* refused, bool callerIsNoted, byte* leaves = null)
     {
         byte* start = _e.Here;
         SaveGuest();
@@ -534,6 +535,13 @@ internal sealed unsafe class Thunks
         _e.MovRr(T1, Rax);
         _e.Rr(0x85, Rax, Rax);
         byte* failed = _e.JumpForward(4);
+        if (leaves != null)
+        {
+            _e.Rr(0x83, 7, Rax);                // cmp
+            _e.Byte((int)leaves);
+            _e.Jcc(4, Leave);
+        }
+
         ReloadExtendedUnlessInMemory();
         LoadGuest();
         _e.LoadState(T2, StateOffset.ResolvedDelta);

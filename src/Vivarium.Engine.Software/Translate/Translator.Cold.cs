@@ -181,6 +181,7 @@ internal sealed unsafe partial class Translator
         EmitRecipe(part);
         _e.Call(onStack ? _thunks.ResolveRunOnStack(part.Space, info.Write, !made) : _thunks.ResolveRun(part.Space, info.Write, !made));
         EmitResolveData(part, info);
+        _e.Word((ushort)(part.Data >> 32));
         if (AlignJumps)
         {
             _e.AlignDisplacement(-1);

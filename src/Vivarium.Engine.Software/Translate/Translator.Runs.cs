@@ -21,8 +21,9 @@ internal sealed unsafe partial class Translator
     /// <param name="Lowest">Of all accesses, from the register as it is at the beginning.</param>
     /// <param name="Highest">Likewise: the first byte above them.</param>
     /// <param name="Writes">There is a write among them.</param>
+    /// <param name="Start">Its first access.</param>
     /// <param name="Accesses">How many; one, if it is of the stack.</param>
-    private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes, int Accesses);
+    private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes, RunStart Start, int Accesses);
 
     private Run? _run;
 
@@ -100,7 +101,7 @@ internal sealed unsafe partial class Translator
             }
 
             var info = new AccessInfo(size, read: true, found.Writes, SegmentSs, AccessRules.None);
-            _cold.Add(new ColdPart(onStack ? ColdKind.ResolveRunOnStack : ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
+            _cold.Add(new ColdPart(onStack ? ColdKind.ResolveRunOnStack : ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word | ((ulong)found.Start.Below(found.Lowest - lowest).Word << 32), _flags, _mode.Space(), _recipe));
             if (register == T1)
             {
                 _e.Rm(0x03, T2, State, StateOffset.Gpr(found.Base)); // add
@@ -149,6 +150,9 @@ internal sealed unsafe partial class Translator
         bool stores = false;
         int moved = 0;
         int accesses = 0;
+        int first = 0;
+        bool firstWrites = false;
+        bool firstAligned = false;
         for (int i = _index; i < _guest.Count; i++)
         {
             ref readonly Instruction instruction = ref _guest[i].Instruction;
@@ -183,6 +187,11 @@ internal sealed unsafe partial class Translator
             (number, from, to) = (@base, lowest, highest);
             stores |= writes;
             end = i + 1;
+            if (accesses == 0)
+            {
+                (first, firstWrites, firstAligned) = (displacement + moved, writes, traits.Aligned && size >= 16);
+            }
+
             accesses++;
             if (instruction.IsStackInstruction)
             {
@@ -199,7 +208,9 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        return accesses >= 2 || (accesses == 1 && number == GuestRspNumber) ? new Run(end, number, from, to, stores, accesses) : null;
+        return accesses >= 2 || (accesses == 1 && number == GuestRspNumber)
+            ? new Run(end, number, from, to, stores, new RunStart(first - from, firstWrites, firstAligned), accesses)
+            : null;
     }
 
     /// <summary>Whether an instruction accesses memory through one register, in a way that a run can do.</summary>

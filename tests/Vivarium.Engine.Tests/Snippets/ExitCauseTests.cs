@@ -106,6 +106,33 @@ public sealed class ExitCauseTests
         Assert.Equal((uint)(Spare >> 32), m.Memory.Read<uint>(Data + second));
     }
 
+    /// <summary>What the first-level TLB has forgotten, the paging structures say; nothing has to be noted in them any more.</summary>
+    [Fact]
+    public void RepeatedMovesFindTheirPagesAgainWithoutAnExit()
+    {
+        using SnippetMachine m = Long();
+        m.Rsi = Data + 0xFF0;
+        m.Rdi = Data + 0x2FF8;
+        m.Rcx = 0x20;
+        m.Write(c =>
+        {
+            c.mov(__byte_ptr[rsi], 0x5A);
+            c.mov(__byte_ptr[rsi + 0x10], 0x5B);
+            c.mov(__byte_ptr[rdi], 0);
+            c.mov(__byte_ptr[rdi + 8], 0);
+            c.mov(rax, cr3);
+            c.mov(cr3, rax);
+            c.stc();
+            c.rep.movsb();
+            c.setc(bl);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Expect(m, ExitCause.StringInstruction, 0);
+        Assert.Equal((0x5A, 0x5B, 1ul), (m.Memory.Read<byte>(Data + 0x2FF8), m.Memory.Read<byte>(Data + 0x3008), m.Rbx & 0xFF));
+        Assert.Equal((0ul, Data + 0x1010, Data + 0x3018), (m.Rcx, m.Rsi, m.Rdi));
+    }
+
     /// <summary>The first page is written only if the second can be.</summary>
     [Fact]
     public void AWriteToTwoPagesThatFollowEachOtherFaultsForTheSecond()

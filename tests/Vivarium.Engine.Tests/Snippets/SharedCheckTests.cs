@@ -256,6 +256,52 @@ public sealed class SharedCheckTests
         }
     }
 
+    /// <summary>The fault is the first access's, wherever in the run's range that is; it is tried once.</summary>
+    [Theory]
+    [InlineData("push", 0x100Ful, 2u)]
+    [InlineData("read", 0x18ul, 0u)]
+    [InlineData("misaligned", 0ul, 0u)]
+    public void ARunWhosePageIsMissingFaultsAtItsFirstAccess(string kind, ulong offset, uint errorCode)
+    {
+        using SnippetMachine m = Create("");
+        m.Pages.Unmap(Spare);
+        m.Pages.Unmap(Spare + 0x1000);
+        m.SetGate(14, Handlers + (14 * 16), ist: 1);
+        m.SetGate(13, Handlers + (13 * 16), ist: 1);
+        m.Rsp = Spare + 0x1017;
+        m.Rsi = Spare;
+        m.Rax = 3;
+        m.Write(c =>
+        {
+            c.cmp(eax, 4);
+            switch (kind)
+            {
+                case "push":
+                    c.push(rax);
+                    c.push(rbx);
+                    break;
+                case "read":
+                    c.mov(rdx, __qword_ptr[rsi + 0x18]);
+                    c.mov(__qword_ptr[rsi], rdx);
+                    break;
+                default:
+                    c.movaps(xmm0, __xmmword_ptr[rsi + 0x18]);
+                    c.movups(__xmmword_ptr[rsi + 0x30], xmm0);
+                    break;
+            }
+
+            c.hlt();
+        });
+        ulong first = m.State.Rip + 5;
+        Stop stop = m.RunToFault(kind == "misaligned" ? 13 : 14);
+        Assert.Equal((first, errorCode, 0x95ul), (stop.Rip, stop.ErrorCode, stop.Rflags & 0x8D5));
+        if (kind != "misaligned")
+        {
+            Assert.Equal(Spare + offset, m.State.Cr2);
+            Assert.Equal(1, m.Cpu.Statistics.Exits(ExitCause.TlbMiss));
+        }
+    }
+
     [Theory]
     [MemberData(nameof(Options))]
     public void DevicesAreAccessedOneAfterAnother(string options)
