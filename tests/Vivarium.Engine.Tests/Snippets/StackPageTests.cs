@@ -376,6 +376,25 @@ public sealed class StackPageTests
         Assert.Equal(0ul, m.Memory.Read<ulong>(Old + 0x808));
     }
 
+    /// <summary>A check that reaches further down than the first access tells of that access's fault.</summary>
+    [Fact]
+    public void TheFirstAccessOfTheStackFaultsAtItsOwnAddress()
+    {
+        using SnippetMachine m = Long();
+        m.Pages.Unmap(Spare);
+        (m.Rsp, m.Rdi) = (Top, Data + 0x4000);
+        m.SetGate(14, Handlers + (14 * 16), ist: 1);
+        m.Write(c =>
+        {
+            c.push(rax);
+            c.mov(__qword_ptr[rdi], rbx);
+            c.push(rbx);
+            c.hlt();
+        });
+        Stop stop = m.RunToFault(14);
+        Assert.Equal((2u, Top, Top - 8), (stop.ErrorCode, stop.Rsp, m.State.Cr2));
+    }
+
     [Fact]
     public void ACodeThatAPushChangesIsNew()
     {
