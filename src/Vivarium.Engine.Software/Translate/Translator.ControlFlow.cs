@@ -85,12 +85,19 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        bool near = InPage(target);
+        FlagsAt before = _flags;
+        if (target <= _rip || !near)
+        {
+            ReleaseFlags();
+        }
+
         if (target <= _rip)
         {
             EmitPoll(target);
         }
 
-        if (InPage(target))
+        if (near)
         {
             NeedFlags();
             EmitLinkable(-1, target);
@@ -111,6 +118,18 @@ internal sealed unsafe partial class Translator
             NeedFlags();
             _e.Rm(0xFF, 4, State, entry + 8, wide: false); // jmp [entry.code]
             _e.NoteJumpEntry(RelocationKind.JumpCode, target);
+        }
+
+        // What follows is reached by jumps from before.
+        _flags = before;
+    }
+
+    /// <summary>On a way out, RFLAGS are used for other things if the flags can be made again: nothing that they are made from changes there.</summary>
+    private void ReleaseFlags()
+    {
+        if ((_flags & FlagsAt.Recipe) != 0)
+        {
+            _flags &= ~FlagsAt.Host;
         }
     }
 
@@ -212,19 +231,19 @@ internal sealed unsafe partial class Translator
     /// <param name="nextRip">As <see cref="EmitPushNextRip"/> returns it.</param>
     private void EmitJumpByRip(ulong target, bool call, int nextRip = -1)
     {
-        FlagsAt before = _flags;
         EmitCalledRip(T1, target, _nextRip, nextRip);
         _e.StoreState(StateOffset.Rip, T1);
-        DestroyFlags(check: true);
+        if (FlagsInHost)
+        {
+            DestroyFlags(check: true);
+        }
+
         EmitProbe();
         byte* miss = _e.JumpForward(JnzCondition);
         FlagsAt flags = _flags;
         NeedFlags(T1);
         _e.Rx(0xFF, call ? 2 : 4, State, T2, 0, StateOffset.Jumps(_mode.Space()) + 8, wide: false);
         _cold.Add(new ColdPart(ColdKind.MissByRip, _rip, miss, call ? _e.Here : null, target, flags, recipe: _recipe));
-
-        // What follows is reached by jumps from before.
-        _flags = before;
     }
 
     /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>
@@ -322,6 +341,9 @@ internal sealed unsafe partial class Translator
     {
         _ended = true;
         NeedFlags();
+
+        // They may be made from the count.
+        LoseRecipe();
         int size = CountSize(instruction.Code);
         byte* notTaken = null;
         if (IsLoop(instruction))

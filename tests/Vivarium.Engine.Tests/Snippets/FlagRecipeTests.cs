@@ -19,6 +19,7 @@ public sealed class FlagRecipeTests
                 {
                     "nothing", "store", "cr0", "rdtsc", "cpuid", "push", "pop", "pushf", "xchg", "sse", "sse store", "div", "adc", "setcc", "cmov", "spoil", "stores", "string",
                     "call", "indirect call", "indirect jump", "bit string", "cli", "shift by zero",
+                    "loop", "jrcxz", "far jump", "far conditional", "back", "back conditional",
                 })
                 {
                     cases.Add(maker, then);
@@ -59,13 +60,19 @@ public sealed class FlagRecipeTests
         {
             Label function = c.CreateLabel();
             Label over = c.CreateLabel();
+            Label back = c.CreateLabel();
+            Label start = c.CreateLabel();
+            c.jmp(start);
+            c.Label(ref back);
+            c.jmp(r9);
+            c.Label(ref start);
             c.lea(r8, __[function]);
             c.lea(r9, __[over]);
             c.mov(rbp, rsp);
             c.and(rsp, -64);
             Make(c, maker);
             c.mov(__qword_ptr[rsi], rbx);
-            Then(c, then, function, over);
+            Then(c, then, function, over, back);
             c.Label(ref over);
             c.mov(__qword_ptr[rsi + 8], rbx);
             if (faults)
@@ -81,6 +88,7 @@ public sealed class FlagRecipeTests
             c.mov(__qword_ptr[rsi + 16], rcx);
             c.ret();
         });
+        m.Write(Far, c => c.jmp(r9));
         string end = "";
         if (faults)
         {
@@ -116,7 +124,10 @@ public sealed class FlagRecipeTests
         }
     }
 
-    private static void Then(Assembler c, string then, Label function, Label over)
+    /// <summary>Another page, from which R9 leads back.</summary>
+    private const ulong Far = SnippetMachine.Code + 0x1000;
+
+    private static void Then(Assembler c, string then, Label function, Label over, Label back)
     {
         switch (then)
         {
@@ -170,6 +181,12 @@ public sealed class FlagRecipeTests
             case "indirect jump": c.jmp(r9); break;
             case "bit string": c.bts(__qword_ptr[rdi], r13); break;
             case "cli": c.cli(); c.mov(__dword_ptr[rdi], ecx); break;
+            case "loop": c.loop(back); break;
+            case "jrcxz": c.lea(rcx, __[rcx - 3]); c.jrcxz(over); break;
+            case "far jump": c.jmp(Far); break;
+            case "far conditional": c.jge(Far); c.jb(Far); break;
+            case "back": c.jmp(back); break;
+            case "back conditional": c.jo(back); c.ja(back); break;
             case "shift by zero": c.shl(__dword_ptr[rdi], 0); break;
             default: throw new ArgumentException(then);
         }
