@@ -179,7 +179,8 @@ internal sealed class RunSession
 
     private async Task<int> RunAsync()
     {
-        // Beside the making of the machine, because the first record that a process writes takes it a millisecond.
+        // Beside the making of the machine, because each takes a process a millisecond the first time.
+        _ = Task.Run(VirtualMachine.Prepare);
         MachineRecord starting = _record;
         _noted = Task.Run(() => _folder.Write(starting));
         try
