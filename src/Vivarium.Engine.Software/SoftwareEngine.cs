@@ -1,8 +1,6 @@
 using Vivarium.Engine.Host;
-using Vivarium.Engine.Software.Decode;
 using Vivarium.Engine.Software.Host;
 using Vivarium.Engine.Software.Mmu;
-using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software;
@@ -42,13 +40,6 @@ public sealed unsafe class SoftwareEngine : IEngine
         {
             return refused.Message;
         }
-    }
-
-    /// <summary>Makes the tables that a process's first engine would make otherwise: for a thread that runs beside what comes before it.</summary>
-    public static void Prepare()
-    {
-        _ = new GuestCode();
-        _ = new InstructionEncoder(new Emitter());
     }
 
     public string Name => "software";

@@ -129,12 +129,6 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <summary>Counters of the present (or last) power cycle.</summary>
     public MachineStatistics Statistics { get; private set; } = new();
 
-    /// <summary>
-    /// Does ahead what the first <see cref="Create"/> of a process does once: for a thread that runs beside what comes before it. Nothing
-    /// has to wait for it, and <see cref="Create"/> needs no call of it.
-    /// </summary>
-    public static void Prepare() => EngineFactory.Prepare();
-
     /// <summary>Builds the machine, checking all of its specification. Nothing runs yet.</summary>
     /// <exception cref="InvalidInputException">The specification cannot work; the message says why.</exception>
     /// <exception cref="VivariumException">The host refuses something.</exception>

@@ -15,9 +15,6 @@ internal static class EngineFactory
         _ => throw new InvalidInputException($"there is no engine {kind}"),
     };
 
-    /// <inheritdoc cref="VirtualMachine.Prepare"/>
-    public static void Prepare() => SoftwareEngine.Prepare();
-
     public static CpuModel CreateModel(string name, int processors, bool showHypervisor)
     {
         try
