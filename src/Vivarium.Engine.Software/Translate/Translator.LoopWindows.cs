@@ -322,7 +322,7 @@ internal sealed unsafe partial class Translator
     }
 
     private void LeaveWindow(byte* jump)
-        => _cold.Add(new ColdPart(ColdKind.FirstRound, _source.Rip, jump, _blockCode, flags: _flags, recipe: _recipe));
+        => _cold.Add(new ColdPart(ColdKind.FirstRound, _source.Rip, jump, _blockCode + (Floating ? LandingBytes : 0), flags: _flags, recipe: _recipe));
 
     /// <summary>T1 = the window's address.</summary>
     private void EmitWindowAddress(in WindowAddress address)

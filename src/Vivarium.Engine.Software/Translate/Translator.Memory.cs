@@ -40,8 +40,8 @@ internal sealed unsafe partial class Translator
 
             if (@base == Register.EIP && Floating)
             {
-                _e.MovRip(T1, displacement | (_source.Rip & ~(ulong)uint.MaxValue));
-                _e.Mov32Rr(T1, T1);
+                _e.MovRip(to, displacement | (_source.Rip & ~(ulong)uint.MaxValue));
+                _e.Mov32Rr(to, to);
                 return;
             }
 
