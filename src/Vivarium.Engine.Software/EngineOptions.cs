@@ -37,6 +37,7 @@ public sealed record EngineOptions
         ("long-blocks", Optimizations.LongBlocks, "a translation goes on behind conditional jumps that are not taken"),
         ("shared-checks", Optimizations.SharedChecks, "accesses in a row through one register are checked together"),
         ("stack-pages", Optimizations.StackPages, "accesses through the stack pointer look first at the page that it was in last"),
+        ("known-stack", Optimizations.KnownStack, "a check of the stack covers what comes later in the translation, with other accesses in between"),
         ("beside-code", Optimizations.BesideCode, "writes beside code in its page do not leave translated code"),
         ("self-checks", Optimizations.SelfChecks, "code that is changed again and again is compared when it runs, instead of being watched"),
         ("access-switches", Optimizations.AccessSwitches, "STAC and CLAC do not end a translation"),

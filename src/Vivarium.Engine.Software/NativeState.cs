@@ -352,11 +352,14 @@ internal unsafe struct NativeState
     /// <summary>Host address that goes with <see cref="ExitCode"/>: behind the call in the stub of the jump to link, or the faulting instruction.</summary>
     public ulong ExitHostPc;
 
-    /// <summary>The second-level TLB: <see cref="Mmu.NativePages"/>, then its entries.</summary>
-    public Mmu.NativePages* SecondLevel;
+    /// <summary>Host minus linear address of what a translation knows of the stack.</summary>
+    public ulong KnownDelta;
 
     /// <summary>TLBs by <see cref="AddressSpace"/>: user, supervisor, supervisor with EFLAGS.AC. The first begins where one byte still reaches its fields.</summary>
     public NativeTlb UserTlb, SupervisorTlb, SupervisorAcTlb;
+
+    /// <summary>The second-level TLB: <see cref="Mmu.NativePages"/>, then its entries.</summary>
+    public Mmu.NativePages* SecondLevel;
 
     /// <summary>Behind the call by which a translation has asked for what its TLB does not know: where the thunks return is elsewhere.</summary>
     public ulong ResolveCaller;

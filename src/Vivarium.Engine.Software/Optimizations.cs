@@ -96,5 +96,8 @@ public enum Optimizations : ulong
     /// <summary>Accesses through the stack pointer look first at the page that it was in last.</summary>
     StackPages = 1ul << 36,
 
+    /// <summary>A check of the stack covers what comes later in the block, with other accesses in between.</summary>
+    KnownStack = 1ul << 37,
+
     All = ulong.MaxValue,
 }

@@ -19,9 +19,6 @@ internal sealed class RunSession
     private MachineSpec _spec;
     private MachineRecord _record;
 
-    /// <summary>Ends when the folder says that the machine is starting.</summary>
-    private Task _noted = Task.CompletedTask;
-
     private RunSession(RunOptions options, MachineSpec spec, MachineFolder folder, BackgroundChild? background)
     {
         _options = options;
@@ -179,22 +176,7 @@ internal sealed class RunSession
 
     private async Task<int> RunAsync()
     {
-        // Beside the making of the machine, because the first record that a process writes takes it a millisecond.
-        MachineRecord starting = _record;
-        _noted = Task.Run(() => _folder.Write(starting));
-        try
-        {
-            return await RunMachineAsync().ConfigureAwait(false);
-        }
-        finally
-        {
-            // The folder may go now.
-            await _noted.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        }
-    }
-
-    private async Task<int> RunMachineAsync()
-    {
+        _folder.Write(_record);
         BootSet? boot = Obtain(_options, _options.Rebuild && _background is null);
         MachinePlan plan = MachinePlan.Complete(_spec, _options, boot, _folder.Name);
         _spec = plan.Spec with { Firmware = _options.Firmware?.Obtain(GuestCache.Default, _options.Name) };
@@ -233,7 +215,6 @@ internal sealed class RunSession
         }
         catch (Exception e) when (_background is not null)
         {
-            await _noted.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             RememberEnd(new EndRecord(ExitStatus.Failure, e.Message));
             throw;
         }
@@ -271,7 +252,6 @@ internal sealed class RunSession
             }
 
             machine.Start();
-            await _noted.ConfigureAwait(false);
             _folder.Write(_record);
             _background?.Started(_record);
             exit = await machine.WaitAsync().ConfigureAwait(false);

@@ -18,7 +18,7 @@ internal sealed unsafe class TranslationFile : IDisposable
     private const int WindowShift = 16;
 
     /// <summary>When so many windows of entries were read, their pages go back: all will hardly be needed again.</summary>
-    private const int WindowsBeforeRelease = 48;
+    private const int WindowsBeforeRelease = 24;
 
     private readonly byte* _file;
     private readonly long _length;

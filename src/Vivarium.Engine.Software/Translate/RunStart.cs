@@ -12,6 +12,9 @@ internal readonly record struct RunStart(ushort Word)
     {
     }
 
+    /// <summary>The same access of a run that begins so many bytes further down.</summary>
+    public RunStart Below(int bytes) => new((int)Offset + bytes, Write, Aligned);
+
     /// <summary>Bytes above the run's lowest address.</summary>
     public uint Offset => Word & (uint)OffsetMask;
 

@@ -66,7 +66,7 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone, Page
         TestByte(T2, Direct, NativePage.DirectBit(space, write));
         Miss(Equal);
 
-        // Both pages of an access that crosses them are for the monitor.
+        // An access that crosses pages has two to look for.
         _e.Mov32Rr(Rcx, T1);
         _e.Rr(0x81, And, Rcx, wide: false);
         _e.Dword((int)GuestMemory.PageMask);
@@ -74,7 +74,7 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone, Page
         _e.Rr(0x01, Rdx, Rcx, wide: false);     // add ecx, edx
         _e.Rr(0x81, 7, Rcx, wide: false);       // cmp
         _e.Dword((int)GuestMemory.PageSize);
-        Miss(Above);
+        byte* across = _e.JumpForward(Above);
 
         _e.MovRr(Rdx, T1);
         _e.Rr(0x81, And, Rdx);                  // rdx = the page
@@ -135,6 +135,8 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone, Page
             }
         }
 
+        _e.Land(across);
+        EmitAcross(tlb, write);
         _e.Land(otherPage);
         _e.Land(otherSpace);
         if (walk is not null)
@@ -159,6 +161,32 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone, Page
     {
         NativePage sample;
         return sizeof(NativePages) + (int)((byte*)field(&sample) - (byte*)&sample);
+    }
+
+    /// <summary>
+    /// RCX = offset in the page plus size: if the first level knows both pages, and they follow each other in the host as well,
+    /// they are as good as one. Both tags are asked, as for any access, so that who takes them away waits for this one too.
+    /// </summary>
+    private void EmitAcross(int tlb, bool write)
+    {
+        _e.Rr(0x81, 7, Rcx, wide: false);       // cmp
+        _e.Dword(2 * (int)GuestMemory.PageSize);
+        Miss(Above);
+        _e.MovRr(Rdx, T1);
+        _e.Rr(0x81, And, Rdx);                  // rdx = the page
+        _e.Dword(-(int)GuestMemory.PageSize);
+        _e.TlbPlace(Rax, Rdx);
+        _e.TlbField(Compare, Rdx, tlb, Rax, NativeTlbEntry.TagOffset(write));
+        Miss(NotEqual);
+        _e.TlbField(0x8B, T2, tlb, Rax, NativeTlbEntry.DeltaOffset);
+        _e.Rr(0x81, 0, Rdx);                    // add
+        _e.Dword((int)GuestMemory.PageSize);
+        _e.TlbPlace(Rax, Rdx);
+        _e.TlbField(Compare, Rdx, tlb, Rax, NativeTlbEntry.TagOffset(write));
+        Miss(NotEqual);
+        _e.TlbField(Compare, T2, tlb, Rax, NativeTlbEntry.DeltaOffset);
+        Miss(NotEqual);
+        EmitReturn();
     }
 
     /// <summary>RAX = the place in the first level, whose entry is filled but for the write tag; T2 = host minus linear address.</summary>

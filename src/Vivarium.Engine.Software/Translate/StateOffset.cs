@@ -78,6 +78,7 @@ internal static unsafe class StateOffset
     public static readonly int LoopPages = Of(s => &s->LoopPages);
     public static readonly int LoopWindows = Of(s => &s->LoopWindows);
     public static readonly int Es = Of(s => &s->Es);
+    public static readonly int KnownDelta = Of(s => &s->KnownDelta);
     public static readonly int UserStack = Of(s => &s->UserStack);
     public static readonly int UserTlb = Of(s => &s->UserTlb);
     public static readonly int UserPages = Of(s => &s->UserPages);

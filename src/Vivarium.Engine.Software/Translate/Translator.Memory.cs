@@ -40,8 +40,8 @@ internal sealed unsafe partial class Translator
 
             if (@base == Register.EIP && Floating)
             {
-                _e.MovRip(T1, displacement | (_source.Rip & ~(ulong)uint.MaxValue));
-                _e.Mov32Rr(T1, T1);
+                _e.MovRip(to, displacement | (_source.Rip & ~(ulong)uint.MaxValue));
+                _e.Mov32Rr(to, to);
                 return;
             }
 
@@ -130,6 +130,12 @@ internal sealed unsafe partial class Translator
 
         int window = adjust == 0 ? WindowAccessOf(size, write) : -1;
         direct = direct && instruction.MemoryIndex == Register.None && @base.IsGPR64();
+        if (direct && @base == Register.RSP && SegmentOf(instruction) < SegmentFs && KnowsStack((int)instruction.MemoryDisplacement64 + adjust, (int)instruction.MemoryDisplacement64 + adjust + size, write))
+        {
+            _e.LoadState(T2, StateOffset.KnownDelta);
+            return new HostOperand(GuestRsp, T2, (int)instruction.MemoryDisplacement64 + adjust);
+        }
+
         if (window >= 0 && _secondRound)
         {
             bool byBase = direct && OfGuest(@base) >= 0;

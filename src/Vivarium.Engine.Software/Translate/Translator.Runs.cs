@@ -22,7 +22,8 @@ internal sealed unsafe partial class Translator
     /// <param name="Highest">Likewise: the first byte above them.</param>
     /// <param name="Writes">There is a write among them.</param>
     /// <param name="Start">Its first access.</param>
-    private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes, RunStart Start);
+    /// <param name="Accesses">How many; one, if it is of the stack.</param>
+    private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes, RunStart Start, int Accesses);
 
     private Run? _run;
 
@@ -34,6 +35,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Before an instruction: the present run may have ended, and another may begin.</summary>
     private void BeginOrEndRun()
     {
+        FollowKnownStack();
         if (_run is { } run)
         {
             bool ends = _index >= run.End;
@@ -57,7 +59,22 @@ internal sealed unsafe partial class Translator
                 return;
             }
 
-            int size = found.Highest - found.Lowest;
+            bool byStack = found.Base == GuestRspNumber && Options.Has(Optimizations.KnownStack);
+            if (byStack && KnowsStack(found.Lowest, found.Highest, found.Writes))
+            {
+                _e.LoadState(T2, StateOffset.KnownDelta);
+                _run = found;
+                return;
+            }
+
+            (int lowest, int highest) = (found.Lowest, found.Highest);
+            bool isKnownLater = byStack && WidenOverStack(found, ref lowest, ref highest);
+            if (!isKnownLater && found.Accesses < 2)
+            {
+                return;
+            }
+
+            int size = highest - lowest;
             DestroyFlags(check: true);
             int register = Of(found.Base);
             if (register < 0)
@@ -66,7 +83,7 @@ internal sealed unsafe partial class Translator
                 register = T1;
             }
 
-            _e.Lea(T1, register, found.Lowest);
+            _e.Lea(T1, register, lowest);
             byte* miss;
             bool onStack = register == GuestRsp && LooksAtStackPage;
             if (onStack)
@@ -84,10 +101,15 @@ internal sealed unsafe partial class Translator
             }
 
             var info = new AccessInfo(size, read: true, found.Writes, SegmentSs, AccessRules.None);
-            _cold.Add(new ColdPart(onStack ? ColdKind.ResolveRunOnStack : ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word | ((ulong)found.Start.Word << 32), _flags, _mode.Space(), _recipe));
+            _cold.Add(new ColdPart(onStack ? ColdKind.ResolveRunOnStack : ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word | ((ulong)found.Start.Below(found.Lowest - lowest).Word << 32), _flags, _mode.Space(), _recipe));
             if (register == T1)
             {
                 _e.Rm(0x03, T2, State, StateOffset.Gpr(found.Base)); // add
+            }
+
+            if (isKnownLater)
+            {
+                EmitKnownStack(lowest, highest, found.Writes);
             }
 
             _run = found;
@@ -186,7 +208,9 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        return accesses >= 2 ? new Run(end, number, from, to, stores, new RunStart(first - from, firstWrites, firstAligned)) : null;
+        return accesses >= 2 || (accesses == 1 && number == GuestRspNumber)
+            ? new Run(end, number, from, to, stores, new RunStart(first - from, firstWrites, firstAligned), accesses)
+            : null;
     }
 
     /// <summary>Whether an instruction accesses memory through one register, in a way that a run can do.</summary>

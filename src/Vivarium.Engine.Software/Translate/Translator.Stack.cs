@@ -160,6 +160,12 @@ internal sealed unsafe partial class Translator
             return new HostOperand(GuestRsp, T2, offset + _movedStack);
         }
 
+        if (KnowsStack(offset, offset + size, write))
+        {
+            _e.LoadState(T2, StateOffset.KnownDelta);
+            return new HostOperand(GuestRsp, T2, offset);
+        }
+
         int window = WindowAccessOf(size, write);
         if (window >= 0 && _secondRound)
         {

@@ -149,6 +149,7 @@ internal sealed unsafe partial class Translator
         _recipes.Clear();
         _run = null;
         _movedStack = 0;
+        ForgetKnownStack();
         _extendedChecked = false;
         _ended = false;
         _hasSideExits = false;

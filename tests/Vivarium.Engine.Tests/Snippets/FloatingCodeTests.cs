@@ -111,6 +111,35 @@ public sealed class FloatingCodeTests
         }
     }
 
+    /// <summary>The loop is come to from its own page, so that RIP is another when it begins anew for the next page of its data.</summary>
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void ALoopThatGoesOnInAnotherPageKnowsItsPlace(string options)
+    {
+        using SnippetMachine m = Create(options);
+        ulong end = m.Write(Here, c =>
+        {
+            Label again = c.CreateLabel(), value = c.CreateLabel();
+            c.mov(rsi, Data);
+            c.mov(ecx, 0x300);
+            c.Label(ref again);
+            c.add(rax, __qword_ptr[rsi]);
+            c.lea(rdx, __[value]);
+            c.add(rsi, 16);
+            c.dec(ecx);
+            c.jnz(again);
+            c.@int(EndVector);
+            c.Label(ref value);
+            c.nop();
+        }, physical: SnippetMachine.Code);
+        foreach (ulong place in (ReadOnlySpan<ulong>)[Here, There])
+        {
+            GoTo(m, place);
+            m.RunToEnd();
+            Assert.Equal(place + (end - 1 - Here), m.Rdx);
+        }
+    }
+
     [Theory]
     [MemberData(nameof(Options))]
     public void AFaultNamesThePlace(string options)

@@ -223,6 +223,178 @@ public sealed class StackPageTests
         Assert.Equal((0u, stack, 0x95ul), (stop.ErrorCode, stop.Rsp, stop.Rflags & 0x8D5));
     }
 
+    /// <summary>Accesses of the stack with others in between, of which one check covers as many as it can: at all places in a page and across its end.</summary>
+    [Theory]
+    [InlineData(0x800)]
+    [InlineData(0x1000)]
+    [InlineData(0x1008)]
+    [InlineData(0x1018)]
+    [InlineData(0x1030)]
+    [InlineData(0x1058)]
+    [InlineData(0x1060)]
+    [InlineData(0xFC8)]
+    public void WhatComesBetweenAccessesOfTheStackChangesNothingOfThem(int at)
+    {
+        using SnippetMachine m = Long();
+        m.Pages.Map(Spare, New);
+        m.Pages.Map(Spare + 0x1000, Old);
+        m.Rsp = Spare + (ulong)at;
+        m.Rdi = Data + 0x4000;
+        (m.Rax, m.Rbx, m.Rsi, m.Rbp) = (1, 2, 3, 4);
+        m.State.Gpr[13] = 13;
+        m.Write(c =>
+        {
+            Label no = c.CreateLabel();
+            c.push(rax);
+            c.mov(__qword_ptr[rdi], rbx);
+            c.push(rbx);
+            c.push(rsi);
+            c.add(__qword_ptr[rdi], 5);
+            c.sub(rsp, 0x20);
+            c.mov(__qword_ptr[rsp + 8], r13);
+            c.lea(rcx, __[rsp + 0x10]);
+            c.mov(__qword_ptr[rcx], 77);
+            c.imul(r8, __qword_ptr[rsp + 0x10], 2);
+            c.cmp(r8d, 154);
+            c.jne(no);
+            c.mov(rdx, __qword_ptr[rdi]);
+            c.add(rdx, __qword_ptr[rsp + 8]);
+            c.xchg(__qword_ptr[rsp + 0x18], rdx);
+            c.push(__qword_ptr[rdi]);
+            c.pop(__qword_ptr[rdi + 8]);
+            c.mov(__dword_ptr[rsp], 9);
+            c.adc(__dword_ptr[rsp], 1);
+            c.mov(r9d, __dword_ptr[rsp]);
+            c.lea(rsp, __[rsp + 0x20]);
+            c.pop(r10);
+            c.mov(__qword_ptr[rdi + 16], r10);
+            c.pop(r11);
+            c.mov(r14, rsp);
+            c.mov(rsp, rdi);
+            c.mov(r12, __qword_ptr[rsp + 8]);
+            c.mov(__qword_ptr[rsp + 24], r12);
+            c.mov(rsp, r14);
+            c.pop(rax);
+            c.mov(rdx, __qword_ptr[rsp - 0x20]);
+            c.hlt();
+            c.Label(ref no);
+            c.ud2();
+        });
+        m.RunToEnd();
+        Assert.Equal((154ul, 10ul, 3ul, 2ul), (m.State.Gpr[8], m.State.Gpr[9], m.State.Gpr[10], m.State.Gpr[11]));
+        Assert.Equal((1ul, 20ul, 7ul), (m.Rax, m.Rdx, m.State.Gpr[12]));
+        Assert.Equal((7ul, 7ul, 3ul, 7ul), (m.Memory.Read<ulong>(m.Rdi), m.Memory.Read<ulong>(m.Rdi + 8), m.Memory.Read<ulong>(m.Rdi + 16), m.Memory.Read<ulong>(m.Rdi + 24)));
+    }
+
+    /// <summary>A fault between two accesses that one check covers comes between them.</summary>
+    [Fact]
+    public void AFaultBetweenTwoAccessesOfTheStackComesBetweenThem()
+    {
+        using SnippetMachine m = Long();
+        m.Pages.Map(Spare, Old);
+        m.SetGate(14, Handlers + (14 * 16), ist: 1);
+        (m.Rsp, m.Rax, m.Rdi) = (Top, 1, 0x4000_0000_0000);
+        m.Write(c =>
+        {
+            c.push(rax);
+            c.push(rax);
+            c.cmp(eax, 2);
+            c.mov(rcx, __qword_ptr[rdi]);
+            c.push(rax);
+            c.hlt();
+        });
+        Stop stop = m.RunToFault(14);
+        Assert.Equal((Top - 16, 0x95ul), (stop.Rsp, stop.Rflags & 0x8D5));
+        Assert.Equal((1ul, 0ul), (m.Memory.Read<ulong>(Old + 0x7F0), m.Memory.Read<ulong>(Old + 0x7E8)));
+    }
+
+    /// <summary>A page is dirty only once it was written: not because a later instruction would have.</summary>
+    [Fact]
+    public void AWriteOfTheStackThatDoesNotComeLeavesThePageClean()
+    {
+        using SnippetMachine m = Long();
+        m.Pages.Map(Spare, Old);
+        m.Rsp = Top;
+        m.Write(c =>
+        {
+            Label end = c.CreateLabel();
+            c.pop(rax);
+            c.mov(rcx, __qword_ptr[rsp]);
+            c.test(rax, rax);
+            c.je(end);
+            c.push(rdx);
+            c.Label(ref end);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal(A, m.Memory.Read<ulong>(m.Pages.Entry(Spare, 12)) & (A | D));
+    }
+
+    /// <summary>What is known of the stack moves with the stack pointer: what is not covered is in the next page.</summary>
+    [Fact]
+    public void WhatIsKnownOfTheStackIsOfItsBytesNotOfDisplacements()
+    {
+        using SnippetMachine m = Long();
+        m.Pages.Map(Spare, New);
+        m.Pages.Map(Spare + 0x1000, Old);
+        (m.Rsp, m.Rdi, m.Rax, m.Rbx) = (Spare + 0xF80, Data + 0x4000, 1, 2);
+        m.Write(c =>
+        {
+            c.push(rax);
+            c.mov(__qword_ptr[rdi], rbx);
+            c.pop(rcx);
+            c.mov(__qword_ptr[rdi + 8], rcx);
+            c.add(rsp, 0x100);
+            c.mov(__qword_ptr[rsp - 8], rbx);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal((1ul, 2ul), (m.Memory.Read<ulong>(New + 0xF78), m.Memory.Read<ulong>(Old + 0x78)));
+    }
+
+    /// <summary>What was only read so far is not known to be writable.</summary>
+    [Fact]
+    public void AWriteAfterReadsWithOthersBetweenFaultsOnAReadOnlyPage()
+    {
+        using SnippetMachine m = Long();
+        m.Pages.Map(Spare, Old, P);
+        m.State.Cr0 |= 1 << 16;
+        (m.Rsp, m.Rdi) = (Top, Data + 0x4000);
+        m.SetGate(14, Handlers + (14 * 16), ist: 1);
+        m.Write(c =>
+        {
+            c.mov(rax, __qword_ptr[rsp]);
+            c.mov(rcx, __qword_ptr[rdi]);
+            c.mov(rdx, __qword_ptr[rsp + 8]);
+            c.mov(rcx, __qword_ptr[rdi]);
+            c.mov(__qword_ptr[rsp + 8], rax);
+            c.hlt();
+        });
+        ulong fault = m.State.Rip + 4 + 3 + 5 + 3;
+        Stop stop = m.RunToFault(14);
+        Assert.Equal((3u, fault), (stop.ErrorCode, stop.Rip));
+        Assert.Equal(0ul, m.Memory.Read<ulong>(Old + 0x808));
+    }
+
+    /// <summary>A check that reaches further down than the first access tells of that access's fault.</summary>
+    [Fact]
+    public void TheFirstAccessOfTheStackFaultsAtItsOwnAddress()
+    {
+        using SnippetMachine m = Long();
+        m.Pages.Unmap(Spare);
+        (m.Rsp, m.Rdi) = (Top, Data + 0x4000);
+        m.SetGate(14, Handlers + (14 * 16), ist: 1);
+        m.Write(c =>
+        {
+            c.push(rax);
+            c.mov(__qword_ptr[rdi], rbx);
+            c.push(rbx);
+            c.hlt();
+        });
+        Stop stop = m.RunToFault(14);
+        Assert.Equal((2u, Top, Top - 8), (stop.ErrorCode, stop.Rsp, m.State.Cr2));
+    }
+
     [Fact]
     public void ACodeThatAPushChangesIsNew()
     {

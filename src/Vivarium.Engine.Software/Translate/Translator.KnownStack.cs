@@ -1,0 +1,110 @@
+using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+// What a run's check has shown of the stack: accesses through the stack pointer later in the block, with others in between, need no check of
+// their own. The run's check covers them too, and leaves host minus guest address in the state block. They are made before
+// the vCPU leaves the block, so before it could be told of anything; writes by this are only for a machine with one processor, whose
+// write tags nobody else takes away.
+internal sealed unsafe partial class Translator
+{
+    /// <summary>Bytes. More would too often cross a page.</summary>
+    private const int WidestKnownStack = 128;
+
+    // From the stack pointer as it is before the instruction; empty if nothing is known.
+    private int _knownFrom;
+    private int _knownTo;
+    private bool _knownWritable;
+    private int _knownIndex;
+    private AddressSpace _knownSpace;
+
+    private void ForgetKnownStack() => _knownFrom = _knownTo = 0;
+
+    private bool KnowsStack(int from, int to, bool write)
+        => from >= _knownFrom && from < to && to <= _knownTo && (_knownWritable || !write) && _mode.Space() == _knownSpace && MakesRuns;
+
+    /// <summary>The instructions before the present one may have moved the stack pointer.</summary>
+    private void FollowKnownStack()
+    {
+        for (; _knownIndex < _index; _knownIndex++)
+        {
+            if (_knownTo != _knownFrom && TryFollowStack(_guest[_knownIndex].Instruction, out int by))
+            {
+                _knownFrom -= by;
+                _knownTo -= by;
+            }
+            else
+            {
+                ForgetKnownStack();
+            }
+        }
+    }
+
+    /// <summary>How far a check for a run through the stack pointer is to reach for accesses that come later. False: there are none.</summary>
+    private bool WidenOverStack(in Run run, ref int from, ref int to)
+    {
+        bool more = false;
+        int moved = 0;
+        for (int i = _index; i < _guest.Count; i++)
+        {
+            ref readonly Instruction instruction = ref _guest[i].Instruction;
+            if (i >= run.End && TryGetAccess(instruction, out int @base, out int displacement, out int size, out bool writes) && @base == GuestRspNumber)
+            {
+                int lowest = Math.Min(from, displacement + moved);
+                int highest = Math.Max(to, displacement + moved + size);
+
+                // What is not written for certain must not become dirty.
+                if ((writes && !(run.Writes && !AlignJumps)) || highest - lowest > Math.Max(WidestKnownStack, run.Highest - run.Lowest))
+                {
+                    break;
+                }
+
+                (from, to, more) = (lowest, highest, true);
+            }
+
+            if (!TryFollowStack(instruction, out int by))
+            {
+                break;
+            }
+
+            moved += by;
+        }
+
+        return more;
+    }
+
+    /// <summary>Behind the check for a run: T2 = delta.</summary>
+    private void EmitKnownStack(int from, int to, bool writes)
+    {
+        _e.StoreState(StateOffset.KnownDelta, T2);
+        (_knownFrom, _knownTo, _knownWritable, _knownIndex, _knownSpace) = (from, to, writes && !AlignJumps, _index, _mode.Space());
+    }
+
+    /// <summary>By how much an instruction moves the stack pointer. False: that is not known, or what comes next in the block may not come next.</summary>
+    private bool TryFollowStack(in Instruction instruction, out int by)
+    {
+        by = 0;
+        if (instruction.FlowControl is not (FlowControl.Next or FlowControl.ConditionalBranch))
+        {
+            return false;
+        }
+
+        CodeTraits traits = _traits.Get(instruction);
+        bool named = false;
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            named |= instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR()
+                && GuestNumber(instruction.GetOpRegister(i)) == GuestRspNumber && traits.Writes(i);
+        }
+
+        if (instruction.IsStackInstruction)
+        {
+            by = instruction.StackPointerIncrement;
+            return !named && instruction.Mnemonic is (Mnemonic.Push or Mnemonic.Pop) && by is (8 or -8);
+        }
+
+        return !named || (TryGetStep(instruction, out int register, out by) && register == GuestRspNumber);
+    }
+}
