@@ -133,7 +133,7 @@ internal readonly unsafe struct Block : IEquatable<Block>
     /// </summary>
     public ReadOnlySpan<ushort> JumpStubs => new(BlockRecord.StubsOf(Record), Record->StubCount);
 
-    /// <summary>The jumps that were linked to this block, as a chain of <see cref="JumpLinks"/>.</summary>
+    /// <summary>The jumps that were linked to this block, as a chain of <see cref="Chains{T}"/> by where their displacements stand in the code region.</summary>
     public ref int IncomingJumps => ref _data->IncomingJumps;
 
     /// <summary>By which <see cref="At"/> finds it again.</summary>

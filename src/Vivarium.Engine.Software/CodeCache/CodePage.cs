@@ -9,13 +9,13 @@ namespace Vivarium.Engine.Software.CodeCache;
 internal sealed unsafe class CodePage(ulong number, ulong* granules, PageFlags* flags)
 {
     private int _unsettled;
-    private int _blocks = PageBlocks.None;
+    private int _blocks = Chain.None;
 
     public ulong Number => number;
 
     public PageFlags* Flags => flags;
 
-    /// <summary>A chain of <see cref="PageBlocks"/>.</summary>
+    /// <summary>A chain of <see cref="Chains{T}"/>.</summary>
     public ref int Blocks => ref _blocks;
 
     /// <summary>Which granules the blocks were made from.</summary>

@@ -14,7 +14,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
     private const int LossesOfAPageThatDies = 64;
 
     private readonly Dictionary<ulong, CodePage> _pages = [];
-    private readonly PageBlocks _blocks = new();
+    private readonly Chains<Block> _blocks = new();
 
     /// <summary>
     /// To be called before a page's bytes are read for a translation: whoever writes to the page from now on says so, and
@@ -75,7 +75,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
     {
         if (hostPc != null && _pages.TryGetValue(gpa >> GuestMemory.PageShift, out CodePage? page))
         {
-            for (int link = page.Blocks; link != PageBlocks.None; link = _blocks.After(link))
+            for (int link = page.Blocks; link != Chain.None; link = _blocks.After(link))
             {
                 Block block = _blocks[link];
                 if ((ulong)(hostPc - block.Code) < (ulong)block.CodeLength)
@@ -113,7 +113,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
         List<Block> hit = [];
         foreach (CodePage page in _pages.Values.Where(page => (page.Number << GuestMemory.PageShift) - start < length).ToArray())
         {
-            for (int link = page.Blocks; link != PageBlocks.None; link = _blocks.After(link))
+            for (int link = page.Blocks; link != Chain.None; link = _blocks.After(link))
             {
                 Block block = _blocks[link];
                 hit.Add(block);
@@ -194,7 +194,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
         int before = hit?.Count ?? 0;
         bool all = IsDying(page, wholePages);
         ulong left = 0;
-        for (ref int link = ref page.Blocks; link != PageBlocks.None;)
+        for (ref int link = ref page.Blocks; link != Chain.None;)
         {
             Block block = _blocks[link];
             if (all || Covers(block, gpa, size))
@@ -237,7 +237,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
         }
 
         page.Granules = 0;
-        for (int link = page.Blocks; link != PageBlocks.None; link = _blocks.After(link))
+        for (int link = page.Blocks; link != Chain.None; link = _blocks.After(link))
         {
             page.Granules |= MaskIn(_blocks[link], number);
         }
@@ -248,7 +248,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
 
     private void DropIfUnused(CodePage page)
     {
-        if (page.Blocks == PageBlocks.None && page.Translators == 0)
+        if (page.Blocks == Chain.None && page.Translators == 0)
         {
             _pages.Remove(page.Number);
             SetFlag(page, false);

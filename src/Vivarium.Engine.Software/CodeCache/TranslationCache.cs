@@ -19,7 +19,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     private const int PreparedAhead = 4096;
 
     private readonly BlockTable _blocks = new();
-    private readonly JumpLinks _links = new();
+    private readonly Chains<int> _links = new();
     private readonly HostList<Block> _byAddress = new(InitialCapacity);
 
     /// <summary>For each 256 bytes of the region: the first block that reaches into them or begins behind them, as an index into <see cref="_byAddress"/>.</summary>
@@ -134,7 +134,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     public void Link(byte* displacement, Block target)
     {
         Patch(displacement, target.Body);
-        target.IncomingJumps = _links.Add((int)(displacement - Region.Executable), target.IncomingJumps);
+        _links.Add(ref target.IncomingJumps, (int)(displacement - Region.Executable));
     }
 
     /// <summary>Throws away the blocks made from any of the bytes, and returns them: jump caches must forget them too.</summary>
@@ -203,7 +203,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     private void Retire(Block block)
     {
         block.Invalidate();
-        for (int chain = block.IncomingJumps; chain != JumpLinks.None;)
+        for (int chain = block.IncomingJumps; chain != Chain.None;)
         {
             // Also those of blocks that are not valid any more: a vCPU may still be in one.
             byte* jump = Region.Executable + _links.Take(ref chain);
@@ -213,7 +213,7 @@ internal sealed unsafe class TranslationCache : IDisposable
             }
         }
 
-        block.IncomingJumps = JumpLinks.None;
+        block.IncomingJumps = Chain.None;
     }
 
     /// <summary>Where several vCPUs run, displacements are aligned: whoever executes the jump meanwhile goes to the old target or to the new.</summary>

@@ -123,12 +123,7 @@ internal static unsafe class FirstLevelTlb
     /// <summary>Forgets one translation. The vCPU may be jumping by this entry: its code address stays.</summary>
     public static void Drop(NativeJumpCache* jumps, AddressSpace space, ulong rip, byte* code)
     {
-        int index = NativeJumpCache.IndexOf(rip, space);
-        ulong* entry = jumps->Entry + (index * 2);
-        if (entry[1] == (ulong)code)
-        {
-            Volatile.Write(ref entry[0], index == NativeJumpCache.IndexOf(1, space) ? 0 : EmptyJump);
-        }
+        Drop(jumps, space, NativeJumpCache.IndexOf(rip, space), code);
     }
 
     /// <summary>Forgets a translation wherever it is found. Callable from any thread.</summary>
@@ -136,11 +131,7 @@ internal static unsafe class FirstLevelTlb
     {
         for (int index = 0; index < NativeJumpCache.EntriesOf(space); index++)
         {
-            ulong* entry = jumps->Entry + (index * 2);
-            if (entry[1] == (ulong)code)
-            {
-                Volatile.Write(ref entry[0], index == NativeJumpCache.IndexOf(1, space) ? 0 : EmptyJump);
-            }
+            Drop(jumps, space, index, code);
         }
     }
 
@@ -176,6 +167,15 @@ internal static unsafe class FirstLevelTlb
         if ((pages->Entry[index] ^ NativeExecutedPages.LinearPart(linear)) >> NativeExecutedPages.PhysicalBits == 0)
         {
             pages->Entry[index] = index == NativeExecutedPages.Entries - 1 ? 0 : NoPage;
+        }
+    }
+
+    private static void Drop(NativeJumpCache* jumps, AddressSpace space, int index, byte* code)
+    {
+        ulong* entry = jumps->Entry + (index * 2);
+        if (entry[1] == (ulong)code)
+        {
+            Volatile.Write(ref entry[0], index == NativeJumpCache.IndexOf(1, space) ? 0 : EmptyJump);
         }
     }
 
