@@ -131,7 +131,7 @@ internal struct NativeStackPage
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeFilled
 {
-    public const int Capacity = 255;
+    public const int Capacity = 1023;
     public const int ItemsOffset = sizeof(ulong);
 
     /// <summary>At most <see cref="Capacity"/>, which says that there may have been more.</summary>
@@ -159,7 +159,7 @@ internal unsafe struct NativeJumpCache
 
     /// <summary>Binary logarithm of an entry's bytes.</summary>
     public const int EntryShift = 4;
-    private const int UserEntries = 2048;
+    private const int UserEntries = 8192;
 
     /// <summary>
     /// How many entries an address space uses: a kernel's stay, programs' are emptied at every change of address space,
