@@ -120,6 +120,24 @@ internal static unsafe class FirstLevelTlb
         entries[NativeJumpCache.IndexOf(1, space) * 2] = 0;
     }
 
+    /// <summary>Forgets what begins in a page, or in the one before it: it may reach into the page.</summary>
+    public static void DropPage(NativeJumpCache* jumps, AddressSpace space, ulong linear)
+    {
+        for (int index = 0; index < NativeJumpCache.EntriesOf(space); index++)
+        {
+            DropPage(jumps, space, index, linear);
+        }
+    }
+
+    /// <summary>The same, among the entries in a list only.</summary>
+    public static void DropPage(NativeJumpCache* jumps, AddressSpace space, ulong linear, NativeFilled* filled)
+    {
+        for (ulong i = 0; i < filled->Count; i++)
+        {
+            DropPage(jumps, space, (int)filled->Items[i] >> NativeJumpCache.EntryShift, linear);
+        }
+    }
+
     /// <summary>Forgets one translation. The vCPU may be jumping by this entry: its code address stays.</summary>
     public static void Drop(NativeJumpCache* jumps, AddressSpace space, ulong rip, byte* code)
     {
@@ -170,14 +188,26 @@ internal static unsafe class FirstLevelTlb
         }
     }
 
-    private static void Drop(NativeJumpCache* jumps, AddressSpace space, int index, byte* code)
+    private static void DropPage(NativeJumpCache* jumps, AddressSpace space, int index, ulong linear)
     {
-        ulong* entry = jumps->Entry + (index * 2);
-        if (entry[1] == (ulong)code)
+        const ulong pageSize = PageMask + 1;
+        ulong rip = 0 - jumps->Entry[index * 2];
+        if ((linear & ~PageMask) - (rip & ~PageMask) <= pageSize)
         {
-            Volatile.Write(ref entry[0], index == NativeJumpCache.IndexOf(1, space) ? 0 : EmptyJump);
+            Empty(jumps, space, index);
         }
     }
+
+    private static void Drop(NativeJumpCache* jumps, AddressSpace space, int index, byte* code)
+    {
+        if (jumps->Entry[(index * 2) + 1] == (ulong)code)
+        {
+            Empty(jumps, space, index);
+        }
+    }
+
+    private static void Empty(NativeJumpCache* jumps, AddressSpace space, int index)
+        => Volatile.Write(ref jumps->Entry[index * 2], index == NativeJumpCache.IndexOf(1, space) ? 0 : EmptyJump);
 
     private static void Drop(NativeTlb* tlb, int index, ulong linear, ulong mask)
     {

@@ -13,6 +13,9 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Supervisor code may have been looked up in pages that are not global.</summary>
     private bool _ranLocal;
 
+    /// <summary>A bit for each jump cache that may know code by an offset in a segment that begins elsewhere than at 0, so not by its linear address.</summary>
+    private int _basedJumps;
+
     /// <summary>INVPCID types (SDM vol. 2, INVPCID).</summary>
     public enum InvpcidType : byte
     {
@@ -78,14 +81,14 @@ internal sealed unsafe partial class SoftwareVcpu
 
         if (FirstLevelTlb.MayBeSeen(&S->UserPages, linear))
         {
-            FlushJumps(AddressSpace.User);
+            DropJumpsInto(AddressSpace.User, linear);
             FirstLevelTlb.FlushPage(&S->UserPages, linear);
         }
 
         if (FirstLevelTlb.MayBeSeen(&S->SupervisorPages, linear))
         {
-            FlushJumps(AddressSpace.Supervisor);
-            FlushJumps(AddressSpace.SupervisorAc);
+            DropJumpsInto(AddressSpace.Supervisor, linear);
+            DropJumpsInto(AddressSpace.SupervisorAc, linear);
             FirstLevelTlb.FlushPage(&S->SupervisorPages, linear);
         }
     }
@@ -228,6 +231,10 @@ internal sealed unsafe partial class SoftwareVcpu
         entry[0] = 0 - rip;
         entry[1] = (ulong)code;
         FilledJumpsOf(space)->Add((ulong)NativeJumpCache.IndexOf(rip, space) << NativeJumpCache.EntryShift);
+        if (!Code64 && S->Cs.Base != 0)
+        {
+            _basedJumps |= 1 << (int)space;
+        }
     }
 
     private void FlushUserCode()
@@ -258,6 +265,25 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         filled->Count = 0;
+        _basedJumps &= ~(1 << (int)space);
+    }
+
+    /// <summary>Takes from one jump cache what was looked up in a page. The rest is worth more than the search costs.</summary>
+    private void DropJumpsInto(AddressSpace space, ulong linear)
+    {
+        NativeFilled* filled = FilledJumpsOf(space);
+        if ((_basedJumps >> (int)space & 1) != 0)
+        {
+            FlushJumps(space);
+        }
+        else if (filled->TooMany || !_listsFilled)
+        {
+            FirstLevelTlb.DropPage(JumpsOf(space), space, linear);
+        }
+        else
+        {
+            FirstLevelTlb.DropPage(JumpsOf(space), space, linear, filled);
+        }
     }
 
     private void FlushFirstLevel(bool keepGlobal)

@@ -106,6 +106,89 @@ public sealed class JumpThunkTests
         Assert.Equal(2u, m.Rbx);
     }
 
+    /// <summary>What is reached in the page, and what only reaches into it from the page before, is the new code; the rest stays.</summary>
+    [Theory]
+    [InlineData("", false)]
+    [InlineData("no-flush-lists", false)]
+    [InlineData("no-jumps-by-page", false)]
+    [InlineData("", true)]
+    [InlineData("no-flush-lists", true)]
+    [InlineData("no-jumps-by-page", true)]
+    public void InvlpgOfATargetsPageMakesTheNewCodeSeen(string options, bool fromThePageBefore)
+    {
+        const ulong first = Data, second = Data + 0x1000, third = Data + 0x2000, other = Data + 0x3000;
+        using SnippetMachine m = Create(options);
+        m.Pages.Map(Spare, first);
+        m.Pages.Map(Spare + 0x1000, second);
+
+        // add ebx, imm32 begins in the page, or three bytes before it; the constant is in it.
+        ulong target = fromThePageBefore ? Spare + 0xFFE : Spare + 0x1000;
+        if (fromThePageBefore)
+        {
+            m.WriteBytes(first + 0xFFE, 0x81, 0xC3);
+            m.WriteBytes(second, 1, 0, 0, 0, 0xC3);
+            m.WriteBytes(third, 0, 1, 0, 0, 0xC3);
+        }
+        else
+        {
+            WriteAdd(m, second, 1);
+            WriteAdd(m, third, 0x100);
+        }
+
+        WriteAdd(m, other, 0x1_0000);
+        m.Rsi = m.Pages.Entry(Spare + 0x1000, 12);
+        m.Write(c =>
+        {
+            var again = c.CreateLabel();
+            c.mov(ecx, 50);
+            c.mov(rdi, target);
+            c.mov(rbp, Spare + 0x1000);
+            c.mov(rdx, other);
+            c.Label(ref again);
+            c.call(rdi);
+            c.call(rdx);
+            c.call(rdi);
+            c.xor(__qword_ptr[rsi], (int)(second ^ third));
+            c.invlpg(__byte_ptr[rbp]);
+            c.dec(ecx);
+            c.jnz(again);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal((25u * 2) + (25u * 2 * 0x100) + (50 * 0x1_0000u), m.Rbx);
+    }
+
+    /// <summary>Code of a segment with a base is known by its offset: its page's linear address is another.</summary>
+    [Fact]
+    public void InvlpgOfTheLinearPageMakesTheNewCodeOfASegmentSeen()
+    {
+        const ulong segment = 0x1_0000;
+        using SnippetMachine m = Protected(paging: PagingMode.Bits32);
+        m.State.Segments[1].Base = segment;
+        m.State.Rip -= segment;
+        m.Pages.Map(Spare, Data);
+        WriteAdd(m, Data, 1);
+        WriteAdd(m, Data + 0x1000, 0x100);
+        m.Rsi = m.Pages.Entry(Spare, 12);
+        m.Write(c =>
+        {
+            var again = c.CreateLabel();
+            c.mov(ecx, 50);
+            c.mov(edi, (uint)(Spare - segment));
+            c.mov(ebp, (uint)Spare);
+            c.Label(ref again);
+            c.call(edi);
+            c.call(edi);
+            c.xor(__dword_ptr[esi], 0x1000);
+            c.invlpg(__byte_ptr[ebp]);
+            c.dec(ecx);
+            c.jnz(again);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal((25u * 2) + (25u * 2 * 0x100), m.Rbx);
+    }
+
     [Theory]
     [MemberData(nameof(Options))]
     public void ATargetThatWasOverwrittenIsTheNewCode(string options)
