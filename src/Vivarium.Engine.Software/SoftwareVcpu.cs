@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vivarium.Engine.Software.Host;
+using Vivarium.Engine.Software.Mmu;
 using Vivarium.Engine.Software.Privileged;
 using Vivarium.Memory;
 
@@ -14,6 +15,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
 {
     private const uint DefaultMxcsr = 0x1F80;
 
+    private readonly TableMemory _tables;
     private GCHandle _handle;
 
     /// <param name="tscOffset">What the guest's time-stamp counter is ahead of the host's, modulo 2^64: the same for all processors of a machine.</param>
@@ -23,8 +25,9 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         Memory = memory;
         Model = model;
         Bus = _plainBus = bus;
-        S = (NativeState*)NativeMemory.AlignedAlloc((nuint)sizeof(NativeState), 4096);
-        NativeMemory.Clear(S, (nuint)sizeof(NativeState));
+        nuint foundBlocks = (nuint)(NativeFoundBlock.Count * sizeof(NativeFoundBlock));
+        _tables = new TableMemory(TableMemory.SizeOf((nuint)sizeof(NativeState)) + TableMemory.SizeOf(foundBlocks) + TableMemory.SizeOf(SecondLevelTlb.Size));
+        S = (NativeState*)_tables.Take((nuint)sizeof(NativeState));
         S->Xsave = (byte*)NativeMemory.AlignedAlloc(CpuModel.MaxXsaveSize, 64);
         NativeMemory.Clear(S->Xsave, CpuModel.MaxXsaveSize);
         S->XsaveMask = model.XsaveMask;
@@ -32,7 +35,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         InterruptReturn.Forget(S);
         *(uint*)(S->Xsave + MxcsrOffset) = DefaultMxcsr;
         S->ExtendedInMemory = 1;
-        S->FoundBlocks = (NativeFoundBlock*)NativeMemory.AllocZeroed(NativeFoundBlock.Count, (nuint)sizeof(NativeFoundBlock));
+        S->FoundBlocks = (NativeFoundBlock*)_tables.Take(foundBlocks);
         _handle = GCHandle.Alloc(this);
         S->Handle = GCHandle.ToIntPtr(_handle);
 
@@ -45,6 +48,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         _chaos = code.Options.ChaosSeed is { } seed ? new Chaos(seed, index) : null;
         S->ExitThunk = code.Thunks.Exit;
         S->GranuleBias = code.GranuleBias;
+        _tlb = new SecondLevelTlb(_tables);
         S->SecondLevel = _tlb.Native;
         CodeWatch = code;
         for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
@@ -61,10 +65,8 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
     {
         _rendezvous.Remove(this);
         _handle.Free();
-        NativeMemory.Free(S->FoundBlocks);
-        _tlb.Dispose();
         NativeMemory.AlignedFree(S->Xsave);
-        NativeMemory.AlignedFree(S);
+        _tables.Dispose();
     }
 
     public int Index { get; }

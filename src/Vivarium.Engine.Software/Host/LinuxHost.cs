@@ -16,6 +16,7 @@ internal static unsafe partial class LinuxHost
     public const int MapNoReserve = 0x4000;
     public const int MremapMayMove = 1;
     public const int MadvDontNeed = 4;
+    public const int MadvHugePage = 14;
     public const int MadvPopulateWrite = 23;
     public const int OpenReadOnly = 0;
     public const int OpenWriteOnly = 1;

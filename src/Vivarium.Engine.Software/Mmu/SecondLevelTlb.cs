@@ -1,5 +1,5 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
+using Vivarium.Engine.Software.Host;
 
 namespace Vivarium.Engine.Software.Mmu;
 
@@ -9,10 +9,12 @@ namespace Vivarium.Engine.Software.Mmu;
 /// used twice, so that a change of CR3 costs nothing here and an entry needs no PCID of its own. It stands in native
 /// memory: translated code searches it before it asks C#.
 /// </summary>
-internal sealed unsafe class SecondLevelTlb : IDisposable
+internal sealed unsafe class SecondLevelTlb
 {
     private const int Entries = NativePages.Entries;
     private const int PcidCount = 4096;
+
+    public static readonly nuint Size = (nuint)(sizeof(NativePages) + (Entries * sizeof(NativePage)));
 
     private readonly NativePages* _pages;
     private readonly NativePage* _entries;
@@ -22,11 +24,10 @@ internal sealed unsafe class SecondLevelTlb : IDisposable
     private ulong _lastStamp = 1;
     private int _current;
 
-    public SecondLevelTlb()
+    /// <param name="memory">Where it takes <see cref="Size"/> bytes.</param>
+    public SecondLevelTlb(TableMemory memory)
     {
-        nuint size = (nuint)(sizeof(NativePages) + (Entries * sizeof(NativePage)));
-        _pages = (NativePages*)NativeMemory.AlignedAlloc(size, NativePage.Size);
-        NativeMemory.Clear(_pages, size);
+        _pages = (NativePages*)memory.Take(Size);
         _entries = (NativePage*)(_pages + 1);
         _pages->Global = _lastStamp;
         _pages->Local = NativePages.NoStamp;
@@ -45,8 +46,6 @@ internal sealed unsafe class SecondLevelTlb : IDisposable
             Publish();
         }
     }
-
-    public void Dispose() => NativeMemory.AlignedFree(_pages);
 
     /// <summary>The cached translation, or a null reference.</summary>
     public ref readonly CachedPage Find(ulong linear, int pcid)

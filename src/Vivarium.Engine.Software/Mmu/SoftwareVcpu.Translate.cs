@@ -7,7 +7,7 @@ namespace Vivarium.Engine.Software;
 // From linear addresses to host memory: the way every access takes that the first-level TLB does not answer.
 internal sealed unsafe partial class SoftwareVcpu
 {
-    private readonly SecondLevelTlb _tlb = new();
+    private readonly SecondLevelTlb _tlb;
 
     /// <summary>Who is to be told about writes to translated code.</summary>
     internal ICodeWatch CodeWatch { get; set; }

@@ -1,4 +1,5 @@
 using Vivarium.Engine.Software;
+using Vivarium.Engine.Software.Host;
 using Vivarium.Engine.Software.Mmu;
 using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
@@ -135,7 +136,8 @@ public sealed unsafe class TlbTests : IDisposable
     [Fact]
     public void INVLPG_leaves_alone_what_only_the_other_half_of_the_address_space_can_hold()
     {
-        var tlb = new SecondLevelTlb();
+        using var memory = new TableMemory(SecondLevelTlb.Size);
+        var tlb = new SecondLevelTlb(memory);
         tlb.Insert(0xFFFF_8880_0000_0000, 0, default, PageWalker.Size2M);
         tlb.Insert(0xFFFF_8880_0000_0000, 0, default, PageWalker.Size1G);
         Assert.True(tlb.MayHoldLargePage(0xFFFF_8880_0000_1000));
