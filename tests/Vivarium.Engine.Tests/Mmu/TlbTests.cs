@@ -120,17 +120,22 @@ public sealed unsafe class TlbTests : IDisposable
     }
 
     [Fact]
-    public void INVLPG_empties_the_jump_caches_if_the_page_was_executed()
+    public void INVLPG_empties_the_jump_caches_of_the_page_if_it_was_executed()
     {
         CacheThenMove(PageKind.Long4K);
-        ulong* entry = _processor.S->SupervisorJumps.Entry;
-        Cpu.EnterJump(AddressSpace.Supervisor, 0, (byte*)1);
+        ulong* inPage = JumpOf(Linear + 8);
+        ulong* behind = JumpOf(Linear + 0x1000);
+        Cpu.EnterJump(AddressSpace.Supervisor, Linear + 8, (byte*)1);
+        Cpu.EnterJump(AddressSpace.Supervisor, Linear + 0x1000, (byte*)2);
         Cpu.FlushPage(Linear);
-        Assert.Equal(1ul, entry[1]);
+        Assert.Equal(0 - (Linear + 8), *inPage);
         Span<byte> code = stackalloc byte[1];
         Cpu.TryFetch(Linear, code, out _, out _, out _);
         Cpu.FlushPage(Linear);
-        Assert.Equal(ulong.MaxValue, entry[0]);
+        Assert.Equal(ulong.MaxValue, *inPage);
+        Assert.Equal(0 - (Linear + 0x1000), *behind);
+
+        ulong* JumpOf(ulong rip) => _processor.S->SupervisorJumps.Entry + (NativeJumpCache.IndexOf(rip, AddressSpace.Supervisor) * 2);
     }
 
     [Fact]
