@@ -3,6 +3,7 @@ using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Decode;
 using Vivarium.Engine.Software.Privileged;
+using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -24,8 +25,26 @@ internal sealed unsafe partial class Translator
     {
         ref readonly Instruction instruction = ref guest.Instruction;
         return guest.End >= MaxCheckedBytes || instruction.IsStackInstruction || instruction.IsStringInstruction
-            || (MemoryOperand(instruction) >= 0 && _traits.Get(instruction).WritesMemory)
+            || (MemoryOperand(instruction) >= 0 && _traits.Get(instruction).WritesMemory && !WritesBesideBlock(instruction))
             || PrivilegedTable.Find(instruction) != null;
+    }
+
+    /// <summary>
+    /// The instruction writes to the page that it stands in, but to no byte that this block can be made from. To know that, it must
+    /// name the address relative to its own: what it reaches otherwise may be the same memory under another address.
+    /// </summary>
+    private bool WritesBesideBlock(in Instruction instruction)
+    {
+        if (!instruction.IsIPRelativeMemoryOperand || CodeBits != 64 || SegmentOf(instruction) >= SegmentFs)
+        {
+            return false;
+        }
+
+        const ulong mostBytes = MaxCheckedBytes + GuestCode.MaxInstructionBytes;
+        ulong size = (ulong)instruction.MemorySize.GetSize();
+        ulong from = instruction.IPRelativeMemoryAddress - (_source.Rip & ~GuestMemory.PageMask);
+        ulong block = _source.Rip & GuestMemory.PageMask;
+        return size != 0 && from + size <= GuestMemory.PageSize && from < GuestMemory.PageSize && (from + size <= block || from >= block + mostBytes);
     }
 
     /// <summary>Compares all bytes that the block is made from, but for the constants that are read later. T1 and T2 are lost.</summary>

@@ -128,12 +128,12 @@ public sealed unsafe class TlbTests : IDisposable
         Cpu.EnterJump(AddressSpace.Supervisor, Linear + 8, (byte*)1);
         Cpu.EnterJump(AddressSpace.Supervisor, Linear + 0x1000, (byte*)2);
         Cpu.FlushPage(Linear);
-        Assert.Equal(0 - (Linear + 8), *inPage);
+        Assert.Equal(unchecked(0 - (Linear + 8)), *inPage);
         Span<byte> code = stackalloc byte[1];
         Cpu.TryFetch(Linear, code, out _, out _, out _);
         Cpu.FlushPage(Linear);
         Assert.Equal(ulong.MaxValue, *inPage);
-        Assert.Equal(0 - (Linear + 0x1000), *behind);
+        Assert.Equal(unchecked(0 - (Linear + 0x1000)), *behind);
 
         ulong* JumpOf(ulong rip) => _processor.S->SupervisorJumps.Entry + (NativeJumpCache.IndexOf(rip, AddressSpace.Supervisor) * 2);
     }

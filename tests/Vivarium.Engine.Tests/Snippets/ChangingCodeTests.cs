@@ -144,6 +144,77 @@ public sealed class ChangingCodeTests
         Assert.Equal(0ul, m.Rbx);
     }
 
+    /// <summary>The constant that is patched stands nearer or further ahead: in the block that patches it, at its end, behind it.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(30)]
+    [InlineData(40)]
+    [InlineData(41)]
+    [InlineData(42)]
+    [InlineData(46)]
+    [InlineData(51)]
+    [InlineData(56)]
+    [InlineData(57)]
+    [InlineData(58)]
+    [InlineData(62)]
+    [InlineData(90)]
+    public void ABlockThatPatchesSoFarAheadSeesEachValue(int nops)
+    {
+        using SnippetMachine m = Long();
+        m.Rcx = Rounds;
+        m.Write(c =>
+        {
+            Label again = c.CreateLabel();
+            c.Label(ref again);
+            c.inc(edx);
+            c.db(0x89, 0x0D, (byte)(nops + 1), 0, 0, 0); // mov [rip + nops + 1], ecx: into the MOV behind the NOPs
+            for (int i = 0; i < nops; i++)
+            {
+                c.nop();
+            }
+
+            c.mov(eax, 0);
+            c.xor(eax, ecx);
+            c.or(ebx, eax);
+            c.dec(ecx);
+            c.jne(again);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal((0ul, (ulong)Rounds), (m.Rbx, m.Rdx));
+    }
+
+    /// <summary>A loop in code that changes often counts in its own page.</summary>
+    [Fact]
+    public void ACounterBesideChangingCodeIsCounted()
+    {
+        using SnippetMachine m = Long();
+        m.Rcx = Rounds;
+        m.WriteBytes(Function,
+            0xBA, 0, 0, 0, 0,                       // mov edx, imm32
+            0xB8, 50, 0, 0, 0,                      // mov eax, 50
+            0x48, 0xFF, 0x05, 0xEF, 0x07, 0, 0,     // again: inc qword [Function + 0x800]
+            0x01, 0xD6,                             // add esi, edx
+            0xFF, 0xC8,                             // dec eax
+            0x75, 0xF3,                             // jne again
+            0xC3);
+        m.Write(c =>
+        {
+            Label again = c.CreateLabel();
+            c.mov(edi, (int)Function);
+            c.Label(ref again);
+            c.mov(__dword_ptr[rdi + 1], ecx);
+            c.call(rdi);
+            c.dec(ecx);
+            c.jne(again);
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal(Rounds * 50ul, m.Memory.Read<ulong>(Function + 0x800));
+        Assert.Equal(Rounds * (Rounds + 1ul) / 2 * 50, m.Rsi);
+        AssertTranslatedSeldom(m);
+    }
+
     /// <summary>The opcode ahead changes between INC EDX and DEC EDX; the store that does it is an exchange, a push, a string instruction.</summary>
     [Theory]
     [InlineData("xchg")]
