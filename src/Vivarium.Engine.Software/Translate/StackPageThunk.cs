@@ -7,7 +7,9 @@ namespace Vivarium.Engine.Software.Translate;
 /// Where accesses through the stack pointer go that are not to the page it was in last (<see cref="NativeStackPage"/>): what the
 /// first-level TLB knows becomes that page; all else is a miss like any other.
 /// </summary>
-internal sealed unsafe class StackPageThunk(Emitter emitter)
+/// <param name="emitter">Where to emit.</param>
+/// <param name="alone">The machine has one processor: nobody else takes write tags away.</param>
+internal sealed unsafe class StackPageThunk(Emitter emitter, bool alone)
 {
     private const int Above = 7;
     private const int Compare = 0x3B;
@@ -56,8 +58,12 @@ internal sealed unsafe class StackPageThunk(Emitter emitter)
         _e.StoreState(stack + NativeStackPage.TagOffset(write: false), Rcx);
         _e.StoreState(stack + NativeStackPage.TagOffset(write: true), Rcx);
 
-        // Who takes write tags away does it here after the TLB: that one sees this tag, or the TLB's is seen to have gone.
-        _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
+        if (!alone)
+        {
+            // Who takes write tags away does it here after the TLB: that one sees this tag, or the TLB's is seen to have gone.
+            _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
+        }
+
         _e.TlbField(Compare, Rcx, tlb, T2, NativeTlbEntry.WriteTagOffset);
         _e.MovRr(T2, Rax);
         byte* writable = _e.ShortForward(0x74); // je

@@ -95,7 +95,7 @@ internal sealed unsafe class Thunks
         byte* refused = EmitRunRefused();
         byte* commonRun = EmitResolve((byte*)resolveRun, refused, callerIsNoted: true, SoftwareVcpu.RunFault);
         _resolveRun = new nint[spaces * RunKinds];
-        var stackPage = new StackPageThunk(emitter);
+        var stackPage = new StackPageThunk(emitter, alone);
         for (int i = 0; i < _resolveRun.Length; i++)
         {
             var space = (AddressSpace)(i / RunKinds);
