@@ -173,15 +173,17 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>
     /// The block that another vCPU has made meanwhile, or a new one; none if the first instruction needs bytes beyond the
-    /// source's. Its pages are between <see cref="BeginTranslation"/> and <see cref="EndTranslation"/>.
+    /// source's.
     /// </summary>
-    /// <param name="moved">There is none because other memory stands there by now: RIP is to be looked up again.</param>
-    public Block Translate(in CodeSource source, BlockMode mode, VcpuStatistics statistics, out bool moved)
+    /// <param name="pages">The source's, between <see cref="BeginTranslation"/> and <see cref="EndTranslation"/>; none if it checks itself.</param>
+    /// <param name="moved">There is none because the map has changed: RIP is to be looked up again.</param>
+    public Block Translate(in CodeSource source, BlockMode mode, ReadOnlySpan<CodePage> pages, VcpuStatistics statistics, out bool moved)
     {
         lock (_gate)
         {
-            // Who changes the map takes the lock after that: the change is seen here, or the block is seen there.
-            moved = !Stands(source);
+            // Who changes the map takes the lock after that: the change is seen here, or the block is seen there. The same memory may
+            // stand there again, or still, when the pages were thrown away in between.
+            moved = !Stands(source) || AnyGone(pages);
             if (moved)
             {
                 return default;
@@ -231,13 +233,14 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     /// <summary>
     /// Translates a loop that runs long again, as one block, which takes the place of its head's present one. Nothing happens
-    /// where that cannot be. Its page is between <see cref="BeginTranslation"/> and <see cref="EndTranslation"/>.
+    /// where that cannot be.
     /// </summary>
-    public void TranslateLoop(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    /// <param name="page">The source's, between <see cref="BeginTranslation"/> and <see cref="EndTranslation"/>.</param>
+    public void TranslateLoop(in CodeSource source, BlockMode mode, CodePage page, VcpuStatistics statistics)
     {
         lock (_gate)
         {
-            if (_cache.Find(BlockKey.Of(source, mode)) is not { Exists: true, SecondPage: Block.NoPage, ChecksItself: false, Loops: false } present || !Stands(source)
+            if (_cache.Find(BlockKey.Of(source, mode)) is not { Exists: true, SecondPage: Block.NoPage, ChecksItself: false, Loops: false } present || !Stands(source) || page.Gone
                 || _translator.Translate(source, mode) is not { Exists: true } block)
             {
                 return;
@@ -252,6 +255,19 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             statistics.BlocksTranslated++;
         }
+    }
+
+    private static bool AnyGone(ReadOnlySpan<CodePage> pages)
+    {
+        foreach (CodePage page in pages)
+        {
+            if (page.Gone)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private bool Stands(in CodeSource source) => source.SecondPage == Block.NoPage

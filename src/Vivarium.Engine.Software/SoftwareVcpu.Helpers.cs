@@ -48,6 +48,13 @@ internal sealed unsafe partial class SoftwareVcpu
     private static byte* Resolve(SoftwareVcpu cpu, NativeState* state, ulong linear, uint word, ulong returnAddress)
     {
         var info = new AccessInfo(word);
+        if (info.Write && (info.Rules & (AccessRules.Aligned | AccessRules.Waiting)) != 0 && cpu.WouldMakeDirty(linear, info.Size))
+        {
+            cpu.LocateInstruction(returnAddress);
+            state->ExitCode = (ulong)ExitCode.Careful;
+            return null;
+        }
+
         byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out ResolveResult result, (byte*)returnAddress - 1);
         if (host != null)
         {
@@ -75,7 +82,8 @@ internal sealed unsafe partial class SoftwareVcpu
     }
 
     /// <summary>
-    /// As <see cref="Resolve"/>, for all accesses of a run. Null if they are not to one page of plain memory that allows them all;
+    /// As <see cref="Resolve"/>, for all accesses of a run. Null if they are not to one page of plain memory that allows them all, or if a fault
+    /// may keep the run from writing to a page that is not dirty yet;
     /// <see cref="RunFault"/> to leave translated code, because already the first is a page fault.
     /// </summary>
     [UnmanagedCallersOnly]
@@ -85,9 +93,16 @@ internal sealed unsafe partial class SoftwareVcpu
         cpu._times?.Enter(VcpuActivity.Monitor);
         cpu.Statistics.Count(ExitCause.TlbMiss);
         var info = new AccessInfo(word);
-        byte* host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out ResolveResult result, (byte*)returnAddress - 1);
+        var start = new RunStart(*(ushort*)(returnAddress + Thunks.BriefSize));
+        byte* host = null;
+        ResolveResult result = default;
+        if (!(info.Write && start.MayNotWrite && cpu.WouldMakeDirty(linear, info.Size)))
+        {
+            host = cpu.TryResolve(linear, info.Size, info.Write ? Access.Write : Access.Read, out result, (byte*)returnAddress - 1);
+        }
+
         state->ResolvedDelta = (ulong)host - linear;
-        if (host == null && result.Kind == ResolveKind.PageFault && cpu.FaultsFirst(linear, new RunStart(*(ushort*)(returnAddress + Thunks.BriefSize))))
+        if (host == null && result.Kind == ResolveKind.PageFault && cpu.FaultsFirst(linear, start))
         {
             cpu.LocateInstruction(returnAddress);
             state->ExitCode = (ulong)ExitCode.Fault;
@@ -102,6 +117,17 @@ internal sealed unsafe partial class SoftwareVcpu
 
         return host;
     }
+
+    /// <summary>A write would set the dirty flag of a page, or of the second of two (SDM vol. 3A, 4.8): nobody may write there who does not do so for certain.</summary>
+    private bool WouldMakeDirty(ulong linear, int size)
+    {
+        ulong last = Advance(linear, size - 1);
+        return IsClean(linear) || ((linear ^ last) >> GuestMemory.PageShift != 0 && IsClean(last));
+    }
+
+    private bool IsClean(ulong linear)
+        => (!LongModeActive || IsCanonical(linear))
+            && TryTranslate(linear, Access.Read, DataSpace, out CachedPage page, out _) && (page.Rights & PageRights.Dirty) == 0;
 
     /// <summary>What <see cref="ResolveRun"/> returns for a fault: no host address.</summary>
     internal static byte* RunFault => (byte*)1;

@@ -53,7 +53,7 @@ internal sealed unsafe partial class SoftwareVcpu
                 SecondPage = Block.NoPage,
                 IsLoop = true,
             };
-            _code.TranslateLoop(source, _code.Options.Floats(Mode, rip) ? Mode | BlockMode.Floating : Mode, Statistics);
+            _code.TranslateLoop(source, _code.Options.Floats(Mode, rip) ? Mode | BlockMode.Floating : Mode, page, Statistics);
         }
         finally
         {

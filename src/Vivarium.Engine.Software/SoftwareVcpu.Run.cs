@@ -648,7 +648,7 @@ internal sealed unsafe partial class SoftwareVcpu
             SecondPage = Block.NoPage,
             ChecksItself = _code.ChangesOften(key.Gpa),
         };
-        if (source.ChecksItself && _code.Translate(source, key.Mode, Statistics, out _) is { Exists: true } checking)
+        if (source.ChecksItself && _code.Translate(source, key.Mode, [], Statistics, out _) is { Exists: true } checking)
         {
             return checking;
         }
@@ -657,7 +657,7 @@ internal sealed unsafe partial class SoftwareVcpu
         CodePage page = _code.BeginTranslation(this, key.Gpa);
         try
         {
-            if (_code.Translate(source, key.Mode, Statistics, out bool moved) is { Exists: true } block)
+            if (_code.Translate(source, key.Mode, [page], Statistics, out bool moved) is { Exists: true } block)
             {
                 return block;
             }
@@ -673,7 +673,7 @@ internal sealed unsafe partial class SoftwareVcpu
                 return default;
             }
 
-            return TranslateAcrossPages(key, linear, bytes, length);
+            return TranslateAcrossPages(key, linear, bytes, length, page);
         }
         finally
         {
@@ -682,7 +682,7 @@ internal sealed unsafe partial class SoftwareVcpu
     }
 
     /// <summary>Translates the one instruction that begins in a page's last bytes and ends in the next page.</summary>
-    private Block TranslateAcrossPages(in BlockKey key, ulong linear, byte* firstBytes, int firstPart)
+    private Block TranslateAcrossPages(in BlockKey key, ulong linear, byte* firstBytes, int firstPart, CodePage first)
     {
         byte* buffer = stackalloc byte[MaxInstructionLength];
         TryFetch(linear, new Span<byte>(buffer, MaxInstructionLength), out int got, out _, out PageFaultInfo fault);
@@ -693,16 +693,9 @@ internal sealed unsafe partial class SoftwareVcpu
                 return TranslateFromBus(key with { Rip = S->Rip, Mode = key.Mode & ~BlockMode.Floating }, linear);
             }
 
-            int generation = _code.Generation;
             CodePage page = _code.BeginTranslation(this, second.Gpa);
             try
             {
-                if (generation != _code.Generation)
-                {
-                    // The first page is not watched any more.
-                    return default;
-                }
-
                 var source = new CodeSource
                 {
                     Rip = S->Rip,
@@ -716,7 +709,7 @@ internal sealed unsafe partial class SoftwareVcpu
                     FirstLength = firstPart,
                     SecondPage = second.Gpa,
                 };
-                if (_code.Translate(source, key.Mode, Statistics, out bool moved) is { Exists: true } block)
+                if (_code.Translate(source, key.Mode, [first, page], Statistics, out bool moved) is { Exists: true } block)
                 {
                     return block;
                 }

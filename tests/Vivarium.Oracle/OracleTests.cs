@@ -154,6 +154,23 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
         Assert.Equal(4u, *(uint*)(outcome.State->Xsave + XsaveArea.Mxcsr) & 0x3F); // ZE
     }
 
+    /// <summary>SDM vol. 2B, RCL: a count that is 0 once masked changes nothing, one that is a whole turn leaves OF undefined.</summary>
+    [Theory]
+    [InlineData(new byte[] { 0xC0, 0xD0, 18 }, true)] // rcl al, 18
+    [InlineData(new byte[] { 0xC0, 0xD8, 0xE9 }, true)] // rcr al, 9 once masked
+    [InlineData(new byte[] { 0x66, 0xC1, 0xD0, 17 }, true)] // rcl ax, 17
+    [InlineData(new byte[] { 0xC0, 0xD0, 0xE0 }, false)] // rcl al, 0 once masked
+    [InlineData(new byte[] { 0xD0, 0xD0 }, false)] // rcl al, 1
+    public void RotationsThroughCarryByWholeTurnsLeaveOverflowUndefined(byte[] rotation, bool undefined)
+    {
+        var decoder = Decoder.Create(64, [.. rotation, 0x0F, 0x90, 0xC1]); // seto cl
+        List<Instruction> instructions = [decoder.Decode()];
+        Assert.True(FlagFlow.Check(instructions, out ulong atEnd, out _));
+        Assert.Equal(undefined ? 0x800ul : 0, atEnd);
+        instructions.Add(decoder.Decode());
+        Assert.Equal(!undefined, FlagFlow.Check(instructions, out _, out _));
+    }
+
     [Fact]
     public void CasesDependOnTheSeedOnly()
     {

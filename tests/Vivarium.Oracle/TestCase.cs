@@ -21,10 +21,16 @@ internal sealed unsafe class TestCase
 
     public ReadOnlySpan<byte> Code => CodeBuffer.AsSpan(0, CodeLength);
 
-    /// <summary>Addresses at which the case may end; runners place their own stop there. Each takes <see cref="PadSize"/> bytes.</summary>
+    /// <summary>
+    /// Addresses at which the case may end; runners place their own stop there. Each takes <see cref="PadSize"/> bytes, which a runner leaves
+    /// behind as <see cref="LeftPad"/>: later cases may read them.
+    /// </summary>
     public List<ulong> Pads { get; } = [];
 
     public const int PadSize = 8;
+
+    /// <summary>HLT, and zeros.</summary>
+    public static ReadOnlySpan<byte> LeftPad => [0xF4, 0, 0, 0, 0, 0, 0, 0];
 
     /// <summary>64: 64-bit mode; 32: a 32-bit code segment of compatibility mode; 16: a 16-bit one, with bases and limits.</summary>
     public int Bitness { get; set; } = 64;

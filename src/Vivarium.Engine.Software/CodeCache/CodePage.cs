@@ -24,6 +24,9 @@ internal sealed unsafe class CodePage(ulong number, ulong* granules, PageFlags* 
     /// <summary>How many vCPUs are about to translate from the page.</summary>
     public int Translators { get; set; }
 
+    /// <summary>It was thrown away, with its blocks, and is not watched any more: another may have taken its place.</summary>
+    public bool Gone { get; set; }
+
     /// <summary>How many writes took blocks away since the page was last translated from.</summary>
     public int Losses { get; set; }
 

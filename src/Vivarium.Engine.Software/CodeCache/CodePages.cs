@@ -47,9 +47,8 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
     public void Close(CodePage page)
     {
         page.Translators--;
-        if (_pages.GetValueOrDefault(page.Number) == page)
+        if (!page.Gone)
         {
-            // One that was thrown away with everything, and closed later, is not ours any more.
             page.Publish();
             DropIfUnused(page);
         }
@@ -149,6 +148,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
         _blocks.Clear(ref page.Blocks);
         page.Granules = 0;
         page.Translators = 0;
+        page.Gone = true;
         page.Publish();
     }
 

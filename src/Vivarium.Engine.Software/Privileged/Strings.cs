@@ -42,14 +42,13 @@ internal static unsafe class Strings
         for (ulong count = operands.Count; count != 0; count = operands.Count)
         {
             var source = StringRun.At(cpu, operands, operands.SourceSegment, operands.Source, count, Access.Read);
-            var destination = StringRun.At(cpu, operands, Es, operands.Destination, source.Elements, Access.Write);
-            source.Elements = destination.Elements;
             source.Resolve(cpu, operands, operands.SourceSegment, Access.Read);
             if (source.Kind == RunKind.Fault)
             {
                 return;
             }
 
+            var destination = StringRun.At(cpu, operands, Es, operands.Destination, source.Elements, Access.Write);
             destination.Resolve(cpu, operands, Es, Access.Write);
             if (destination.Kind == RunKind.Fault)
             {
@@ -135,6 +134,8 @@ internal static unsafe class Strings
         }
     }
 
+    // Which operand of CMPS is looked at first is not laid down (SDM vol. 3A, 6.9); AMD's processors begin with the one at ES:RDI,
+    // where MOVS begins with its source, as is seen by the address in CR2 when neither is there.
     // CMPS and SCAS change the flags only at the end: a fault restores them, and a resumed one compares at least once more.
     private static void Cmps(SoftwareVcpu cpu, in Instruction insn)
     {
@@ -143,17 +144,16 @@ internal static unsafe class Strings
         bool whileEqual = !insn.HasRepnePrefix;
         for (ulong count = operands.Count; count != 0; count = operands.Count)
         {
-            var first = StringRun.At(cpu, operands, operands.SourceSegment, operands.Source, count, Access.Read);
-            var second = StringRun.At(cpu, operands, Es, operands.Destination, first.Elements, Access.Read);
-            first.Elements = second.Elements;
-            first.Resolve(cpu, operands, operands.SourceSegment, Access.Read);
-            if (first.Kind == RunKind.Fault)
+            var second = StringRun.At(cpu, operands, Es, operands.Destination, count, Access.Read);
+            second.Resolve(cpu, operands, Es, Access.Read);
+            if (second.Kind == RunKind.Fault)
             {
                 return;
             }
 
-            second.Resolve(cpu, operands, Es, Access.Read);
-            if (second.Kind == RunKind.Fault)
+            var first = StringRun.At(cpu, operands, operands.SourceSegment, operands.Source, second.Elements, Access.Read);
+            first.Resolve(cpu, operands, operands.SourceSegment, Access.Read);
+            if (first.Kind == RunKind.Fault)
             {
                 return;
             }
@@ -173,8 +173,8 @@ internal static unsafe class Strings
             }
             else
             {
-                left = cpu.Load(first.Linear, size);
                 right = cpu.Load(second.Linear, size);
+                left = cpu.Load(first.Linear, size);
                 done = 1;
             }
 

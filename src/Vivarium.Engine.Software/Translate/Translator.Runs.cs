@@ -21,7 +21,7 @@ internal sealed unsafe partial class Translator
     /// <param name="Lowest">Of all accesses, from the register as it is at the beginning.</param>
     /// <param name="Highest">Likewise: the first byte above them.</param>
     /// <param name="Writes">There is a write among them.</param>
-    /// <param name="Start">Its first access.</param>
+    /// <param name="Start">How it begins.</param>
     /// <param name="Accesses">How many; one, if it is of the stack.</param>
     private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes, RunStart Start, int Accesses);
 
@@ -153,6 +153,7 @@ internal sealed unsafe partial class Translator
         int first = 0;
         bool firstWrites = false;
         bool firstAligned = false;
+        bool mayNotWrite = false;
         for (int i = _index; i < _guest.Count; i++)
         {
             ref readonly Instruction instruction = ref _guest[i].Instruction;
@@ -185,6 +186,7 @@ internal sealed unsafe partial class Translator
             }
 
             (number, from, to) = (@base, lowest, highest);
+            mayNotWrite |= !stores && MayFaultBesidesItsPage(instruction, traits, size);
             stores |= writes;
             end = i + 1;
             if (accesses == 0)
@@ -209,7 +211,7 @@ internal sealed unsafe partial class Translator
         }
 
         return accesses >= 2 || (accesses == 1 && number == GuestRspNumber)
-            ? new Run(end, number, from, to, stores, new RunStart(first - from, firstWrites, firstAligned), accesses)
+            ? new Run(end, number, from, to, stores, new RunStart(first - from, firstWrites, firstAligned, mayNotWrite), accesses)
             : null;
     }
 
@@ -261,6 +263,10 @@ internal sealed unsafe partial class Translator
         return far == displacement && Math.Abs(far) < int.MaxValue / 2 && size is > 0 and <= 32
             && traits.Extended switch { ExtendedKind.None => true, ExtendedKind.Sse => (_mode & BlockMode.Sse) != 0, _ => false };
     }
+
+    /// <summary>An access of a run that may be #GP for its alignment, or #XM for what it works on.</summary>
+    private static bool MayFaultBesidesItsPage(in Instruction instruction, CodeTraits traits, int size)
+        => (traits.Aligned && size >= 16) || instruction.Mnemonic is Mnemonic.Addsd or Mnemonic.Mulsd or Mnemonic.Subsd;
 
     /// <summary>Instructions whose translation is one of the host's, with nothing else around it.</summary>
     private static bool IsPlain(Mnemonic mnemonic) => mnemonic is Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd

@@ -199,16 +199,16 @@ public sealed unsafe class StringTests : IDisposable
 
     /// <summary>Both of an element's operands are in a page that is not there: the first one's fault comes first, also where it crosses pages.</summary>
     [Theory]
-    [InlineData(0x48, 0xA5)]
-    [InlineData(0x48, 0xA7)]
-    public void The_source_is_read_before_the_destination_is_looked_at(int rex, int opcode)
+    [InlineData(0x48, 0xA5, Rsi, Rdi)]
+    [InlineData(0x48, 0xA7, Rdi, Rsi)]
+    public void One_operand_is_read_before_the_other_is_looked_at(int rex, int opcode, int first, int second)
     {
         _processor.Long();
         _processor.Memory.Write(0x6010, 0ul);
         _processor.Cpu.FlushTlb(keepGlobal: false);
         S->Gpr[Rcx] = 4;
-        S->Gpr[Rsi] = 0x3F_FFFC;
-        S->Gpr[Rdi] = 0x40_0800;
+        S->Gpr[first] = 0x3F_FFFC;
+        S->Gpr[second] = 0x40_0800;
         Assert.Equal(Vector.PageFault, _processor.Faults(Rep, (byte)rex, (byte)opcode).Vector);
         Assert.Equal(0x40_0000ul, S->Cr2);
     }

@@ -1,3 +1,6 @@
+using Vivarium.Engine.Software;
+using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
 using static Iced.Intel.AssemblerRegisters;
 using static Vivarium.Engine.Tests.Snippets.SnippetMachine;
@@ -186,6 +189,45 @@ public sealed class RemapTests
         m.RunToEnd();
         device.Join();
         Assert.Null(failure);
+    }
+
+    /// <summary>The map changes between the look at it and the translation, and the same memory stands there: its page is not watched any more.</summary>
+    [Fact]
+    public unsafe void APageThatWasMappedAgainMeanwhileIsNotTranslated()
+    {
+        using SnippetMachine m = Long();
+        MemoryRegion function = Function(m, 7);
+        m.Memory.Map(Window, function, 0, GuestMemory.PageSize);
+        var model = CpuModel.Create("host");
+        var rendezvous = new Rendezvous();
+        using var code = new SharedCode(m.Memory, model, rendezvous, EngineOptions.Default, _ => { });
+        using var vcpu = new SoftwareVcpu(0, m.Memory, model, m.Bus, code, rendezvous, tscOffset: 0);
+        fixed (byte* bytes = function.Bytes)
+        {
+            var source = new CodeSource
+            {
+                Rip = Window,
+                Linear = Window,
+                Gpa = Window,
+                CodeLimit = 0,
+                Bytes = bytes,
+                Length = (int)GuestMemory.PageSize,
+                SecondPage = Block.NoPage,
+            };
+            for (int attempt = 0; attempt < 2; attempt++)
+            {
+                bool again = attempt == 0;
+                CodePage page = code.BeginTranslation(vcpu, Window);
+                if (again)
+                {
+                    m.Memory.Map(Window, function, 0, GuestMemory.PageSize);
+                }
+
+                Block block = code.Translate(source, BlockMode.Code64, [page], vcpu.Statistics, out bool moved);
+                code.EndTranslation(page);
+                Assert.Equal((again, !again), (moved, block.Exists));
+            }
+        }
     }
 
     private static MemoryRegion Function(SnippetMachine m, byte answer)

@@ -138,4 +138,63 @@ public sealed class RepeatTests
         Assert.Equal(Data + 0x20, m.Rsi);
         Assert.Equal(0x10u, m.Rcx);
     }
+
+    public static TheoryData<string, int, bool, bool> BothMissing
+    {
+        get
+        {
+            var data = new TheoryData<string, int, bool, bool>();
+            foreach (string operation in new[] { "movs", "cmps" })
+            {
+                foreach (int prefix in new[] { 0, 0xF2, 0xF3 })
+                {
+                    foreach (bool backward in new[] { false, true })
+                    {
+                        data.Add(operation, prefix, backward, false);
+                        data.Add(operation, prefix, backward, true);
+                    }
+                }
+            }
+
+            return data;
+        }
+    }
+
+    /// <summary>MOVS begins with its source, CMPS with its second operand, as the host does; across two pages the first one that is missing counts.</summary>
+    [Theory]
+    [MemberData(nameof(BothMissing))]
+    public void OfTwoMissingOperandsTheHostsFirstIsNamed(string operation, int prefix, bool backward, bool crossing)
+    {
+        using SnippetMachine m = Long();
+        m.Pages.Map(Spare, Data, 0b11);
+        m.Pages.Map(Spare + 0x10_000, Data + 0x1000, 0b11);
+        ulong inPage = crossing ? 0xFFFu : 0x1100u;
+        m.Rsi = Spare + inPage;
+        m.Rdi = Spare + 0x10_000 + inPage;
+        m.Rcx = 3;
+        byte[] instruction = [0x66, (byte)(operation == "movs" ? 0xA5 : 0xA7)];
+        m.WriteBytes(Code, [backward ? (byte)0xFD : (byte)0xFC, .. prefix == 0 ? instruction : [(byte)prefix, .. instruction], 0xF4]);
+        m.RunToFault(14);
+        ulong first = operation == "movs" ? m.Rsi : m.Rdi;
+        Assert.Equal(crossing ? first + 1 : first, m.State.Cr2);
+        Assert.Equal(3u, m.Rcx);
+    }
+
+    /// <summary>The other operand's address is not even canonical: that is found out when its turn comes.</summary>
+    [Theory]
+    [InlineData("movs", true, 14)]
+    [InlineData("movs", false, 13)]
+    [InlineData("cmps", true, 13)]
+    [InlineData("cmps", false, 14)]
+    public void AnOperandIsLookedAtWholeBeforeTheOther(string operation, bool sourceMissing, int vector)
+    {
+        using SnippetMachine m = Long();
+        const ulong notCanonical = 0x8000_0000_0000_0000;
+        m.Rsi = sourceMissing ? Spare : notCanonical;
+        m.Rdi = sourceMissing ? notCanonical : Spare;
+        m.Rcx = 3;
+        m.WriteBytes(Code, [0xF3, (byte)(operation == "movs" ? 0xA4 : 0xA6), 0xF4]);
+        m.RunToFault(vector);
+        Assert.Equal(vector == 14 ? Spare : 0, m.State.Cr2);
+    }
 }

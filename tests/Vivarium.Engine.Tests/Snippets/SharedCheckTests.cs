@@ -302,6 +302,76 @@ public sealed class SharedCheckTests
         }
     }
 
+    /// <summary>Another fault comes before the first write: the page stays clean (SDM vol. 3A, 4.8). With nothing to complain of it becomes dirty.</summary>
+    [Theory]
+    [InlineData("store", 13)]
+    [InlineData("load", 13)]
+    [InlineData("second store", 13)]
+    [InlineData("stack", 13)]
+    [InlineData("multiply", 19)]
+    [InlineData("x87", 16)]
+    public void APageThatAFaultKeepsFromBeingWrittenStaysClean(string kind, int vector)
+    {
+        for (int pass = 0; pass < 2; pass++)
+        {
+            bool faults = pass == 0;
+            using SnippetMachine m = Create("");
+            m.Pages.Map(Spare, Data, PageTables.P | PageTables.Rw);
+            m.SetGate(vector, Handlers + ((ulong)vector * 16), ist: 1);
+            m.State.Cr0 |= 1 << 5; // NE
+            m.Rsi = Spare + (faults && vector == 13 ? 8u : 0);
+            m.Rsp = m.Rsi + 0x100;
+            BitConverter.TryWriteBytes(m.State.Xsave, (ushort)(faults && kind == "x87" ? 0x37E : 0x37F)); // FCW: IM
+            m.State.Xsave[4] = 0x80; // FTW: ST0 is there, R7
+            BitConverter.TryWriteBytes(m.State.Xsave.AsSpan(2), (ushort)(faults && kind == "x87" ? 0xB881 : 0x3800)); // FSW: TOP 7; IE, ES, B
+            BitConverter.TryWriteBytes(m.State.Xsave.AsSpan(24), faults && kind == "multiply" ? 0x1F00u : 0x1F80u); // MXCSR: IM
+            m.State.Xsave[512] = 3; // XSTATE_BV: x87, SSE
+            m.Memory.Write(Data + 0x20, faults ? 0x7FF0_0000_0000_0001 : 0); // a signalling one
+            m.Write(c =>
+            {
+                switch (kind)
+                {
+                    case "store":
+                        c.movaps(__xmmword_ptr[rsi], xmm0);
+                        break;
+                    case "load":
+                        c.movaps(xmm1, __xmmword_ptr[rsi + 0x10]);
+                        c.mov(__qword_ptr[rsi + 0x30], rax);
+                        break;
+                    case "second store":
+                        c.mov(rax, __qword_ptr[rsi]);
+                        c.movaps(__xmmword_ptr[rsi + 0x10], xmm0);
+                        c.mov(__qword_ptr[rsi + 0x30], rax);
+                        break;
+                    case "stack":
+                        c.movaps(xmm1, __xmmword_ptr[rsp - 0x10]);
+                        c.push(rax);
+                        c.mov(__qword_ptr[rsp - 0x18], rax);
+                        break;
+                    case "multiply":
+                        c.mulsd(xmm0, __qword_ptr[rsi + 0x20]);
+                        c.mov(__qword_ptr[rsi + 0x10], rax);
+                        break;
+                    default:
+                        c.fstp(__qword_ptr[rsi + 0x10]);
+                        break;
+                }
+
+                c.hlt();
+            });
+            if (faults)
+            {
+                m.RunToFault(vector);
+            }
+            else
+            {
+                m.RunToEnd();
+            }
+
+            Assert.Equal(faults ? 0 : PageTables.D, m.Pages[Spare] & PageTables.D);
+        }
+    }
+
     [Theory]
     [MemberData(nameof(Options))]
     public void DevicesAreAccessedOneAfterAnother(string options)

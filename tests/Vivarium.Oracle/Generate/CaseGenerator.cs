@@ -67,7 +67,7 @@ internal sealed unsafe class CaseGenerator(ulong seed, int bitness = 64)
             test.Instructions.Add(decoded);
             test.Pads[0] = test.CodeAddress + (ulong)test.CodeLength;
             test.Input->Rip = test.ToRip(test.CodeAddress);
-            test.UndefinedFlags = FlagFlow.ToRflags(decoded.RflagsUndefined);
+            test.UndefinedFlags = FlagFlow.Undefined(decoded);
             test.UndefinedFlagsAtFault = test.UndefinedFlags;
             if (decoded.IsStringInstruction && (decoded.HasRepPrefix || decoded.HasRepnePrefix))
             {

@@ -63,7 +63,7 @@ internal sealed unsafe class EngineRunner : ICaseRunner, IDisposable
         _memory.Write(GuestLayout.CodeToPhysical(test.CodeAddress), test.Code);
         foreach (ulong pad in test.Pads)
         {
-            _memory.Write(GuestLayout.CodeToPhysical(pad), GuestLayout.Hlt);
+            _memory.Write(GuestLayout.CodeToPhysical(pad), TestCase.LeftPad);
         }
 
         GuestLayout.Prepare(_in, test.Cpl, test.Bitness);

@@ -137,6 +137,10 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         }
 
         _ = Libc.SignalMask(Libc.SigSetMask, &old, null);
+        foreach (ulong pad in test.Pads)
+        {
+            TestCase.LeftPad.CopyTo(new Span<byte>((void*)pad, TestCase.PadSize));
+        }
 
         CaseState* result = (CaseState*)Out;
         CopyState(result, outcome.State);
