@@ -1,5 +1,5 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
+using Vivarium.Engine.Software.Host;
 
 namespace Vivarium.Engine.Software.Mmu;
 
@@ -14,6 +14,8 @@ internal sealed unsafe class SecondLevelTlb : IDisposable
     private const int Entries = NativePages.Entries;
     private const int PcidCount = 4096;
 
+    /// <summary>Zero, and nobody has touched it yet: a guest that uses few pages needs few of them.</summary>
+    private readonly HostArray<byte> _memory = new(sizeof(NativePages) + (Entries * sizeof(NativePage)));
     private readonly NativePages* _pages;
     private readonly NativePage* _entries;
 
@@ -24,9 +26,7 @@ internal sealed unsafe class SecondLevelTlb : IDisposable
 
     public SecondLevelTlb()
     {
-        nuint size = (nuint)(sizeof(NativePages) + (Entries * sizeof(NativePage)));
-        _pages = (NativePages*)NativeMemory.AlignedAlloc(size, NativePage.Size);
-        NativeMemory.Clear(_pages, size);
+        _pages = (NativePages*)Unsafe.AsPointer(ref _memory[0]);
         _entries = (NativePage*)(_pages + 1);
         _pages->Global = _lastStamp;
         _pages->Local = NativePages.NoStamp;
@@ -46,7 +46,7 @@ internal sealed unsafe class SecondLevelTlb : IDisposable
         }
     }
 
-    public void Dispose() => NativeMemory.AlignedFree(_pages);
+    public void Dispose() => _memory.Dispose();
 
     /// <summary>The cached translation, or a null reference.</summary>
     public ref readonly CachedPage Find(ulong linear, int pcid)
