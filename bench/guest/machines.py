@@ -199,6 +199,21 @@ def fetch_guest(vivs, guest):
     subprocess.run([*command, "run", guest, "--timeout", "1ms", "--serial", "none"], stdin=subprocess.DEVNULL)
 
 
+def compile_suite(work):
+    """The suite as the one program of a tree in a folder, /init; returns its path."""
+    program = os.path.join(work, "tree", "init")
+    os.mkdir(os.path.dirname(program))
+    sources = [os.path.join(HERE, name + ".c") for name in ("main", "integer", "memory", "float", "code", "kernel")]
+    subprocess.run(["gcc", "-static", "-O2", "-Wall", "-Wextra", "-pthread", "-o", program, *sources], check=True)
+    return program
+
+
+def pack_initramfs(tree, file):
+    names = [os.path.relpath(os.path.join(folder, name), tree) for folder, folders, files in os.walk(tree) for name in folders + files]
+    with open(file, "wb") as packed:
+        subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], input="".join(f"{name}\n" for name in names).encode(), stdout=packed, cwd=tree, check=True)
+
+
 def qemu_command(options, memory, append, kernel, initrd):
     return [
         "qemu-system-x86_64", "-accel", "tcg", "-machine", "pc", "-smp", "1", "-m", str(memory), "-nodefaults", "-display", "none",

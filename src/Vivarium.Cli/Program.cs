@@ -17,7 +17,8 @@ internal static class Program
             return Complain($"this host is {RuntimeInformation.RuntimeIdentifier}; viv needs Linux on x86-64", ExitStatus.Failure);
         }
 
-        RootCommand root = BuildRoot();
+        // To start a machine soon, nothing is made of the other verbs; only help tells of them.
+        Command root = args is ["run", ..] && !args.Any(AsksForHelp) ? RunVerb.Build() : BuildRoot();
         ParseResult parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (parsed.Errors.Count > 0)
         {
@@ -51,6 +52,8 @@ internal static class Program
             return Complain($"internal error: {e.GetType().Name}: {e.Message} {e.StackTrace?.Split('\n')[0].Trim()}", ExitStatus.Failure);
         }
     }
+
+    private static bool AsksForHelp(string word) => word is "--help" or "-h" or "/h" or "-?" or "/?";
 
     private static RootCommand BuildRoot()
     {

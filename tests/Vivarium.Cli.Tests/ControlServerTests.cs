@@ -21,6 +21,7 @@ public sealed class ControlServerTests : IAsyncLifetime
     {
         _entry = new MachineEntry("fake", _scratch.Folder, _machine.Record);
         _server = new ControlServer(_entry.Socket, _machine);
+        _server.Open();
         return ValueTask.CompletedTask;
     }
 
@@ -284,6 +285,7 @@ public sealed class ControlServerTests : IAsyncLifetime
         string folder = Directory.CreateDirectory(Path.Combine(_scratch.Folder, new string('x', 100), new string('y', 100))).FullName;
         var entry = new MachineEntry("fake", folder, null);
         ControlServer server = new(entry.Socket, _machine);
+        server.Open();
         using (ControlClient client = ControlClient.Connect(entry))
         {
             Assert.NotNull(client.Ask(ControlVerb.Status).Machine);

@@ -13,7 +13,7 @@ internal sealed class ConsoleHub(Stream? primary, int size = ConsoleHub.DefaultS
     public const int DefaultSize = 64 * 1024;
 
     private readonly Lock _lock = new();
-    private readonly byte[] _ring = new byte[size];
+    private readonly byte[] _ring = GC.AllocateUninitializedArray<byte>(size);
     private readonly List<ConsoleViewer> _viewers = [];
     private readonly TerminalQueryFilter _filter = new();
     private byte[] _filtered = [];

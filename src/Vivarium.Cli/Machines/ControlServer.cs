@@ -7,7 +7,7 @@ namespace Vivarium.Cli.Machines;
 /// Answers on a machine's control socket. Every client has a task of its own and nothing is locked while one is waited for, so a
 /// slow or hostile one holds up nobody: lines have a greatest length, requests and answers a time limit, clients a greatest number.
 /// </summary>
-internal sealed class ControlServer : IAsyncDisposable
+internal sealed class ControlServer(string path, IControlledMachine machine) : IAsyncDisposable
 {
     private const int MostClients = 96;
 
@@ -19,19 +19,19 @@ internal sealed class ControlServer : IAsyncDisposable
     private static readonly TimeSpan s_farewell = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan s_deafGuestPause = TimeSpan.FromMilliseconds(20);
 
-    private readonly IControlledMachine _machine;
-    private readonly Socket _listener;
     private readonly CancellationTokenSource _closing = new();
-    private readonly Task _accepting;
+    private Socket? _listener;
+    private Task _accepting = Task.CompletedTask;
     private int _clients;
     private int _guests;
 
+    /// <summary>Makes the socket, and answers from now on.</summary>
     /// <exception cref="VivariumException">The socket cannot be made.</exception>
-    public ControlServer(string path, IControlledMachine machine)
+    public void Open()
     {
-        _machine = machine;
-        _listener = ControlSocket.Listen(path);
-        _accepting = Task.Run(AcceptAsync);
+        Socket listener = ControlSocket.Listen(path);
+        _listener = listener;
+        _accepting = Task.Run(() => AcceptAsync(listener));
     }
 
     /// <summary>Lets clients that wait for the machine's end, or look at its console, have what is theirs, for a moment; then closes.</summary>
@@ -44,17 +44,17 @@ internal sealed class ControlServer : IAsyncDisposable
         }
 
         await _closing.CancelAsync().ConfigureAwait(false);
-        _listener.Dispose();
+        _listener?.Dispose();
         await _accepting.ConfigureAwait(false);
     }
 
-    private async Task AcceptAsync()
+    private async Task AcceptAsync(Socket listener)
     {
         while (!_closing.IsCancellationRequested)
         {
             try
             {
-                _ = ServeAsync(await _listener.AcceptAsync(_closing.Token).ConfigureAwait(false));
+                _ = ServeAsync(await listener.AcceptAsync(_closing.Token).ConfigureAwait(false));
             }
             catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)
             {
@@ -93,7 +93,7 @@ internal sealed class ControlServer : IAsyncDisposable
 
     private async Task ConverseAsync(Socket client)
     {
-        using var measurement = new HeldMeasurement(_machine);
+        using var measurement = new HeldMeasurement(machine);
         byte[] buffer = new byte[ControlRequest.LongestLine + 1];
         int length = 0;
         while (true)
@@ -148,15 +148,15 @@ internal sealed class ControlServer : IAsyncDisposable
         switch (order.Verb)
         {
             case ControlVerb.Stop:
-                _machine.PressPowerButton();
+                machine.PressPowerButton();
                 return new ControlReply { Ok = true };
             case ControlVerb.Kill:
-                _machine.Kill();
+                machine.Kill();
                 return new ControlReply { Ok = true };
             case ControlVerb.Balloon:
                 try
                 {
-                    return new ControlReply { Ok = true, Balloon = await _machine.AskBalloonAsync(order.Target, order.Collect).ConfigureAwait(false) };
+                    return new ControlReply { Ok = true, Balloon = await machine.AskBalloonAsync(order.Target, order.Collect).ConfigureAwait(false) };
                 }
                 catch (VivariumException e)
                 {
@@ -165,9 +165,9 @@ internal sealed class ControlServer : IAsyncDisposable
 
             case ControlVerb.Statistics:
                 measurement.Begin();
-                return new ControlReply { Ok = true, Statistics = _machine.Sample() };
+                return new ControlReply { Ok = true, Statistics = machine.Sample() };
             default:
-                return new ControlReply { Ok = true, Machine = _machine.Record };
+                return new ControlReply { Ok = true, Machine = machine.Record };
         }
     }
 
@@ -176,7 +176,7 @@ internal sealed class ControlServer : IAsyncDisposable
         byte[] picture;
         try
         {
-            picture = _machine.TakePicture();
+            picture = machine.TakePicture();
         }
         catch (VivariumException e)
         {
@@ -222,7 +222,7 @@ internal sealed class ControlServer : IAsyncDisposable
         await AnswerAsync(client, new ControlReply { Ok = true }).ConfigureAwait(false);
         using var left = CancellationTokenSource.CreateLinkedTokenSource(_closing.Token);
         Task hangUp = WatchForHangUpAsync(client, left);
-        EndRecord ended = await _machine.Ended.WaitAsync(left.Token).ConfigureAwait(false);
+        EndRecord ended = await machine.Ended.WaitAsync(left.Token).ConfigureAwait(false);
         await AnswerAsync(client, new ControlReply { Ok = true, Ended = ended }).ConfigureAwait(false);
         await left.CancelAsync().ConfigureAwait(false);
         await hangUp.ConfigureAwait(false);
@@ -236,7 +236,7 @@ internal sealed class ControlServer : IAsyncDisposable
         ControlReply reply;
         try
         {
-            reply = new ControlReply { Ok = true, Found = await _machine.OperateAsync(order, left.Token).ConfigureAwait(false) };
+            reply = new ControlReply { Ok = true, Found = await machine.OperateAsync(order, left.Token).ConfigureAwait(false) };
         }
         catch (VivariumException e)
         {
@@ -268,7 +268,7 @@ internal sealed class ControlServer : IAsyncDisposable
     {
         using var left = CancellationTokenSource.CreateLinkedTokenSource(_closing.Token);
         Task typing = TypeAsync(client, typedAhead.ToArray(), left);
-        using ConsoleViewer viewer = _machine.Console.View();
+        using ConsoleViewer viewer = machine.Console.View();
         byte[] buffer = new byte[ChunkSize];
         try
         {
@@ -296,7 +296,7 @@ internal sealed class ControlServer : IAsyncDisposable
         {
             while (true)
             {
-                while (!typed.IsEmpty && !_machine.TryType(typed.Span))
+                while (!typed.IsEmpty && !machine.TryType(typed.Span))
                 {
                     await Task.Delay(s_deafGuestPause, left.Token).ConfigureAwait(false);
                 }
@@ -339,11 +339,11 @@ internal sealed class ControlServer : IAsyncDisposable
     }
 
     /// <summary>What a client that asks for statistics has made the machine measure, until it goes.</summary>
-    private sealed class HeldMeasurement(IControlledMachine machine) : IDisposable
+    private sealed class HeldMeasurement(IControlledMachine measured) : IDisposable
     {
         private IDisposable? _held;
 
-        public void Begin() => _held ??= machine.Measure();
+        public void Begin() => _held ??= measured.Measure();
 
         public void Dispose() => _held?.Dispose();
     }

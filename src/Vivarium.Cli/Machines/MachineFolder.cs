@@ -33,7 +33,7 @@ internal sealed class MachineFolder : IDisposable
     {
         string file = Path.Combine(FullPath, MachineEntry.RecordFile);
         string work = file + ".new";
-        File.WriteAllBytes(work, JsonSerializer.SerializeToUtf8Bytes(record, MachineJson.Default.MachineRecord));
+        File.WriteAllBytes(work, MachineRecordWriter.ToUtf8(record));
         File.Move(work, file, overwrite: true);
         _keep = record.Ended is not null;
     }

@@ -211,7 +211,7 @@ internal sealed class RunSession
         SayHowToDebug(machine);
         try
         {
-            return await RunOnTerminalAsync(machine, line, console, running).ConfigureAwait(false);
+            return await RunOnTerminalAsync(machine, line, console, running, control).ConfigureAwait(false);
         }
         catch (Exception e) when (_background is not null)
         {
@@ -220,7 +220,7 @@ internal sealed class RunSession
         }
     }
 
-    private async Task<int> RunOnTerminalAsync(VirtualMachine machine, MachineConsole line, ConsoleHub console, RunningMachine running)
+    private async Task<int> RunOnTerminalAsync(VirtualMachine machine, MachineConsole line, ConsoleHub console, RunningMachine running, ControlServer control)
     {
         int signalled = 0;
         MachineExit exit;
@@ -246,12 +246,14 @@ internal sealed class RunSession
             using var onContinue = PosixSignalRegistration.Create(PosixSignal.SIGCONT, _ => terminal?.Apply());
             AppDomain.CurrentDomain.UnhandledException += (_, _) => terminal?.Dispose();
 
+            // The guest comes first: what the host wants of the machine is made ready while it runs.
+            machine.Start();
+            control.Open();
             if (takesKeys)
             {
                 new StandardInput(showsScreen ? new ScreenKeyboard(machine.Keyboard) : new GuestKeyboard(typed!), terminal is not null, asked => Obey(asked, machine)).Start();
             }
 
-            machine.Start();
             _folder.Write(_record);
             _background?.Started(_record);
             exit = await machine.WaitAsync().ConfigureAwait(false);

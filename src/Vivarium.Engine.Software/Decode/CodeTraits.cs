@@ -44,9 +44,9 @@ internal sealed class CodeTraitsTable
 
     public CodeTraits Get(in Instruction instruction)
     {
-        ref CodeTraits? entry = ref _traits[((int)instruction.Code * 2) + (HasMemory(instruction) ? 1 : 0)];
+        ref CodeTraits? entry = ref _traits[((int)instruction.Code * 2) + (Operands.FindMemory(instruction) >= 0 ? 1 : 0)];
         entry ??= Compute(instruction);
-        return entry.Value;
+        return Nullable.GetValueRefOrDefaultRef(ref entry);
     }
 
     private CodeTraits Compute(Instruction instruction)
@@ -82,19 +82,6 @@ internal sealed class CodeTraitsTable
         reads |= writes && extended == ExtendedKind.X87;
         return new CodeTraits(extended, written, overwritten, reads, writes, NeedsAlignment(instruction, extended),
             UsesMmx(instruction) || (extended == ExtendedKind.X87 && !IsNonWaiting(instruction.Mnemonic)), FlagUseOf(instruction));
-    }
-
-    private static bool HasMemory(in Instruction instruction)
-    {
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            if (instruction.GetOpKind(i) == OpKind.Memory)
-            {
-                return true;
-            }
-        }
-
-        return false;
     }
 
     /// <summary>Iced knows that SUB or PXOR of a register with itself reads nothing; the form as such does read.</summary>

@@ -1,4 +1,5 @@
 using System.IO.Hashing;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using Iced.Intel;
@@ -23,15 +24,19 @@ internal readonly record struct Identity(ulong High, ulong Low)
     public static unsafe Identity Of(CpuModel model, Optimizations optimizations, bool alignJumps, long thunkBytes)
     {
         var hash = new XxHash128();
-        foreach (Type type in (ReadOnlySpan<Type>)[typeof(Translator), typeof(CpuModel), typeof(Decoder)])
-        {
-            hash.Append(type.Module.ModuleVersionId.ToByteArray());
-        }
-
         // Compiled ahead of time, the program is the build.
         if (Environment.ProcessPath is { } program && new FileInfo(program) is { Exists: true } file)
         {
             Append(hash, [(ulong)file.Length, (ulong)file.LastWriteTimeUtc.Ticks]);
+        }
+
+        if (RuntimeFeature.IsDynamicCodeCompiled)
+        {
+            // Otherwise its assemblies are.
+            foreach (Type type in (ReadOnlySpan<Type>)[typeof(Translator), typeof(CpuModel), typeof(Decoder)])
+            {
+                hash.Append(type.Module.ModuleVersionId.ToByteArray());
+            }
         }
 
         Append(hash, [(ulong)optimizations, alignJumps ? 1u : 0, (ulong)thunkBytes, (ulong)sizeof(NativeState), model.XsaveMask]);

@@ -8,6 +8,8 @@ internal sealed unsafe class Templates
 {
     private const int InitialCapacity = 1 << 12;
 
+    private const int PresentBits = 19;
+
     /// <summary>Looking further would cost more than translating: guests that write much alike code would have long chains.</summary>
     public const int MostCandidates = 12;
 
@@ -17,6 +19,9 @@ internal sealed unsafe class Templates
 
     /// <summary>By key: number of the newest entry, plus one.</summary>
     private int[] _heads = new int[InitialCapacity * 2];
+
+    /// <summary>One bit for each key there is, by a part of its bits: most questions are for keys that are not, and need no look into tables that no cache holds.</summary>
+    private readonly ulong[] _present = new ulong[1 << (PresentBits - 6)];
 
     private struct Entry
     {
@@ -41,6 +46,7 @@ internal sealed unsafe class Templates
 
         _entries[_count] = new Entry { Record = block.Record, Code = block.Code, Key = block.Record->Key };
         Chain(_count++);
+        WordOf(block.Record->Key) |= BitOf(block.Record->Key);
     }
 
     /// <summary>A translation of the same bytes, or none.</summary>
@@ -63,10 +69,16 @@ internal sealed unsafe class Templates
     {
         _count = 0;
         Array.Clear(_heads);
+        Array.Clear(_present);
     }
 
     private Template Find(uint key, in CodeSource source, BlockMode mode)
     {
+        if ((WordOf(key) & BitOf(key)) == 0)
+        {
+            return default;
+        }
+
         int candidates = 0;
         for (int i = _heads[key & (_heads.Length - 1)]; i != 0 && candidates < MostCandidates; i = _entries[i - 1].Next)
         {
@@ -84,6 +96,10 @@ internal sealed unsafe class Templates
 
         return default;
     }
+
+    private ref ulong WordOf(uint key) => ref _present[key >> (32 - PresentBits + 6)];
+
+    private static ulong BitOf(uint key) => 1ul << (int)((key >> (32 - PresentBits)) & 63);
 
     private void Chain(int index)
     {

@@ -465,6 +465,8 @@ internal sealed unsafe partial class Translator
     private static int GuestNumber(Register register)
         => register is >= Register.AH and <= Register.BH
             ? register - Register.AH
+            : register.IsGPR64() ? register - Register.RAX
+            : register.IsGPR32() ? register - Register.EAX
             : register.GetFullRegister() - Register.RAX;
 
     private static int OfGuest(Register register) => Of(GuestNumber(register));
@@ -704,15 +706,10 @@ internal sealed unsafe partial class Translator
     /// <summary>AH-BH if the instruction names one, else none.</summary>
     private static Register HighByte(in Instruction instruction)
     {
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            if (instruction.GetOpKind(i) == OpKind.Register && IsHighByte(instruction.GetOpRegister(i)))
-            {
-                return instruction.GetOpRegister(i);
-            }
-        }
-
-        return Register.None;
+        // No form has one behind its second operand.
+        return instruction.Op0Kind == OpKind.Register && IsHighByte(instruction.Op0Register) ? instruction.Op0Register
+            : instruction.Op1Kind == OpKind.Register && IsHighByte(instruction.Op1Register) ? instruction.Op1Register
+            : Register.None;
     }
 
     /// <summary>Beside its memory operand the instruction needs a scratch register.</summary>
@@ -734,18 +731,7 @@ internal sealed unsafe partial class Translator
         return false;
     }
 
-    private static int MemoryOperand(in Instruction instruction)
-    {
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            if (instruction.GetOpKind(i) == OpKind.Memory)
-            {
-                return i;
-            }
-        }
-
-        return -1;
-    }
+    private static int MemoryOperand(in Instruction instruction) => Operands.FindMemory(instruction);
 
     /// <summary>
     /// AH-BH cannot be named beside a REX prefix: the two low bytes change places around the instruction. CMPXCHG

@@ -8,7 +8,8 @@ internal sealed unsafe class DeadlineTimers : IDisposable
 {
     private readonly int[] _fds;
     private readonly Action<int> _expired;
-    private readonly Thread _thread;
+    private readonly Lock _starting = new();
+    private Thread? _thread;
     private volatile bool _ending;
 
     /// <param name="count">How many timers; they are numbered from 0.</param>
@@ -26,22 +27,44 @@ internal sealed unsafe class DeadlineTimers : IDisposable
                 throw new VivariumException("the host refuses a timer descriptor; raise the limit of open files (ulimit -n)");
             }
         }
-
-        _thread = new Thread(Watch) { IsBackground = true, Name = "timer" };
-        _thread.Start();
     }
 
     /// <summary>Sets the time from now until the callback, in nanoseconds.</summary>
-    public void Arm(int timer, long nanoseconds) => SetTime(timer, Math.Max(nanoseconds, 1));
+    public void Arm(int timer, long nanoseconds)
+    {
+        if (_thread is null)
+        {
+            StartWatching();
+        }
+
+        SetTime(timer, Math.Max(nanoseconds, 1));
+    }
 
     public void Disarm(int timer) => SetTime(timer, 0);
 
     public void Dispose()
     {
         _ending = true;
-        Arm(0, 1);
-        _thread.Join();
+        if (_thread is not null)
+        {
+            Arm(0, 1);
+            _thread.Join();
+        }
+
         Close(_fds.Length);
+    }
+
+    private void StartWatching()
+    {
+        lock (_starting)
+        {
+            if (_thread is null)
+            {
+                var thread = new Thread(Watch) { IsBackground = true, Name = "timer" };
+                thread.Start();
+                _thread = thread;
+            }
+        }
     }
 
     private void SetTime(int timer, long nanoseconds)

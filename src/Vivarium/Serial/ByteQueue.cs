@@ -4,7 +4,7 @@ namespace Vivarium.Serial;
 internal sealed class ByteQueue(int capacity)
 {
     private readonly object _gate = new();
-    private readonly byte[] _ring = new byte[capacity];
+    private readonly byte[] _ring = GC.AllocateUninitializedArray<byte>(capacity);
     private int _head;
     private int _count;
     private bool _closed;

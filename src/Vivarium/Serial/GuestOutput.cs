@@ -12,6 +12,7 @@ internal sealed class GuestOutput(string name) : ISerialBackend
     private const int WriteSize = 4096;
 
     private readonly ByteQueue _queue = new(QueueSize);
+    private readonly Lock _starting = new();
     private Stream? _target;
     private Thread? _writer;
 
@@ -19,21 +20,18 @@ internal sealed class GuestOutput(string name) : ISerialBackend
     public Stream? Target
     {
         get => _target;
-        set
-        {
-            _target = value;
-            if (value is not null && _writer is null)
-            {
-                _writer = new Thread(Pump) { IsBackground = true, Name = name };
-                _writer.Start();
-            }
-        }
+        set => _target = value;
     }
 
     public void Write(ReadOnlySpan<byte> bytes)
     {
         if (_target is not null)
         {
+            if (_writer is null)
+            {
+                StartWriter();
+            }
+
             _ = _queue.Write(bytes);
         }
     }
@@ -46,6 +44,20 @@ internal sealed class GuestOutput(string name) : ISerialBackend
     {
         _queue.Close();
         _ = _writer?.Join(patience);
+    }
+
+    /// <summary>With the first bytes: many a port never gets any, and a machine's start waits for no thread that nobody needs yet.</summary>
+    private void StartWriter()
+    {
+        lock (_starting)
+        {
+            if (_writer is null)
+            {
+                var writer = new Thread(Pump) { IsBackground = true, Name = name };
+                writer.Start();
+                _writer = writer;
+            }
+        }
     }
 
     private void Pump()
