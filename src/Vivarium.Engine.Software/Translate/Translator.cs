@@ -150,6 +150,7 @@ internal sealed unsafe partial class Translator
         _run = null;
         _movedStack = 0;
         ForgetKnownStack();
+        ForgetHeld();
         _extendedChecked = false;
         _ended = false;
         _hasSideExits = false;
@@ -356,8 +357,15 @@ internal sealed unsafe partial class Translator
     private void EmitTracked(in GuestInstruction guest)
     {
         NeedFlagsIfRefused(guest.Instruction);
+        if (!UsesRecipes)
+        {
+            EmitInstruction(guest);
+            return;
+        }
+
+        PutShiftedAside(guest.Instruction);
         EmitInstruction(guest);
-        if (UsesRecipes && !_ended)
+        if (!_ended)
         {
             TrackRecipe(guest.Instruction);
         }
@@ -366,6 +374,7 @@ internal sealed unsafe partial class Translator
     private void EmitInstruction(in GuestInstruction guest)
     {
         ref readonly Instruction instruction = ref guest.Instruction;
+        ForgetHeldIfLost(instruction);
         switch (Features[instruction.Code])
         {
             case Offering.Undefined:
@@ -489,10 +498,7 @@ internal sealed unsafe partial class Translator
         FlagsAt before = _flags;
         HostOperand operand = default;
         int memory = MemoryOperand(instruction);
-        if (memory < 0)
-        {
-            TakeFromState(ref instruction, traits);
-        }
+        int taken = memory < 0 ? TakeFromState(ref instruction, traits) : -1;
 
         Register highByte = HighByte(instruction);
         bool scratchForHighByte = memory >= 0 && highByte != Register.None && UsesScratchForHighByte(instruction);
@@ -576,6 +582,12 @@ internal sealed unsafe partial class Translator
         }
 
         EmitStoreScratches(scratches);
+        if (taken >= 0)
+        {
+            // It may also have been read from a scratch register.
+            ForgetHeld(taken);
+        }
+
         if (original.Mnemonic is Mnemonic.Fnstenv or Mnemonic.Fnsave)
         {
             EmitClearX87Pointers(original);
@@ -644,15 +656,22 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        int host = i == 0 ? first : i == 1 && second >= 0 ? second : Borrowable(original);
-        if (host < T2)
+        int host = HeldIn(guest);
+        if (host < 0)
         {
-            _e.StoreState(StateOffset.Scratch, host);
-        }
+            host = i == 0 ? (second >= 0 && !IsFreeOfHeld(first) && IsFreeOfHeld(second) ? second : first)
+                : i == 1 && second >= 0 ? (scratches[0].Host == first ? second : first)
+                : Borrowable(original);
+            Hold(host, NothingHeld);
+            if (host < T2)
+            {
+                _e.StoreState(StateOffset.Scratch, host);
+            }
 
-        if (read)
-        {
-            _e.LoadState(host, StateOffset.Gpr(guest));
+            if (read)
+            {
+                _e.LoadState(host, StateOffset.Gpr(guest));
+            }
         }
 
         scratches[i] = (guest, host, written, true);
@@ -676,6 +695,10 @@ internal sealed unsafe partial class Translator
             if (host < T2)
             {
                 _e.LoadState(host, StateOffset.Scratch);
+            }
+            else if (HoldsRegisters)
+            {
+                Hold(host, guest);
             }
         }
     }
