@@ -5,8 +5,8 @@ using static Vivarium.Engine.Software.Translate.HostRegister;
 namespace Vivarium.Engine.Software.Translate;
 
 // Guest R12-R15 have no host registers of their own. Between two checks, which need both scratch registers, one of them is held in each: what
-// an instruction has written to its slot of the state block, the next ones take from the register, without waiting for the store. The slot is
-// always right too, so that a fault or a way out need not know.
+// an instruction has written, the next ones take from there, and its slot of the state block is written when the scratch register is wanted for
+// something else. Nothing in between can fault or leave the block.
 internal sealed unsafe partial class Translator
 {
     /// <summary>How many instructions ahead a use is looked for.</summary>
@@ -17,27 +17,41 @@ internal sealed unsafe partial class Translator
     private int _heldInT1 = NothingHeld;
     private int _heldInT2 = NothingHeld;
 
+    /// <summary>The slot has an older value.</summary>
+    private bool _newInT1;
+    private bool _newInT2;
+
     private bool HoldsRegisters => CodeBits == 64 && !Careful && !_source.ChecksItself && Options.Has(Optimizations.HeldRegisters | Optimizations.LazyFlags);
 
-    private void ForgetHeld() => _heldInT1 = _heldInT2 = NothingHeld;
-
-    private void ForgetHeld(int guest)
+    /// <summary>Before the scratch registers are used for something else.</summary>
+    private void ForgetHeld()
     {
-        if (HeldIn(guest) is >= 0 and int host)
-        {
-            Hold(host, NothingHeld);
-        }
+        Release(T1);
+        Release(T2);
     }
 
-    private void Hold(int host, int guest)
+    /// <summary>Before a scratch register is used for something else.</summary>
+    private void Release(int host)
+    {
+        ref int guest = ref host == T1 ? ref _heldInT1 : ref _heldInT2;
+        ref bool isNew = ref host == T1 ? ref _newInT1 : ref _newInT2;
+        if (isNew)
+        {
+            _e.StoreState(StateOffset.Gpr(guest), host);
+        }
+
+        (guest, isNew) = (NothingHeld, false);
+    }
+
+    private void Hold(int host, int guest, bool written)
     {
         if (host == T1)
         {
-            _heldInT1 = guest;
+            (_heldInT1, _newInT1) = (guest, _newInT1 | written);
         }
-        else if (host == T2)
+        else
         {
-            _heldInT2 = guest;
+            (_heldInT2, _newInT2) = (guest, _newInT2 | written);
         }
     }
 

@@ -55,6 +55,7 @@ internal sealed unsafe partial class Translator
 
         if (_run is null && _index < _guest.Count && MakesRuns && FindRun() is { } found)
         {
+            ForgetHeld();
             ref readonly Instruction first = ref _guest[_index].Instruction;
             ExtendedKind extended = _traits.Get(first).Extended;
             if (extended != ExtendedKind.None && !EmitExtendedCheck(extended, memory: true))
@@ -62,7 +63,6 @@ internal sealed unsafe partial class Translator
                 return;
             }
 
-            ForgetHeld();
             bool byStack = found.Base == GuestRspNumber && !_source.IsLoop && Options.Has(Optimizations.KnownStack);
             if (byStack && KnowsStack(found.Lowest, found.Highest, found.Writes))
             {

@@ -150,7 +150,7 @@ internal sealed unsafe partial class Translator
         _run = null;
         _movedStack = 0;
         ForgetKnownStack();
-        ForgetHeld();
+        (_heldInT1, _heldInT2, _newInT1, _newInT2) = (NothingHeld, NothingHeld, false, false);
         _extendedChecked = false;
         _ended = false;
         _hasSideExits = false;
@@ -196,6 +196,7 @@ internal sealed unsafe partial class Translator
 
             if (_index == _guest.Count || EndsBefore(_index))
             {
+                ForgetHeld();
                 EmitJump(_rip);
                 break;
             }
@@ -582,10 +583,10 @@ internal sealed unsafe partial class Translator
         }
 
         EmitStoreScratches(scratches);
-        if (taken >= 0)
+        if (taken >= 0 && HeldIn(taken) is >= 0 and int stale)
         {
-            // It may also have been read from a scratch register.
-            ForgetHeld(taken);
+            // It has been read from there too.
+            Release(stale);
         }
 
         if (original.Mnemonic is Mnemonic.Fnstenv or Mnemonic.Fnsave)
@@ -662,10 +663,13 @@ internal sealed unsafe partial class Translator
             host = i == 0 ? (second >= 0 && !IsFreeOfHeld(first) && IsFreeOfHeld(second) ? second : first)
                 : i == 1 && second >= 0 ? (scratches[0].Host == first ? second : first)
                 : Borrowable(original);
-            Hold(host, NothingHeld);
             if (host < T2)
             {
                 _e.StoreState(StateOffset.Scratch, host);
+            }
+            else
+            {
+                Release(host);
             }
 
             if (read)
@@ -687,6 +691,12 @@ internal sealed unsafe partial class Translator
                 return;
             }
 
+            if (HoldsRegisters && host >= T2)
+            {
+                Hold(host, guest, written);
+                continue;
+            }
+
             if (written)
             {
                 _e.StoreState(StateOffset.Gpr(guest), host);
@@ -695,10 +705,6 @@ internal sealed unsafe partial class Translator
             if (host < T2)
             {
                 _e.LoadState(host, StateOffset.Scratch);
-            }
-            else if (HoldsRegisters)
-            {
-                Hold(host, guest);
             }
         }
     }
@@ -888,6 +894,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Ends the block: back to the run loop at the present instruction.</summary>
     private void EmitExit(ExitCode code)
     {
+        ForgetHeld();
         NeedFlags();
         EmitExitAt(_rip, code);
         _ended = true;
@@ -907,6 +914,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitTrap(in Instruction instruction)
     {
+        ForgetHeld();
         NeedFlags();
         EmitTrapIndex(AddTrap(instruction), _rip);
         EmitExit(ExitCode.Trap);
