@@ -277,14 +277,10 @@ internal sealed unsafe class TranslationFile : IDisposable
         Relocation* relocations = BlockRecord.RelocationsOf(record);
         for (int i = 0; i < record->RelocationCount; i++)
         {
-            int guestBytes = relocations[i].Kind switch
-            {
-                RelocationKind.Immediate => sizeof(int),
-                RelocationKind.Trap => 1,
-                _ => 0,
-            };
-            if (relocations[i].Offset + relocations[i].Width > record->CodeLength
-                || (guestBytes != 0 && (relocations[i].Addend < 0 || relocations[i].Addend > record->DecodedLength - guestBytes)))
+            Relocation relocation = relocations[i];
+            if (relocation.Offset + relocation.Width > record->CodeLength || relocation.Masked > record->DecodedLength - sizeof(int)
+                || (relocation.Kind == RelocationKind.Immediate && relocation.Addend < 0)
+                || (relocation.Kind == RelocationKind.Trap && (relocation.Addend < 0 || relocation.Addend >= record->DecodedLength)))
             {
                 return false;
             }

@@ -247,9 +247,9 @@ internal sealed unsafe partial class Translator
         displacement = 0;
         size = 8;
         writes = true;
-        if (IsMovableImmediate(instruction))
+        if (IsMovableImmediate(instruction) || (_e.Relocations.Wanted && Relocations.MayBeKernelAddress(instruction.MemoryDisplacement64)))
         {
-            // The copy's immediate may be another: it is to stand in one place.
+            // The copy's may be another: it is to stand in one place.
             return false;
         }
 

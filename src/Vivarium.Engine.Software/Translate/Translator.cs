@@ -283,7 +283,7 @@ internal sealed unsafe partial class Translator
             Mode = _mode,
             PageOffset = (ushort)(_source.Gpa & GuestMemory.PageMask),
             Flags = (Careful && IsLocked(_guest[0].Instruction) ? RecordFlags.Locked : 0) | (relocations.Complete ? RecordFlags.Movable : 0) | (relocations.Short ? RecordFlags.Short : 0)
-                | (relocations.FirstImmediate >= 0 ? RecordFlags.Masked : 0),
+                | (relocations.FirstMasked >= 0 ? RecordFlags.Masked : 0),
             GuestLength = (ushort)guestLength,
             DecodedLength = (ushort)_guest[_guest.Count - 1].End,
             CodeLength = (ushort)(_e.Here - _blockCode),
@@ -306,7 +306,7 @@ internal sealed unsafe partial class Translator
                 to += _guest[i].Length;
             }
 
-            record->Key = TemplateKey.Of(record, relocations.FirstImmediate);
+            record->Key = TemplateKey.Of(record, relocations.FirstMasked);
             relocations.Fields.CopyTo(new Span<Relocation>(BlockRecord.RelocationsOf(record), header.RelocationCount));
         }
 
