@@ -278,9 +278,14 @@ internal sealed unsafe class TranslationFile : IDisposable
         for (int i = 0; i < record->RelocationCount; i++)
         {
             Relocation relocation = relocations[i];
-            if (relocation.Offset + relocation.Width > record->CodeLength || relocation.Masked > record->DecodedLength - sizeof(int)
-                || (relocation.Kind == RelocationKind.Immediate && relocation.Addend < 0)
-                || (relocation.Kind == RelocationKind.Trap && (relocation.Addend < 0 || relocation.Addend >= record->DecodedLength)))
+            int guestBytes = relocation.Kind switch
+            {
+                RelocationKind.Immediate or RelocationKind.FarOperand => sizeof(int),
+                RelocationKind.Trap => 1,
+                _ => 0,
+            };
+            int at = relocation.Kind == RelocationKind.Trap ? relocation.Addend : relocation.Masked;
+            if (relocation.Offset + relocation.Width > record->CodeLength || (guestBytes != 0 && (at < 0 || at > record->DecodedLength - guestBytes)))
             {
                 return false;
             }
