@@ -364,6 +364,9 @@ internal unsafe struct NativeState
     /// <summary>Behind the call by which a translation has asked for what its TLB does not know: where the thunks return is elsewhere.</summary>
     public ulong ResolveCaller;
 
+    /// <summary>What the shift worked on that made the flags last (<see cref="Translate.FlagRecipe"/>).</summary>
+    public ulong ShiftedValue;
+
     /// <summary>Why translated code was left: an <see cref="Translate.ExitCode"/>.</summary>
     public ulong ExitCode;
 

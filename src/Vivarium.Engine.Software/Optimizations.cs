@@ -99,5 +99,11 @@ public enum Optimizations : ulong
     /// <summary>A check of the stack covers what comes later in the block, with other accesses in between.</summary>
     KnownStack = 1ul << 37,
 
+    /// <summary>Guest R12 to R15 stay in scratch registers between checks.</summary>
+    HeldRegisters = 1ul << 38,
+
+    /// <summary>What a shift works on is put aside where a check would otherwise save the shift's flags.</summary>
+    ShiftRecipes = 1ul << 39,
+
     All = ulong.MaxValue,
 }

@@ -84,6 +84,6 @@ internal enum RecordFlags : ushort
     /// <summary>As <see cref="Relocations.Short"/>.</summary>
     Short = 4,
 
-    /// <summary>There are relocations of kind <see cref="RelocationKind.Immediate"/>: those of the guest's bytes may be any.</summary>
+    /// <summary>There are relocations with <see cref="Relocation.Masked"/> bytes of the guest's, which may be any.</summary>
     Masked = 8,
 }

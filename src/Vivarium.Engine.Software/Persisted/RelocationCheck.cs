@@ -63,6 +63,12 @@ internal sealed unsafe class RelocationCheck(TranslationCache cache, Translator 
                 {
                     *(int*)(bytes + relocation.Addend) ^= OtherImmediate;
                 }
+                else if (relocation.Kind == RelocationKind.FarOperand)
+                {
+                    // As a kernel does: where it led, and a bit beside.
+                    int* displacement = (int*)(bytes + relocation.Masked);
+                    *displacement = (int)((relocation.TargetOf(source.Rip, *displacement) ^ OtherImmediate) - relocation.TargetOf(rip, 0));
+                }
             }
 
             return new CodeSource

@@ -88,6 +88,9 @@ internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps, 
             case RelocationKind.Immediate:
                 *(int*)field = *(int*)(template.Guest + relocation.Addend);
                 break;
+            case RelocationKind.FarOperand:
+                *(int*)field = (int)relocation.TargetOf(rip, *(int*)(template.Guest + relocation.Masked));
+                break;
             case RelocationKind.Trap:
                 *(int*)field = AddTrap(template, moved, relocation.Addend);
                 break;

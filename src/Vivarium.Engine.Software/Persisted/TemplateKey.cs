@@ -31,13 +31,13 @@ internal static unsafe class TemplateKey
     public static uint Short(BlockMode mode, ulong rip, byte* bytes) => Mix(mode, rip, (ulong)*bytes << 1);
 
     /// <param name="record">Its key is not set yet.</param>
-    /// <param name="firstImmediate">As <see cref="Relocations.FirstImmediate"/>.</param>
-    public static uint Of(BlockRecord* record, int firstImmediate)
+    /// <param name="firstMasked">As <see cref="Relocations.FirstMasked"/>.</param>
+    public static uint Of(BlockRecord* record, int firstMasked)
     {
         // Any RIP of the same kind.
         ulong rip = record->PageOffset | (record->Flags.HasFlag(RecordFlags.Short) ? 0 : 1ul << 40);
         byte* bytes = BlockRecord.GuestBytesOf(record);
-        int certain = firstImmediate < 0 ? record->DecodedLength : Math.Min(firstImmediate, record->DecodedLength);
+        int certain = firstMasked < 0 ? record->DecodedLength : Math.Min(firstMasked, record->DecodedLength);
         return certain switch
         {
             >= LongBytes => Long(record->Mode, rip, bytes),

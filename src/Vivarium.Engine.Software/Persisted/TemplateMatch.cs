@@ -30,7 +30,7 @@ internal sealed unsafe class TemplateMatch
         }
 
         byte* guest = Copy(record, source.Bytes);
-        return SameBytes(record, guest) ? new Template(record, code, inFile, guest) : default;
+        return SameBytes(record, guest) && FarOperandsAreFar(record, source.Rip, guest) ? new Template(record, code, inFile, guest) : default;
     }
 
     /// <summary>True if the bytes are the record's, but for immediates that may be any.</summary>
@@ -43,20 +43,36 @@ internal sealed unsafe class TemplateMatch
             Relocation* relocation = BlockRecord.RelocationsOf(record);
             for (Relocation* end = relocation + record->RelocationCount; relocation < end; relocation++)
             {
-                if (relocation->Kind == RelocationKind.Immediate)
+                int masked = relocation->Masked;
+                if (masked >= 0)
                 {
                     // A record from a file may be damaged, which is looked for only where it is to be used.
-                    if (relocation->Addend > record->DecodedLength - sizeof(int) || !Same(bytes, wanted, same, relocation->Addend))
+                    if (masked > record->DecodedLength - sizeof(int) || !Same(bytes, wanted, same, masked))
                     {
                         return false;
                     }
 
-                    same = relocation->Addend + sizeof(int);
+                    same = masked + sizeof(int);
                 }
             }
         }
 
         return Same(bytes, wanted, same, record->DecodedLength);
+    }
+
+    /// <summary>What is relative to RIP and may be any leads where it would be translated so. The bytes are the record's otherwise.</summary>
+    private static bool FarOperandsAreFar(BlockRecord* record, ulong rip, byte* bytes)
+    {
+        Relocation* relocation = BlockRecord.RelocationsOf(record);
+        for (Relocation* end = relocation + record->RelocationCount; relocation < end; relocation++)
+        {
+            if (relocation->Kind == RelocationKind.FarOperand && !Relocations.IsFarOperand(rip, relocation->TargetOf(rip, *(int*)(bytes + relocation->Masked))))
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     private static bool Same(byte* bytes, byte* wanted, int from, int to)

@@ -277,14 +277,15 @@ internal sealed unsafe class TranslationFile : IDisposable
         Relocation* relocations = BlockRecord.RelocationsOf(record);
         for (int i = 0; i < record->RelocationCount; i++)
         {
-            int guestBytes = relocations[i].Kind switch
+            Relocation relocation = relocations[i];
+            int guestBytes = relocation.Kind switch
             {
-                RelocationKind.Immediate => sizeof(int),
+                RelocationKind.Immediate or RelocationKind.FarOperand => sizeof(int),
                 RelocationKind.Trap => 1,
                 _ => 0,
             };
-            if (relocations[i].Offset + relocations[i].Width > record->CodeLength
-                || (guestBytes != 0 && (relocations[i].Addend < 0 || relocations[i].Addend > record->DecodedLength - guestBytes)))
+            int at = relocation.Kind == RelocationKind.Trap ? relocation.Addend : relocation.Masked;
+            if (relocation.Offset + relocation.Width > record->CodeLength || (guestBytes != 0 && (at < 0 || at > record->DecodedLength - guestBytes)))
             {
                 return false;
             }

@@ -38,6 +38,9 @@ internal enum ColdKind : byte
     /// <summary>Likewise, for an operand at T1 + T2.</summary>
     LoopPageAddress,
 
+    /// <summary>Likewise, for a run.</summary>
+    LoopPageOfRun,
+
     /// <summary>Emulate the instruction after all; its index is the data.</summary>
     Trap,
 

@@ -223,6 +223,18 @@ internal sealed unsafe class Emitter
     /// <param name="at">Where they stand in the block's guest code.</param>
     public void NoteImmediate(int at) => Relocations.Add(RelocationKind.Immediate, Offset - sizeof(int), at);
 
+    /// <summary>MOV of an operand's address (<see cref="Relocations.IsFarOperand"/>).</summary>
+    /// <param name="at">Where its displacement stands in the block's guest code.</param>
+    /// <param name="end">Where the next instruction does.</param>
+    public void MovFarOperand(int reg, ulong address, int at, int end)
+    {
+        Byte(0x48 | (reg >> 3));
+        Byte(0xC7);
+        Byte(0xC0 | (reg & 7));
+        Relocations.Add(Relocation.ToFarOperand(Offset, at, end));
+        Dword((int)address);
+    }
+
     private int Offset => (int)(_cursor - _start);
 
     /// <summary>Four bytes of a RIP of the guest's, which the processor sign-extends.</summary>

@@ -22,12 +22,21 @@ internal enum FlagSource : byte
 
     /// <summary>NEG, whose result is still there.</summary>
     Negate,
+
+    /// <summary>SHL by a constant, of a value that was put aside (<see cref="NativeState.ShiftedValue"/>).</summary>
+    ShiftLeft,
+
+    /// <summary>SHR, likewise.</summary>
+    ShiftRight,
+
+    /// <summary>SAR, likewise.</summary>
+    ShiftArithmetically,
 }
 
 /// <summary>How all six arithmetic flags can be made again: the instruction that made them, while what it worked on is in registers.</summary>
 /// <param name="Source">The instruction.</param>
 /// <param name="Size">Bytes of its operands.</param>
-/// <param name="First">Guest register: first operand, or result.</param>
+/// <param name="First">Guest register: first operand, or result; -1 for shifts.</param>
 /// <param name="Second">Guest register, or -1: <paramref name="Immediate"/>.</param>
 /// <param name="Immediate">Sign-extended.</param>
 internal readonly record struct FlagRecipe(FlagSource Source, int Size, int First, int Second, int Immediate)
@@ -35,7 +44,30 @@ internal readonly record struct FlagRecipe(FlagSource Source, int Size, int Firs
     public bool Exists => Source != FlagSource.None;
 
     /// <summary>Whether a change of a guest register spoils it.</summary>
-    public bool DependsOn(int writtenRegisters) => ((1 << First | (Second < 0 ? 0 : 1 << Second)) & writtenRegisters) != 0;
+    public bool DependsOn(int writtenRegisters) => (((First < 0 ? 0 : 1 << First) | (Second < 0 ? 0 : 1 << Second)) & writtenRegisters) != 0;
+
+    /// <summary>They are those that the host makes: what processors leave undefined after a shift is not worked out here.</summary>
+    public bool IsShift => Source >= FlagSource.ShiftLeft;
+
+    /// <summary>For a shift of a register by a constant that is not 0: if what is shifted is put aside. Else none.</summary>
+    public static FlagRecipe OfShift(in Instruction instruction)
+    {
+        if (instruction.OpCount != 2 || instruction.Op0Kind != OpKind.Register || !IsKnown(instruction.Op0Register) || instruction.Op0Register.GetSize() < sizeof(uint)
+            || instruction.Op1Kind != OpKind.Immediate8)
+        {
+            return default;
+        }
+
+        int size = instruction.Op0Register.GetSize();
+        int count = instruction.Immediate8 & ((size * 8) - 1);
+        return count == 0 ? default : instruction.Mnemonic switch
+        {
+            Mnemonic.Shl => new FlagRecipe(FlagSource.ShiftLeft, size, -1, -1, count),
+            Mnemonic.Shr => new FlagRecipe(FlagSource.ShiftRight, size, -1, -1, count),
+            Mnemonic.Sar => new FlagRecipe(FlagSource.ShiftArithmetically, size, -1, -1, count),
+            _ => default,
+        };
+    }
 
     /// <summary>For an instruction that has just replaced all flags.</summary>
     public static FlagRecipe Of(in Instruction instruction)
@@ -92,6 +124,12 @@ internal readonly record struct FlagRecipe(FlagSource Source, int Size, int Firs
         const int sub = 0x29;
         const int cmp = 0x39;
         const int test = 0x85;
+        if (IsShift)
+        {
+            EmitShift(emitter);
+            return;
+        }
+
         int first = HostRegister.Of(First);
 
         // Two operands in memory: one has to be in a register.
@@ -136,7 +174,16 @@ internal readonly record struct FlagRecipe(FlagSource Source, int Size, int Firs
         }
     }
 
-    /// <summary>The flags as bits of RFLAGS.</summary>
+    private void EmitShift(Emitter emitter)
+    {
+        emitter.Push(HostRegister.T2);
+        emitter.LoadState(HostRegister.T2, StateOffset.ShiftedValue);
+        emitter.Rr(0xC1, Source switch { FlagSource.ShiftLeft => 4, FlagSource.ShiftRight => 5, _ => 7 }, HostRegister.T2, Size == 8);
+        emitter.Byte(Immediate);
+        emitter.Pop(HostRegister.T2);
+    }
+
+    /// <summary>The flags as bits of RFLAGS. Not for shifts.</summary>
     /// <param name="registers">The guest's, by number.</param>
     public unsafe ulong Evaluate(ulong* registers)
     {

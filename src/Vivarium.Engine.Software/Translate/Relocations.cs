@@ -23,6 +23,12 @@ internal enum RelocationKind : byte
     /// <summary>Four bytes: a copy of those at offset addend in the guest's code, whatever they are there.</summary>
     Immediate,
 
+    /// <summary>
+    /// Four bytes that the processor sign-extends: what the four at an offset in the guest's code, which are relative to RIP, lead to from a kernel's
+    /// code. The addend is that offset and, from bit 16 on, that of the next instruction.
+    /// </summary>
+    FarOperand,
+
     /// <summary>Four bytes: index of the trapped instruction that stands at offset addend in the guest's code.</summary>
     Trap,
 }
@@ -32,6 +38,23 @@ internal readonly record struct Relocation(ushort Offset, RelocationKind Kind, i
 {
     /// <summary>Bytes of the field.</summary>
     public int Width => Kind == RelocationKind.Rip64 ? sizeof(ulong) : sizeof(int);
+
+    /// <summary>Where four bytes of the guest's code stand that may be any; -1: nowhere.</summary>
+    public int Masked => Kind switch
+    {
+        RelocationKind.Immediate => Addend,
+        RelocationKind.FarOperand => Addend & 0xFFFF,
+        _ => -1,
+    };
+
+    /// <summary>A <see cref="RelocationKind.FarOperand"/>.</summary>
+    /// <param name="offset">Of the field in the translation.</param>
+    /// <param name="at">Where its four bytes stand in the guest's code.</param>
+    /// <param name="end">Where the next instruction does.</param>
+    public static Relocation ToFarOperand(int offset, int at, int end) => new((ushort)offset, RelocationKind.FarOperand, at | (end << 16));
+
+    /// <summary>What a <see cref="RelocationKind.FarOperand"/> leads to in a block at a RIP.</summary>
+    public ulong TargetOf(ulong rip, int displacement) => rip + (uint)(Addend >> 16) + (ulong)(long)displacement;
 }
 
 /// <summary>
@@ -57,8 +80,8 @@ internal sealed class Relocations
     public int Lowest { get; private set; }
     public int Highest { get; private set; }
 
-    /// <summary>Where the first <see cref="RelocationKind.Immediate"/> stands in the guest's code, or -1.</summary>
-    public int FirstImmediate { get; private set; }
+    /// <summary>Where the first <see cref="Relocation.Masked"/> bytes stand in the guest's code, or -1.</summary>
+    public int FirstMasked { get; private set; }
 
     public ReadOnlySpan<Relocation> Fields => CollectionsMarshal.AsSpan(_fields);
 
@@ -66,6 +89,12 @@ internal sealed class Relocations
     /// An immediate operand may be an address in a Linux kernel's image or its modules, which stand elsewhere at each boot.
     /// </summary>
     public static bool MayBeKernelAddress(ulong immediate) => immediate is >= 0xFFFF_FFFF_8000_0000 and < 0xFFFF_FFFF_F000_0000;
+
+    /// <summary>
+    /// An operand relative to RIP that is no place near a kernel's code: a variable of the processor's, by its offset. The kernel changes the
+    /// instruction's four bytes at each boot, so that they lead there from wherever it is.
+    /// </summary>
+    public static bool IsFarOperand(ulong rip, ulong target) => rip >= 0xFFFF_FFFF_8000_0000 && target <= int.MaxValue;
 
     public static bool IsShort(ulong rip) => (long)rip == (int)rip;
 
@@ -76,20 +105,22 @@ internal sealed class Relocations
         Wanted = Complete = wanted;
         Short = IsShort(rip);
         Lowest = Highest = 0;
-        FirstImmediate = -1;
+        FirstMasked = -1;
     }
 
     /// <summary>The block holds something that cannot be noted.</summary>
     public void GiveUp() => Complete = false;
 
-    public void Add(RelocationKind kind, int offset, int addend)
+    public void Add(RelocationKind kind, int offset, int addend) => Add(new Relocation((ushort)offset, kind, addend));
+
+    public void Add(in Relocation field)
     {
         if (Wanted)
         {
-            _fields.Add(new Relocation((ushort)offset, kind, addend));
-            if (kind == RelocationKind.Immediate && FirstImmediate < 0)
+            _fields.Add(field);
+            if (FirstMasked < 0)
             {
-                FirstImmediate = addend;
+                FirstMasked = field.Masked;
             }
         }
     }

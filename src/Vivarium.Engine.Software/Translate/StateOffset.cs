@@ -36,6 +36,7 @@ internal static unsafe class StateOffset
     public static readonly int JumpTarget = Of(s => &s->JumpTarget);
     public static readonly int JumpCode = Of(s => &s->JumpCode);
     public static readonly int ResolveCaller = Of(s => &s->ResolveCaller);
+    public static readonly int ShiftedValue = Of(s => &s->ShiftedValue);
     public static readonly int ResolvedDelta = Of(s => &s->ResolvedDelta);
     public static readonly int SecondLevel = Of(s => &s->SecondLevel);
     public static readonly int ExitCode = Of(s => &s->ExitCode);

@@ -59,6 +59,10 @@ internal sealed unsafe partial class Translator
                 EmitLoopPageMiss(part);
                 EmitResolve(part, part.Kind == ColdKind.LoopPageAddress);
                 break;
+            case ColdKind.LoopPageOfRun:
+                EmitLoopPageMiss(part);
+                EmitResolveRun(part);
+                break;
             case ColdKind.Trap:
                 RestoreFlags(part);
                 EmitTrapIndex((int)part.Data, part.Rip);
@@ -181,7 +185,7 @@ internal sealed unsafe partial class Translator
         EmitRecipe(part);
         _e.Call(onStack ? _thunks.ResolveRunOnStack(part.Space, info.Write, !made) : _thunks.ResolveRun(part.Space, info.Write, !made));
         EmitResolveData(part, info);
-        _e.Word((ushort)(part.Data >> 32));
+        _e.Word((ushort)(part.Data >> RunStartShift));
         if (AlignJumps)
         {
             _e.AlignDisplacement(-1);

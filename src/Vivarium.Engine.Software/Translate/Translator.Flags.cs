@@ -18,6 +18,7 @@ internal sealed unsafe partial class Translator
     /// <param name="check">It is a check of ours that knows what to do where the flags are by a recipe only.</param>
     private void DestroyFlags(int scratch = T2, bool check = false)
     {
+        ForgetHeld();
         if ((_flags & FlagsAt.Saved) == 0 && !((check || _source.IsLoop) && RecipeLasts(_index)))
         {
             NeedFlags(scratch);
@@ -35,6 +36,7 @@ internal sealed unsafe partial class Translator
     {
         if (!FlagsInHost)
         {
+            ForgetHeld();
             MakeFlags(_flags, _recipe, scratch);
             _flags |= FlagsAt.Host;
         }

@@ -9,6 +9,9 @@ internal sealed unsafe partial class Translator
     private const int AndRm = 4;
     private const int CompareRm = 7;
 
+    /// <summary>Where in the data of a cold part the number of a loop's page is.</summary>
+    private const int LoopPageShift = 48;
+
     /// <summary>By access: through which register (or in which instruction), and what it does.</summary>
     private readonly List<(uint Access, int Base, int Index)> _loopPages = [];
 
@@ -62,21 +65,28 @@ internal sealed unsafe partial class Translator
     /// <summary>T1 = linear address; then T2 = delta, and T1 as it was. RFLAGS are lost.</summary>
     private HostOperand EmitLoopAccess(int number, AccessInfo info, HostOperand operand)
     {
+        byte* miss = EmitLookAtLoopPage(number);
+        ColdKind kind = operand.Base == T1 ? ColdKind.LoopPageAddress : ColdKind.LoopPage;
+        _cold.Add(new ColdPart(kind, _rip, miss, _e.Here, info.Word | ((ulong)number << LoopPageShift), _flags, _mode.Space(), _recipe));
+        return operand;
+    }
+
+    /// <summary>As above, but for what is to be done where it is another page: returns the jump to be landed then.</summary>
+    private byte* EmitLookAtLoopPage(int number)
+    {
         _e.MovRr(T2, T1);
         _e.Rm(0x2B, T2, State, LoopPageOffset(number));     // sub
         _e.Rm(0x3B, T2, State, LoopLimitOffset(number));    // cmp
         byte* miss = _e.JumpForward(3);                     // jae
         _e.LoadState(T2, LoopDeltaOffset(number));
-        ColdKind kind = operand.Base == T1 ? ColdKind.LoopPageAddress : ColdKind.LoopPage;
-        _cold.Add(new ColdPart(kind, _rip, miss, _e.Here, info.Word | ((ulong)number << 32), _flags, _mode.Space(), _recipe));
-        return operand;
+        return miss;
     }
 
     /// <summary>If the TLB has the page, notes it and goes on; else T1 and T2 as <see cref="Thunks.Resolve"/> wants them.</summary>
     private void EmitLoopPageMiss(in ColdPart part)
     {
         var info = new AccessInfo((uint)part.Data);
-        int number = (int)(part.Data >> 32);
+        int number = (int)(part.Data >> LoopPageShift);
         int tlb = StateOffset.Tlb(part.Space);
         int tag = NativeTlbEntry.TagOffset(info.Write);
         _e.TlbPlace(T2, T1);

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vivarium.Engine.Software.Decode;
 using static Vivarium.Engine.Software.Translate.HostRegister;
@@ -202,6 +203,23 @@ internal sealed unsafe partial class Translator
         }
 
         return -1;
+    }
+
+    /// <summary>A window covers the access of an instruction.</summary>
+    private bool HasWindow(int instruction)
+    {
+        if (_source.IsLoop)
+        {
+            foreach (ref readonly WindowAccess access in CollectionsMarshal.AsSpan(_windowAccesses))
+            {
+                if (access.Instruction == instruction)
+                {
+                    return true;
+                }
+            }
+        }
+
+        return false;
     }
 
     private static int LowOffset(int window) => StateOffset.LoopWindows + (window * NativeLoopWindows.WindowSize);

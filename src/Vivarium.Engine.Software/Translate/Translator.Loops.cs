@@ -79,6 +79,7 @@ internal sealed unsafe partial class Translator
         ref readonly Instruction instruction = ref guest.Instruction;
         if (_index == _guest.Count - 1)
         {
+            ForgetHeld();
             EmitLoopEnd(instruction);
             return;
         }
@@ -89,6 +90,8 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        NeedFlagsIfRefused(instruction);
+        PutShiftedAside(instruction);
         EmitInstruction(guest);
         TrackRecipe(instruction);
     }
@@ -96,6 +99,7 @@ internal sealed unsafe partial class Translator
     /// <summary>A conditional jump that the loop goes on behind.</summary>
     private void EmitSideExit(int condition, ulong target)
     {
+        ForgetHeld();
         NeedFlags();
         if (InPage(target) && target > _rip)
         {

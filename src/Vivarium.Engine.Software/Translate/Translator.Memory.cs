@@ -29,7 +29,15 @@ internal sealed unsafe partial class Translator
             // Iced has added RIP already.
             if (@base == Register.RIP)
             {
-                _e.MovRip(to, displacement);
+                if (adjust == 0 && IsFarOperand(instruction))
+                {
+                    _e.MovFarOperand(to, displacement, DisplacementPlace(instruction), _guest[_index].End);
+                }
+                else
+                {
+                    _e.MovRip(to, displacement);
+                }
+
                 if (narrow)
                 {
                     _e.Mov32Rr(to, to);
@@ -53,6 +61,7 @@ internal sealed unsafe partial class Translator
             bool far = CodeBits == 64 && instruction.MemoryDisplSize == 8;
             ulong address = far ? displacement : NoBase(instruction, displacement);
             _e.MovImm(to, narrow ? (uint)address : address);
+            NoteDisplacement(instruction, adjust);
             return;
         }
 
@@ -85,10 +94,52 @@ internal sealed unsafe partial class Translator
             }
         }
 
+        NoteDisplacement(instruction, adjust);
         if (size == 2)
         {
             _e.Rr(0x0FB7, to, to, wide: false); // movzx
         }
+    }
+
+    /// <summary>The host instruction just written ends, as the guest's address does, with a displacement that may be any in a copy.</summary>
+    private void NoteDisplacement(in Instruction instruction, int adjust)
+    {
+        if (adjust == 0 && IsMovableDisplacement(instruction))
+        {
+            _e.NoteImmediate(DisplacementPlace(instruction));
+        }
+    }
+
+    /// <summary>As <see cref="IsMovableImmediate"/>, of a displacement. It is to stand in one place of the translation only.</summary>
+    private bool IsMovableDisplacement(in Instruction instruction)
+        => _e.Relocations.Wanted && instruction.MemoryDisplSize == sizeof(ulong) && instruction.MemoryBase is not (Register.RIP or Register.EIP)
+            && Relocations.MayBeKernelAddress(instruction.MemoryDisplacement64) && instruction.Encoding == EncodingKind.Legacy && DisplacementPlace(instruction) >= 0;
+
+    private bool IsFarOperand(in Instruction instruction)
+        => _e.Relocations.Wanted && !Floating && instruction.MemoryBase == Register.RIP && Relocations.IsFarOperand(_source.Rip, instruction.MemoryDisplacement64)
+            && instruction.Encoding == EncodingKind.Legacy && DisplacementPlace(instruction) >= 0;
+
+    /// <summary>Where the four bytes of a displacement stand in the block's guest code: before the immediate operands. -1: not there.</summary>
+    private int DisplacementPlace(in Instruction instruction)
+    {
+        int immediates = 0;
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            immediates += instruction.GetOpKind(i) switch
+            {
+                OpKind.Immediate8 or OpKind.Immediate8to16 or OpKind.Immediate8to32 or OpKind.Immediate8to64 or OpKind.Immediate8_2nd => sizeof(byte),
+                OpKind.Immediate16 => sizeof(ushort),
+                OpKind.Immediate32 or OpKind.Immediate32to64 => sizeof(int),
+                _ => 0,
+            };
+        }
+
+        ref readonly GuestInstruction guest = ref _guest[_index];
+        int inInstruction = guest.Length - immediates - sizeof(int);
+        ulong relativeTo = instruction.MemoryBase == Register.RIP ? guest.NextRip : 0;
+        return inInstruction > 0 && (int)(instruction.MemoryDisplacement64 - relativeTo) == BitConverter.ToInt32(guest.Code.Slice(inInstruction, sizeof(int)))
+            ? guest.End - guest.Length + inInstruction
+            : -1;
     }
 
     /// <summary>A bare displacement: sign-extended in 64-bit mode unless the address size is 32.</summary>
@@ -129,7 +180,7 @@ internal sealed unsafe partial class Translator
         }
 
         int window = adjust == 0 ? WindowAccessOf(size, write) : -1;
-        direct = direct && instruction.MemoryIndex == Register.None && @base.IsGPR64();
+        direct = direct && instruction.MemoryIndex == Register.None && @base.IsGPR64() && !IsMovableDisplacement(instruction);
         if (direct && @base == Register.RSP && SegmentOf(instruction) < SegmentFs && KnowsStack((int)instruction.MemoryDisplacement64 + adjust, (int)instruction.MemoryDisplacement64 + adjust + size, write))
         {
             _e.LoadState(T2, StateOffset.KnownDelta);

@@ -12,6 +12,9 @@ internal sealed unsafe partial class Translator
 
     private FlagRecipe _recipe;
 
+    /// <summary>What the present instruction shifts has been put aside, for this recipe.</summary>
+    private FlagRecipe _shiftRecipe;
+
     /// <summary>Blocks other than loops may use recipes. Constants must stand in one place of the translation only where they may change.</summary>
     private bool UsesRecipes => CodeBits == 64 && !Careful && !_source.ChecksItself && Options.Has(Optimizations.FlagRecipes | Optimizations.LazyFlags);
 
@@ -29,7 +32,7 @@ internal sealed unsafe partial class Translator
         }
 
         LoseRecipe();
-        FlagRecipe recipe = _traits.Get(instruction).Flags == FlagUse.Replaces && (_source.IsLoop || !IsMovableImmediate(instruction)) ? FlagRecipe.Of(instruction) : default;
+        FlagRecipe recipe = _shiftRecipe.Exists ? _shiftRecipe : _traits.Get(instruction).Flags == FlagUse.Replaces && (_source.IsLoop || !IsMovableImmediate(instruction)) ? FlagRecipe.Of(instruction) : default;
         if (recipe.Exists && FlagsInHost)
         {
             _recipe = recipe;
@@ -63,7 +66,7 @@ internal sealed unsafe partial class Translator
         {
             int at = (from + i) % _guest.Count;
             ref readonly Instruction instruction = ref _guest[at].Instruction;
-            if (i == 0 && !_source.IsLoop && MayBeRefused(instruction))
+            if (i == 0 && MustNotBeRefused && MayBeRefused(instruction))
             {
                 return false;
             }
@@ -96,11 +99,58 @@ internal sealed unsafe partial class Translator
     /// <summary>Before an instruction that the host may refuse. T1 is lost.</summary>
     private void NeedFlagsIfRefused(in Instruction instruction)
     {
-        if (!_source.IsLoop && (_flags & (FlagsAt.Host | FlagsAt.Saved)) == 0 && MayBeRefused(instruction))
+        if (MustNotBeRefused && (_flags & (FlagsAt.Host | FlagsAt.Saved)) == 0 && MayBeRefused(instruction))
         {
             NeedFlags(HostRegister.T1);
             Mark(_rip);
         }
+    }
+
+    /// <summary>The run loop does not know the recipe, or cannot go by it.</summary>
+    private bool MustNotBeRefused => !_source.IsLoop || _recipe.IsShift;
+
+    /// <summary>
+    /// Before an instruction: if it is a shift, after which a check would have to save the flags, what it shifts is put aside instead.
+    /// </summary>
+    private void PutShiftedAside(in Instruction instruction)
+    {
+        _shiftRecipe = default;
+        if (instruction.Mnemonic is not (Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar) || !Options.Has(Optimizations.ShiftRecipes)
+            || FlagRecipe.OfShift(instruction) is not { Exists: true } recipe || !IsCheckedBeforeNewFlags())
+        {
+            return;
+        }
+
+        int guest = GuestNumber(instruction.Op0Register);
+        int host = HostRegister.Of(guest) is >= 0 and int own ? own : HeldIn(guest);
+        if (host >= 0)
+        {
+            _e.StoreState(StateOffset.ShiftedValue, host);
+            _shiftRecipe = recipe;
+        }
+    }
+
+    /// <summary>After the present instruction, a memory access comes before the next that makes flags.</summary>
+    private bool IsCheckedBeforeNewFlags()
+    {
+        int count = _source.IsLoop ? _guest.Count : _guest.Count - _index;
+        for (int i = 1; i < count; i++)
+        {
+            int at = (_index + i) % _guest.Count;
+            ref readonly Instruction instruction = ref _guest[at].Instruction;
+            bool isCheck = instruction.IsStackInstruction || (MemoryOperand(instruction) >= 0 && instruction.Mnemonic is not (Mnemonic.Lea or Mnemonic.Nop));
+            if (isCheck && !(_run is { } run && at < run.End) && !(_secondRound && HasWindow(at)))
+            {
+                return true;
+            }
+
+            if (MakesFlags(instruction))
+            {
+                return false;
+            }
+        }
+
+        return false;
     }
 
     /// <summary>The general registers that an instruction writes, by number: these, or more.</summary>

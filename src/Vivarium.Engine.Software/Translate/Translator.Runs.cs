@@ -14,6 +14,9 @@ internal sealed unsafe partial class Translator
     /// <summary>A wider one would too often cross a page.</summary>
     private const int WidestRun = 256;
 
+    /// <summary>Where in the data of a cold part the first access of a run is described.</summary>
+    private const int RunStartShift = 32;
+
     private const int GuestRspNumber = 4;
 
     /// <param name="End">The first instruction behind it.</param>
@@ -29,7 +32,7 @@ internal sealed unsafe partial class Translator
 
     private bool InRun => _run is not null;
 
-    private bool MakesRuns => CodeBits == 64 && !Careful && !_apart && !_source.IsLoop && !_source.ChecksItself && Stops.Count == 0
+    private bool MakesRuns => CodeBits == 64 && !Careful && !_apart && !_source.ChecksItself && Stops.Count == 0
         && _source.SecondPage == Block.NoPage && Options.Has(Optimizations.SharedChecks | Optimizations.LazyFlags);
 
     /// <summary>Before an instruction: the present run may have ended, and another may begin.</summary>
@@ -52,6 +55,7 @@ internal sealed unsafe partial class Translator
 
         if (_run is null && _index < _guest.Count && MakesRuns && FindRun() is { } found)
         {
+            ForgetHeld();
             ref readonly Instruction first = ref _guest[_index].Instruction;
             ExtendedKind extended = _traits.Get(first).Extended;
             if (extended != ExtendedKind.None && !EmitExtendedCheck(extended, memory: true))
@@ -59,7 +63,7 @@ internal sealed unsafe partial class Translator
                 return;
             }
 
-            bool byStack = found.Base == GuestRspNumber && Options.Has(Optimizations.KnownStack);
+            bool byStack = found.Base == GuestRspNumber && !_source.IsLoop && Options.Has(Optimizations.KnownStack);
             if (byStack && KnowsStack(found.Lowest, found.Highest, found.Writes))
             {
                 _e.LoadState(T2, StateOffset.KnownDelta);
@@ -74,38 +78,7 @@ internal sealed unsafe partial class Translator
                 return;
             }
 
-            int size = highest - lowest;
-            DestroyFlags(check: true);
-            int register = Of(found.Base);
-            if (register < 0)
-            {
-                _e.LoadState(T1, StateOffset.Gpr(found.Base));
-                register = T1;
-            }
-
-            _e.Lea(T1, register, lowest);
-            byte* miss;
-            bool onStack = register == GuestRsp && LooksAtStackPage;
-            if (onStack)
-            {
-                miss = EmitStackPage(size, found.Writes);
-            }
-            else
-            {
-                _e.TlbPlace(T2, T1);
-                _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(found.Writes)); // xor
-                _e.Rr(0x81, CompareRm, T1);
-                _e.Dword(4096 - size);
-                miss = _e.JumpForward(JaCondition);
-                _e.TlbField(0x8B, T2, Tlb, T2, NativeTlbEntry.DeltaOffset);
-            }
-
-            var info = new AccessInfo(size, read: true, found.Writes, SegmentSs, AccessRules.None);
-            _cold.Add(new ColdPart(onStack ? ColdKind.ResolveRunOnStack : ColdKind.ResolveRun, _rip, miss, _e.Here, info.Word | ((ulong)found.Start.Below(found.Lowest - lowest).Word << 32), _flags, _mode.Space(), _recipe));
-            if (register == T1)
-            {
-                _e.Rm(0x03, T2, State, StateOffset.Gpr(found.Base)); // add
-            }
+            EmitRunCheck(found, lowest, highest);
 
             if (isKnownLater)
             {
@@ -113,6 +86,58 @@ internal sealed unsafe partial class Translator
             }
 
             _run = found;
+        }
+    }
+
+    /// <summary>T2 = what the accesses of a run are reached by.</summary>
+    private void EmitRunCheck(in Run run, int lowest, int highest)
+    {
+        int size = highest - lowest;
+        DestroyFlags(check: true);
+        int register = HostOrLoad(run.Base, T1);
+        _e.Lea(T1, register, lowest);
+        var info = new AccessInfo(size, read: true, run.Writes, SegmentSs, AccessRules.None);
+        ulong data = info.Word | ((ulong)run.Start.Below(run.Lowest - lowest).Word << RunStartShift);
+        int loopPage = _source.IsLoop ? LoopPage(info, register == T1 ? -1 : register) : -1;
+        if (loopPage >= 0 && _secondRound)
+        {
+            byte* other = EmitLookAtLoopPage(loopPage);
+            _cold.Add(new ColdPart(ColdKind.LoopPageOfRun, _rip, other, _e.Here, data | ((ulong)loopPage << LoopPageShift), _flags, _mode.Space(), _recipe));
+        }
+        else
+        {
+            if (loopPage >= 0)
+            {
+                EmitForgetPage(loopPage);
+            }
+
+            byte* miss;
+            bool onStack = register == GuestRsp && LooksAtStackPage;
+            if (onStack)
+            {
+                miss = EmitStackPage(size, run.Writes);
+            }
+            else
+            {
+                _e.TlbPlace(T2, T1);
+                _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(run.Writes)); // xor
+                _e.Rr(0x81, CompareRm, T1);
+                _e.Dword(4096 - size);
+                miss = _e.JumpForward(JaCondition);
+                _e.TlbField(0x8B, T2, Tlb, T2, NativeTlbEntry.DeltaOffset);
+            }
+
+            if (loopPage >= 0)
+            {
+                EmitNotePage(loopPage, size, HostOrLoad(run.Base, T1), lowest);
+            }
+
+            _cold.Add(new ColdPart(onStack ? ColdKind.ResolveRunOnStack : ColdKind.ResolveRun, _rip, miss, _e.Here, data, _flags, _mode.Space(), _recipe));
+        }
+
+        if (register == T1)
+        {
+            _e.Rm(0x03, T2, State, StateOffset.Gpr(run.Base)); // add
         }
     }
 
@@ -154,10 +179,11 @@ internal sealed unsafe partial class Translator
         bool firstWrites = false;
         bool firstAligned = false;
         bool mayNotWrite = false;
+        bool extendedBegins = _extendedChecked || _traits.Get(_guest[_index].Instruction).Extended != ExtendedKind.None;
         for (int i = _index; i < _guest.Count; i++)
         {
             ref readonly Instruction instruction = ref _guest[i].Instruction;
-            if (!TryGetAccess(instruction, out int @base, out int displacement, out int size, out bool writes))
+            if (!TryGetAccess(instruction, out int @base, out int displacement, out int size, out bool writes) || HasWindow(i))
             {
                 if (accesses == 0 || !IsNeutral(instruction, number, ref moved))
                 {
@@ -173,7 +199,7 @@ internal sealed unsafe partial class Translator
             }
 
             CodeTraits traits = _traits.Get(instruction);
-            if (traits.Extended != ExtendedKind.None && !(_extendedChecked || i == _index))
+            if (traits.Extended != ExtendedKind.None && !extendedBegins)
             {
                 break;
             }
@@ -223,9 +249,9 @@ internal sealed unsafe partial class Translator
         displacement = 0;
         size = 8;
         writes = true;
-        if (IsMovableImmediate(instruction))
+        if (IsMovableImmediate(instruction) || (_e.Relocations.Wanted && Relocations.MayBeKernelAddress(instruction.MemoryDisplacement64)))
         {
-            // The copy's immediate may be another: it is to stand in one place.
+            // The copy's may be another: it is to stand in one place.
             return false;
         }
 

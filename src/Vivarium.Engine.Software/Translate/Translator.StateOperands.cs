@@ -12,16 +12,26 @@ internal sealed unsafe partial class Translator
     private const int OtherDirection = 4;
 
     /// <summary>Makes one register operand of the state block the memory operand, if that is possible. There is none yet.</summary>
-    private static void TakeFromState(ref Instruction instruction, CodeTraits traits)
+    /// <returns>The guest register if it is written there, else -1.</returns>
+    private int TakeFromState(ref Instruction instruction, CodeTraits traits)
     {
         for (int i = 0; i < instruction.OpCount; i++)
         {
-            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR() && OfGuest(instruction.GetOpRegister(i)) < 0
-                && TakeFromState(ref instruction, i, traits.Writes(i)))
+            Register register = instruction.GetOpKind(i) == OpKind.Register ? instruction.GetOpRegister(i) : Register.None;
+            if (!register.IsGPR() || OfGuest(register) >= 0)
             {
-                return;
+                continue;
+            }
+
+            bool written = traits.Writes(i);
+            int guest = GuestNumber(register);
+            if (!IsBetterHeld(guest, written) && TakeFromState(ref instruction, i, written))
+            {
+                return written ? guest : -1;
             }
         }
+
+        return -1;
     }
 
     private static bool TakeFromState(ref Instruction instruction, int operand, bool written)

@@ -150,6 +150,7 @@ internal sealed unsafe partial class Translator
         _run = null;
         _movedStack = 0;
         ForgetKnownStack();
+        (_heldInT1, _heldInT2, _newInT1, _newInT2) = (NothingHeld, NothingHeld, false, false);
         _extendedChecked = false;
         _ended = false;
         _hasSideExits = false;
@@ -195,6 +196,7 @@ internal sealed unsafe partial class Translator
 
             if (_index == _guest.Count || EndsBefore(_index))
             {
+                ForgetHeld();
                 EmitJump(_rip);
                 break;
             }
@@ -281,7 +283,7 @@ internal sealed unsafe partial class Translator
             Mode = _mode,
             PageOffset = (ushort)(_source.Gpa & GuestMemory.PageMask),
             Flags = (Careful && IsLocked(_guest[0].Instruction) ? RecordFlags.Locked : 0) | (relocations.Complete ? RecordFlags.Movable : 0) | (relocations.Short ? RecordFlags.Short : 0)
-                | (relocations.FirstImmediate >= 0 ? RecordFlags.Masked : 0),
+                | (relocations.FirstMasked >= 0 ? RecordFlags.Masked : 0),
             GuestLength = (ushort)guestLength,
             DecodedLength = (ushort)_guest[_guest.Count - 1].End,
             CodeLength = (ushort)(_e.Here - _blockCode),
@@ -304,7 +306,7 @@ internal sealed unsafe partial class Translator
                 to += _guest[i].Length;
             }
 
-            record->Key = TemplateKey.Of(record, relocations.FirstImmediate);
+            record->Key = TemplateKey.Of(record, relocations.FirstMasked);
             relocations.Fields.CopyTo(new Span<Relocation>(BlockRecord.RelocationsOf(record), header.RelocationCount));
         }
 
@@ -356,8 +358,15 @@ internal sealed unsafe partial class Translator
     private void EmitTracked(in GuestInstruction guest)
     {
         NeedFlagsIfRefused(guest.Instruction);
+        if (!UsesRecipes)
+        {
+            EmitInstruction(guest);
+            return;
+        }
+
+        PutShiftedAside(guest.Instruction);
         EmitInstruction(guest);
-        if (UsesRecipes && !_ended)
+        if (!_ended)
         {
             TrackRecipe(guest.Instruction);
         }
@@ -366,6 +375,7 @@ internal sealed unsafe partial class Translator
     private void EmitInstruction(in GuestInstruction guest)
     {
         ref readonly Instruction instruction = ref guest.Instruction;
+        ForgetHeldIfLost(instruction);
         switch (Features[instruction.Code])
         {
             case Offering.Undefined:
@@ -491,10 +501,7 @@ internal sealed unsafe partial class Translator
         FlagsAt before = _flags;
         HostOperand operand = default;
         int memory = MemoryOperand(instruction);
-        if (memory < 0)
-        {
-            TakeFromState(ref instruction, traits);
-        }
+        int taken = memory < 0 ? TakeFromState(ref instruction, traits) : -1;
 
         Register highByte = HighByte(instruction);
         bool scratchForHighByte = memory >= 0 && highByte != Register.None && UsesScratchForHighByte(instruction);
@@ -578,6 +585,12 @@ internal sealed unsafe partial class Translator
         }
 
         EmitStoreScratches(scratches);
+        if (taken >= 0 && HeldIn(taken) is >= 0 and int stale)
+        {
+            // It has been read from there too.
+            Release(stale);
+        }
+
         if (original.Mnemonic is Mnemonic.Fnstenv or Mnemonic.Fnsave)
         {
             EmitClearX87Pointers(original);
@@ -646,15 +659,25 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        int host = i == 0 ? first : i == 1 && second >= 0 ? second : Borrowable(original);
-        if (host < T2)
+        int host = HeldIn(guest);
+        if (host < 0)
         {
-            _e.StoreState(StateOffset.Scratch, host);
-        }
+            host = i == 0 ? (second >= 0 && !IsFreeOfHeld(first) && IsFreeOfHeld(second) ? second : first)
+                : i == 1 && second >= 0 ? (scratches[0].Host == first ? second : first)
+                : Borrowable(original);
+            if (host < T2)
+            {
+                _e.StoreState(StateOffset.Scratch, host);
+            }
+            else
+            {
+                Release(host);
+            }
 
-        if (read)
-        {
-            _e.LoadState(host, StateOffset.Gpr(guest));
+            if (read)
+            {
+                _e.LoadState(host, StateOffset.Gpr(guest));
+            }
         }
 
         scratches[i] = (guest, host, written, true);
@@ -668,6 +691,12 @@ internal sealed unsafe partial class Translator
             if (!used)
             {
                 return;
+            }
+
+            if (HoldsRegisters && host >= T2)
+            {
+                Hold(host, guest, written);
+                continue;
             }
 
             if (written)
@@ -851,6 +880,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Ends the block: back to the run loop at the present instruction.</summary>
     private void EmitExit(ExitCode code)
     {
+        ForgetHeld();
         NeedFlags();
         EmitExitAt(_rip, code);
         _ended = true;
@@ -870,6 +900,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitTrap(in Instruction instruction)
     {
+        ForgetHeld();
         NeedFlags();
         EmitTrapIndex(AddTrap(instruction), _rip);
         EmitExit(ExitCode.Trap);

@@ -15,6 +15,70 @@ public unsafe class RelocationTests
 
     private static ReadOnlySpan<byte> Cpuid => [0x0F, 0xA2];
 
+    /// <summary>So they do in displacements, wherever the code uses one.</summary>
+    [Theory]
+    [InlineData("488B04C5", "", true)]
+    [InlineData("488B80", "", true)]
+    [InlineData("48898424", "", true)]
+    [InlineData("803C25", "07", true)]
+    [InlineData("48C704C5", "78563412", true)]
+    [InlineData("48C704C5", "60452381", true)]
+    [InlineData("488D0485", "", true)]
+    [InlineData("8D80", "", true)]
+    [InlineData("FF24C5", "", true)]
+    [InlineData("65488B80", "", true)]
+    [InlineData("488B91", "488B91080000004889510C", true)]
+    [InlineData("678B80", "", false)]
+    [InlineData("C5F810 80", "", false)]
+    public void DisplacementsThatMayBeAddressesMayBeAny(string opcode, string rest, bool serves)
+    {
+        const ulong rip = 0xFFFF_FFFF_8100_0F00;
+        using var bench = new TranslatorBench();
+        byte[] Code(uint displacement) => [0x90, .. Convert.FromHexString(opcode.Replace(" ", "", StringComparison.Ordinal)), .. BitConverter.GetBytes(displacement), .. Convert.FromHexString(rest), 0xC3];
+        foreach ((uint first, uint second) in ((uint, uint)[])[(0x8123_4560, 0x9923_4567), (0xC123_4560, 0x8000_0001), (0xC123_4560, 0x7000_0000)])
+        {
+            _ = bench.Translate(Code(first), rip)!;
+            Template found = bench.Made.Find(bench.Source(Code(second), rip), TranslatorBench.Kernel);
+            Assert.Equal(serves, found.Exists);
+            if (serves && second > int.MaxValue)
+            {
+                Assert.True(bench.IsExact(found, bench.Source(Code(second), rip)));
+            }
+        }
+    }
+
+    /// <summary>A variable of the processor's, by GS and relative to RIP: its displacement is another wherever the kernel is, and leads to the same offset.</summary>
+    [Theory]
+    [InlineData("65FF05", "", 0xFFFF_FFFF_9100_0F00, 0x1_FB40, true)]
+    [InlineData("65FF0D", "", 0xFFFF_FFFF_A100_0F00, 0x1_FB48, true)]
+    [InlineData("65488305", "08", 0xFFFF_FFFF_9100_0F00, 0x1_FB40, true)]
+    [InlineData("65C705", "78563412", 0xFFFF_FFFF_9100_0F00, 0x1_FB40, true)]
+    [InlineData("65FF05", "", 0xFFFF_FFFF_9100_0F00, 0xFFFF_FFFF_9100_0000, false)]
+    [InlineData("65FF05", "", 0x40_0F00, 0x1_FB40, false)]
+    [InlineData("65FF05", "", 0xFFFF_8880_0000_0F00, 0x1_FB40, false)]
+    public void OperandsFarFromTheKernelMove(string opcode, string rest, ulong rip, ulong target, bool serves)
+    {
+        const ulong first = 0xFFFF_FFFF_8100_0F00;
+        using var bench = new TranslatorBench();
+        byte[] Code(ulong rip, ulong target)
+        {
+            byte[] before = [0x90, .. Convert.FromHexString(opcode)];
+            byte[] behind = Convert.FromHexString(rest);
+            return [.. before, .. BitConverter.GetBytes((int)(target - (rip + (ulong)before.Length + sizeof(int) + (ulong)behind.Length))), .. behind, 0xC3];
+        }
+
+        Block block = bench.Translate(Code(first, 0x1_FB40), first)!;
+        Assert.True(block.Record->Flags.HasFlag(RecordFlags.Movable));
+        Template found = bench.Made.Find(bench.Source(Code(rip, target), rip), TranslatorBench.Kernel);
+        Assert.Equal(serves, found.Exists);
+        if (serves)
+        {
+            Assert.True(bench.IsExact(found, bench.Source(Code(rip, target), rip)));
+        }
+
+        Assert.False(bench.Made.Find(bench.Source([.. Code(first, 0x1_FB40)[..^1], 0xC2], first), TranslatorBench.Kernel).Exists);
+    }
+
     [Fact]
     public void CodeAtTwoAddressesIsTranslatedOnceAndDoesTheSame()
     {

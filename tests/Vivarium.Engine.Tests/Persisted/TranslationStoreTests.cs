@@ -41,6 +41,41 @@ public sealed unsafe partial class TranslationStoreTests : IDisposable
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(store.FilePath));
     }
 
+    /// <summary>The shortest blocks, and what is found at another address of a kernel by other bytes.</summary>
+    [Fact]
+    public void EveryKindOfRelocationIsKept()
+    {
+        const ulong first = 0xFFFF_FFFF_8100_0F00;
+        const ulong second = 0xFFFF_FFFF_9340_0F00;
+        (byte[] First, byte[] Second)[] programs =
+        [
+            ([0xC3], [0xC3]),
+            ([0x0F, 0xA2], [0x0F, 0xA2]),
+            ([0xFF, 0x24, 0xC5, 0x78, 0x56, 0x34, 0x82], [0xFF, 0x24, 0xC5, 0x79, 0x56, 0x34, 0x94]),
+            ([0x48, 0xC7, 0xC7, 0x78, 0x56, 0x34, 0x82, 0xC3], [0x48, 0xC7, 0xC7, 0x79, 0x56, 0x34, 0x94, 0xC3]),
+            ([0x65, 0xFF, 0x05, .. BitConverter.GetBytes(unchecked((int)(0x1_FB40 - (first + 7)))), 0xC3], [0x65, 0xFF, 0x05, .. BitConverter.GetBytes(unchecked((int)(0x1_FB44 - (second + 7)))), 0xC3]),
+        ];
+        foreach ((byte[] program, _) in programs)
+        {
+            Assert.True(_bench.Translate(program, first)!.Record->Flags.HasFlag(RecordFlags.Movable));
+        }
+
+        using (TranslationStore store = Open())
+        {
+            store.Save(_bench.Made);
+        }
+
+        using TranslationStore again = Open();
+        foreach ((_, byte[] program) in programs)
+        {
+            Template found = again.Find(_bench.Source(program, second), TranslatorBench.Kernel);
+            Assert.True(found.Exists, Convert.ToHexString(program));
+            Assert.True(_bench.IsExact(found, _bench.Source(program, second)) || program[0] == 0x0F);
+        }
+
+        Assert.Empty(_warnings);
+    }
+
     [Fact]
     public void ChangedBytesAreNotFound()
     {

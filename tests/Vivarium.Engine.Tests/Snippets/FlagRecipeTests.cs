@@ -13,7 +13,7 @@ public sealed class FlagRecipeTests
         get
         {
             var cases = new TheoryData<string, string>();
-            foreach (string maker in new[] { "cmp", "cmp r12", "cmp imm", "cmp bytes", "test", "and", "add", "sub", "sub rsp", "neg", "inc", "xor self" })
+            foreach (string maker in new[] { "cmp", "cmp r12", "cmp imm", "cmp bytes", "test", "and", "add", "sub", "sub rsp", "neg", "inc", "xor self", "shl", "shr 0", "sar32", "shr r12" })
             {
                 foreach (string then in new[]
                 {
@@ -120,6 +120,10 @@ public sealed class FlagRecipeTests
             case "neg": c.neg(ebx); break;
             case "inc": c.inc(ebx); break;
             case "xor self": c.xor(r11d, r11d); break;
+            case "shl": c.shl(rbx, 1); break;
+            case "shr 0": c.cmp(ebx, ecx); c.shr(ebx, 32); break;
+            case "sar32": c.sar(ebx, 5); break;
+            case "shr r12": c.mov(r12d, ebx); c.shr(r12, 9); break;
             default: throw new ArgumentException(maker);
         }
     }

@@ -12,7 +12,7 @@ public sealed class LoopTests
     public static TheoryData<string> Makers =>
     [
         "cmp r, r", "cmp r, imm", "cmp r8, imm", "cmp r8, r8", "cmp r12, r13", "cmp r, r12", "test r, r", "test r8, imm", "and", "or m", "xor zero", "add imm", "add r",
-        "add r12", "add64", "sub imm", "sub r", "sub r13", "neg", "dec", "shl", "adc", "imul", "spoiled",
+        "add r12", "add64", "sub imm", "sub r", "sub r13", "neg", "dec", "shl", "shr64", "sar r13", "shl and on", "adc", "imul", "spoiled",
     ];
 
     [Theory]
@@ -85,6 +85,9 @@ public sealed class LoopTests
             case "neg": c.neg(ebx); break;
             case "dec": c.dec(ebx); break;
             case "shl": c.shl(ebx, 1); break;
+            case "shr64": c.shr(rbx, 3); c.not(rbx); break;
+            case "sar r13": c.lea(r13, __[r13 + (rbx * 2)]); c.mov(r12, r13); c.sar(r12, 7); break;
+            case "shl and on": c.shl(ebx, 1); c.mov(__qword_ptr[rsi - 8], rbx); c.lea(ebx, __[rbx + 3]); break;
             case "adc": c.adc(ebx, 1); break;
             case "imul": c.imul(ebx, ecx); break;
             case "spoiled":

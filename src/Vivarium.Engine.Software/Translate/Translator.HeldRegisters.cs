@@ -1,0 +1,120 @@
+using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
+using static Vivarium.Engine.Software.Translate.HostRegister;
+
+namespace Vivarium.Engine.Software.Translate;
+
+// Guest R12-R15 have no host registers of their own. Between two checks, which need both scratch registers, one of them is held in each: what
+// an instruction has written, the next ones take from there, and its slot of the state block is written when the scratch register is wanted for
+// something else. Nothing in between can fault or leave the block.
+internal sealed unsafe partial class Translator
+{
+    /// <summary>How many instructions ahead a use is looked for.</summary>
+    private const int FurthestHeld = 12;
+
+    private const int NothingHeld = -1;
+
+    private int _heldInT1 = NothingHeld;
+    private int _heldInT2 = NothingHeld;
+
+    /// <summary>The slot has an older value.</summary>
+    private bool _newInT1;
+    private bool _newInT2;
+
+    private bool HoldsRegisters => CodeBits == 64 && !Careful && !_source.ChecksItself && Options.Has(Optimizations.HeldRegisters | Optimizations.LazyFlags);
+
+    /// <summary>Before the scratch registers are used for something else.</summary>
+    private void ForgetHeld()
+    {
+        Release(T1);
+        Release(T2);
+    }
+
+    /// <summary>Before a scratch register is used for something else.</summary>
+    private void Release(int host)
+    {
+        ref int guest = ref host == T1 ? ref _heldInT1 : ref _heldInT2;
+        ref bool isNew = ref host == T1 ? ref _newInT1 : ref _newInT2;
+        if (isNew)
+        {
+            _e.StoreState(StateOffset.Gpr(guest), host);
+        }
+
+        (guest, isNew) = (NothingHeld, false);
+    }
+
+    private void Hold(int host, int guest, bool written)
+    {
+        if (host == T1)
+        {
+            (_heldInT1, _newInT1) = (guest, _newInT1 | written);
+        }
+        else
+        {
+            (_heldInT2, _newInT2) = (guest, _newInT2 | written);
+        }
+    }
+
+    /// <summary>The scratch register that has the value of a guest register, or -1.</summary>
+    private int HeldIn(int guest) => _heldInT1 == guest ? T1 : _heldInT2 == guest ? T2 : -1;
+
+    private bool IsFreeOfHeld(int host) => (host == T1 ? _heldInT1 : _heldInT2) == NothingHeld;
+
+    /// <summary>Before an instruction: does its translation leave alone what is held, but for what it tells of by itself?</summary>
+    private void ForgetHeldIfLost(in Instruction instruction)
+    {
+        if ((_heldInT1 & _heldInT2) != NothingHeld && !KeepsHeld(instruction, _index))
+        {
+            ForgetHeld();
+        }
+    }
+
+    private bool KeepsHeld(in Instruction instruction, int at)
+    {
+        if (MemoryOperand(instruction) >= 0)
+        {
+            if (instruction.Mnemonic == Mnemonic.Lea)
+            {
+                return OfGuest(instruction.Op0Register) >= 0 && instruction.Op0Register.GetSize() >= sizeof(uint)
+                    && (instruction.MemoryBase == Register.None || (instruction.MemoryBase.IsGPR64() && OfGuest(instruction.MemoryBase) >= 0))
+                    && (instruction.MemoryIndex == Register.None || (instruction.MemoryIndex.IsGPR64() && OfGuest(instruction.MemoryIndex) >= 0));
+            }
+
+            return _run is { } run && at < run.End && IsPlain(instruction.Mnemonic) && _traits.Get(instruction).Extended == ExtendedKind.None;
+        }
+
+        bool conditional = instruction.ConditionCode != ConditionCode.None && instruction.FlowControl == FlowControl.Next; // SETcc, CMOVcc
+        return (conditional || IsSimple(instruction)) && instruction.Op0Kind == OpKind.Register && instruction.Op0Register.IsGPR()
+            && (instruction.OpCount < 2 || instruction.Op1Kind != OpKind.Register || instruction.Op1Register.IsGPR());
+    }
+
+    /// <summary>One of the next instructions wants what the present one writes to a guest register, and can have it from where it is held.</summary>
+    private bool IsWantedSoon(int guest)
+    {
+        int end = Math.Min(_guest.Count, _index + 1 + FurthestHeld);
+        for (int i = _index + 1; i < end; i++)
+        {
+            ref readonly Instruction instruction = ref _guest[i].Instruction;
+            if (!KeepsHeld(instruction, i))
+            {
+                return false;
+            }
+
+            CodeTraits traits = _traits.Get(instruction);
+            if (Reads(instruction, guest, traits))
+            {
+                return true;
+            }
+
+            if (traits.Writes(0) && instruction.Op0Kind == OpKind.Register && GuestNumber(instruction.Op0Register) == guest)
+            {
+                return false;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>An instruction is to have a guest register of the state block in a scratch register, not as its memory operand.</summary>
+    private bool IsBetterHeld(int guest, bool written) => HoldsRegisters && (HeldIn(guest) >= 0 || (written && IsWantedSoon(guest)));
+}
