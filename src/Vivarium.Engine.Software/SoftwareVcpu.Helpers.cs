@@ -93,7 +93,7 @@ internal sealed unsafe partial class SoftwareVcpu
         cpu._times?.Enter(VcpuActivity.Monitor);
         cpu.Statistics.Count(ExitCause.TlbMiss);
         var info = new AccessInfo(word);
-        var start = new RunStart(*(ushort*)(returnAddress + Thunks.BriefSize));
+        var start = new RunStart(*(ushort*)(Thunks.DataBehindJump((byte*)returnAddress) + sizeof(ushort)));
         byte* host = null;
         ResolveResult result = default;
         if (!(info.Write && start.MayNotWrite && cpu.WouldMakeDirty(linear, info.Size)))

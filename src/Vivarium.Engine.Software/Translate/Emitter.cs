@@ -537,6 +537,20 @@ internal sealed unsafe class Emitter
         Relative(target);
     }
 
+    /// <summary>To what was emitted before, in two bytes if it is near.</summary>
+    public void JmpBack(byte* target)
+    {
+        long distance = target - (Here + 2);
+        if (distance < sbyte.MinValue)
+        {
+            Jmp(target);
+            return;
+        }
+
+        Byte(0xEB);
+        Byte((int)distance);
+    }
+
     public void Call(byte* target)
     {
         Byte(0xE8);

@@ -21,8 +21,8 @@ internal sealed unsafe class Thunks
     /// <summary>The bytes of such a write lie in two granules at most.</summary>
     private const int LargestBesideCode = 1 << CodeGranules.GranuleShift;
 
-    /// <summary>Bytes behind the call of <see cref="ResolveBrief"/>.</summary>
-    public const int BriefSize = 2 * sizeof(ushort);
+    /// <summary>Behind the call of <see cref="ResolveBrief"/> stands the jump back, short or near.</summary>
+    public const int ShortJumpSize = 2, NearJumpSize = 5;
 
     private static readonly int[] CalleeSaved = [Rbx, Rbp, 12, 13, 14, 15];
 
@@ -169,8 +169,8 @@ internal sealed unsafe class Thunks
     public byte* Resolve(AddressSpace space, bool write) => (byte*)_resolve[((int)space * 2) + (write ? 1 : 0)];
 
     /// <summary>
-    /// As <see cref="Resolve"/>, with no need to set S-&gt;ExitInfo: behind the call stands an <see cref="AccessInfo.Brief"/>, and
-    /// how far back from there it goes on, in 16 bits each.
+    /// As <see cref="Resolve"/>, with no need to set S-&gt;ExitInfo: behind the call stands the jump by which it goes on, so that the host
+    /// predicts the return, and an <see cref="AccessInfo.Brief"/>.
     /// </summary>
     /// <param name="space">With whose rights.</param>
     /// <param name="write">It is a write.</param>
@@ -342,11 +342,8 @@ internal sealed unsafe class Thunks
         _e.Push(Rcx);
         _e.Load(Rax, Rsp, returnAddress);
         _e.StoreState(StateOffset.ResolveCaller, Rax);
-        _e.Rm(0x0FB7, Rcx, Rax, sizeof(ushort), wide: false); // movzx
-        _e.Rr(0x29, Rax, Rcx);                  // sub rcx, rax
-        _e.Rr(0xF7, 3, Rcx);                    // neg: where to go on
-        _e.Store(Rsp, returnAddress, Rcx);
-        _e.Rm(0x0FB7, Rax, Rax, 0, wide: false);
+        EmitPassJump();
+        _e.Rm(0x0FB7, Rax, Rax, 0, wide: false); // movzx
         _e.Mov32Rr(Rcx, Rax);
         _e.Rr(0xC1, 5, Rcx, wide: false);       // shr
         _e.Byte(AccessInfo.BriefRulesShift);
@@ -373,12 +370,34 @@ internal sealed unsafe class Thunks
         return start;
     }
 
+    /// <summary>What stands behind the jump at a call's return address.</summary>
+    public static byte* DataBehindJump(byte* returnAddress) => returnAddress + (*returnAddress == ShortJump ? ShortJumpSize : NearJumpSize);
+
+    /// <summary>As <see cref="DataBehindJump"/>, of RAX. RCX is lost.</summary>
+    private void EmitPassJump()
+    {
+        // The opcodes EBH and E9H differ in bit 1.
+        _e.Rm(0x0FB6, Rcx, Rax, 0, wide: false); // movzx
+        _e.Rr(0xC1, 5, Rcx, wide: false);       // shr
+        _e.Byte(1);
+        _e.Rr(0x83, 4, Rcx, wide: false);       // and
+        _e.Byte(1);
+        _e.Rx(0x8D, Rcx, Rcx, Rcx, 1, 0, wide: false); // lea: 3 if it is short
+        _e.Rr(0x29, Rcx, Rax);                  // sub
+        _e.Lea(Rax, Rax, NearJumpSize);
+    }
+
     /// <summary>The caller of <see cref="ResolveRun"/> goes on behind what it told. By a return, so that the host's prediction stays in step with the guest's calls.</summary>
     private byte* EmitRunRefused()
     {
         byte* start = _e.Here;
-        _e.LoadState(T2, StateOffset.ResolveCaller);
-        _e.Lea(T2, T2, BriefSize + sizeof(RunStart));
+        _e.Push(Rax);
+        _e.Push(Rcx);
+        _e.LoadState(Rax, StateOffset.ResolveCaller);
+        EmitPassJump();
+        _e.Lea(T2, Rax, sizeof(ushort) + sizeof(RunStart));
+        _e.Pop(Rcx);
+        _e.Pop(Rax);
         _e.Store(Rsp, 0, T2);
         _e.RestoreFlags(T2);
         _e.Byte(0xC3);

@@ -172,9 +172,8 @@ internal sealed unsafe partial class Translator
 
     private void EmitResolveData(in ColdPart part, AccessInfo info)
     {
-        var back = (ushort)(_e.Here - part.Resume);
+        _e.JmpBack(part.Resume);
         _e.Word(info.Brief);
-        _e.Word(back);
     }
 
     /// <summary>As <see cref="EmitResolve"/>, and the jump to take where it cannot be.</summary>
