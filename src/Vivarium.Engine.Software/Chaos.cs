@@ -9,7 +9,10 @@ internal sealed class Chaos
     private const int PollsPerThousand = 100;
     private const int KicksPerThousand = 10;
     private const int FlushesPerThousand = 5;
-    private const int EvictionsPerMillion = 200;
+
+    /// <summary>On average, between two evictions: so many rounds of the run loop, and so many more for each translation that will have to be made again. A guest with much code would not come to anything else otherwise.</summary>
+    private const int RoundsPerEviction = 5_000;
+    private const int RoundsPerLostBlock = 10;
 
     private ulong _state;
 
@@ -27,14 +30,17 @@ internal sealed class Chaos
     public bool Flushes => Chance(FlushesPerThousand * 1000);
 
     /// <summary>All translations are to be thrown away.</summary>
-    public bool Evicts => Chance(EvictionsPerMillion);
+    /// <param name="blocks">How many there are.</param>
+    public bool Evicts(int blocks) => Next() % (uint)(RoundsPerEviction + (RoundsPerLostBlock * blocks)) == 0;
 
-    private bool Chance(uint perMillion)
+    private bool Chance(uint perMillion) => Next() % 1_000_000 < perMillion;
+
+    private uint Next()
     {
         // Marsaglia's xorshift64.
         _state ^= _state << 13;
         _state ^= _state >> 7;
         _state ^= _state << 17;
-        return (uint)(_state >> 32) % 1_000_000 < perMillion;
+        return (uint)(_state >> 32);
     }
 }

@@ -19,7 +19,7 @@ internal sealed unsafe partial class SoftwareVcpu
             FlushTlb(keepGlobal: false);
         }
 
-        if (chaos.Evicts)
+        if (chaos.Evicts(_code.Use.Blocks))
         {
             _code.Evict(this, onlyIfNeeded: false);
         }

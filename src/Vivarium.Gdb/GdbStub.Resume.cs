@@ -14,6 +14,13 @@ internal sealed partial class GdbStub
     /// <summary>Stops of other processors at the same moment: told next time, without the machine running in between.</summary>
     private readonly Queue<DebugEvent> _untold = new();
 
+    /// <summary>
+    /// Who steps does so alone, because it takes no interrupts meanwhile: with guest time and the others running on, a long row of steps would look
+    /// to them as if it were stuck. But what it steps through may wait for them, so that they go on in one step of so many.
+    /// </summary>
+    private const int StepsToOneTogether = 16;
+
+    private int _steps;
     private DebugEvent _stop = new(DebugEventKind.Stopped);
     private Plan[] _plans = [];
 
@@ -221,11 +228,12 @@ internal sealed partial class GdbStub
     /// <summary>Lets the processors go on as planned.</summary>
     private void Go()
     {
+        bool alone = StepsAlone();
         _processors.GiveBack();
         Span<bool> run = stackalloc bool[_plans.Length];
         for (int i = 0; i < _plans.Length; i++)
         {
-            run[i] = _plans[i].Motion is Motion.Run or Motion.Step;
+            run[i] = _plans[i].Motion == Motion.Step || (_plans[i].Motion == Motion.Run && !alone);
             bool step = _plans[i].Motion == Motion.Step;
             _target.Processors[i].SetGuestDebug(new GuestDebug
             {
@@ -236,7 +244,26 @@ internal sealed partial class GdbStub
             });
         }
 
-        _target.Resume(run);
+        _target.Resume(run, alone);
+    }
+
+    /// <summary>Only processors that step are to run. One that is halted waits for what the others and time bring.</summary>
+    private bool StepsAlone()
+    {
+        bool steps = false;
+        for (int i = 0; i < _plans.Length; i++)
+        {
+            if (_plans[i].Motion == Motion.Step)
+            {
+                steps = true;
+                if (_processors[i].Halted)
+                {
+                    return false;
+                }
+            }
+        }
+
+        return steps && ++_steps % StepsToOneTogether != 0;
     }
 
     private bool IsInRange(int processor)

@@ -37,7 +37,9 @@ public interface IDebugTarget
     void Stop();
 
     /// <summary>Lets those processors run, from a full stop, for which it is said; the others stay.</summary>
-    void Resume(ReadOnlySpan<bool> run);
+    /// <param name="run">By number.</param>
+    /// <param name="stepping">Those that run take a step only: guest time goes on while they do, not while they come and go.</param>
+    void Resume(ReadOnlySpan<bool> run, bool stepping);
 
     /// <summary>Ends the machine at once, as by pulling the plug.</summary>
     void Kill();

@@ -202,12 +202,12 @@ public sealed class GdbStubTests : IDisposable
 
     [Theory]
     [InlineData("vCont;c", true, true)]
-    [InlineData("vCont;s:1;c", true, true)]
+    [InlineData("vCont;s:1;c", true, false)]
     [InlineData("vCont;s:2", false, true)]
     [InlineData("vCont;C05:1", true, false)]
     [InlineData("vCont;r10,20:1", true, false)]
     [InlineData("c", true, true)]
-    [InlineData("s", true, true)]
+    [InlineData("s", true, false)]
     [InlineData("C05", true, true)]
     [InlineData("vCont;c:-1", true, true)]
     public void WhoIsToRunRuns(string packet, bool first, bool second)
@@ -264,6 +264,42 @@ public sealed class GdbStubTests : IDisposable
         state.Rip = 0x20;
         _target.Processors[0].SetState(state);
         Assert.True(_stub.TakeStop(step));
+    }
+
+    /// <summary>So that neither a stuck one nor time that flies is what the others see; but they are not kept for ever.</summary>
+    [Fact]
+    public void WhoStepsMostlyDoesSoAlone()
+    {
+        var step = new DebugEvent(DebugEventKind.Stopped, 0, new VmExit { Reason = ExitReason.Debug, DebugCause = DebugCause.Step });
+        int together = 0;
+        for (int i = 0; i < 64; i++)
+        {
+            _ = Ask("vCont;s:1;c", Outcome.Running);
+            Assert.Equal([true, !_target.Stepping], _target.Running!);
+            together += _target.Stepping ? 0 : 1;
+            Assert.True(_stub.TakeStop(step));
+        }
+
+        Assert.Equal(4, together);
+        _ = Ask("vCont;c", Outcome.Running);
+        Assert.Equal([true, true], _target.Running!);
+        Assert.False(_target.Stepping);
+    }
+
+    /// <summary>It waits for an interrupt, which time or another processor brings.</summary>
+    [Fact]
+    public void AHaltedProcessorStepsWithTheOthers()
+    {
+        CpuState state = _target.StateOf(0);
+        state.Halted = true;
+        _target.Processors[0].SetState(state);
+        for (int i = 0; i < 3; i++)
+        {
+            _ = Ask("vCont;s:1;c", Outcome.Running);
+            Assert.Equal([true, true], _target.Running!);
+            Assert.False(_target.Stepping);
+            Assert.True(_stub.TakeStop(new DebugEvent(DebugEventKind.Stopped, 0, new VmExit { Reason = ExitReason.Debug, DebugCause = DebugCause.Step })));
+        }
     }
 
     [Fact]

@@ -42,6 +42,9 @@ internal sealed class TestTarget : IDebugTarget, IDisposable
     /// <summary>Which processors were let run last; null while stopped.</summary>
     public bool[]? Running { get; private set; }
 
+    /// <summary>They were to take a step only.</summary>
+    public bool Stepping { get; private set; }
+
     /// <summary>Called when the machine is let run.</summary>
     public Action? Resumed { get; set; }
 
@@ -62,9 +65,10 @@ internal sealed class TestTarget : IDebugTarget, IDisposable
         Running = null;
     }
 
-    public void Resume(ReadOnlySpan<bool> run)
+    public void Resume(ReadOnlySpan<bool> run, bool stepping)
     {
         Running = run.ToArray();
+        Stepping = stepping;
         Resumed?.Invoke();
     }
 

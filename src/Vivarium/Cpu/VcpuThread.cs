@@ -116,11 +116,16 @@ internal sealed class VcpuThread : ILocalApicEvents, IDisposable
                 continue;
             }
 
+            bool steps = _debugger is not null && _debugger.BeginStep();
             RunTimers();
             ArmTimer();
             _paravirtual?.EnterGuest();
             _vcpu.Run(out VmExit exit);
             Handle(exit);
+            if (steps)
+            {
+                _debugger!.EndStep();
+            }
         }
 
         _timers.Disarm(_vcpu.Index);

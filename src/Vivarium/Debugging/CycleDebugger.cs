@@ -17,8 +17,16 @@ internal sealed class CycleDebugger : IDebugTarget
     private IReadOnlyList<VcpuThread> _threads = [];
     private Action<DebugEvent>? _tell;
 
-    /// <summary>The host's time-stamp counter when the machine was stopped; null while any processor may run.</summary>
+    private readonly Lock _time = new();
+
+    /// <summary>The host's time-stamp counter when guest time was stopped; null while it runs.</summary>
     private ulong? _stoppedAt;
+
+    /// <summary>Guest time runs only while a processor takes its step.</summary>
+    private volatile bool _stepping;
+
+    /// <summary>How many processors are taking theirs.</summary>
+    private int _steppers;
 
     /// <param name="pc">The board.</param>
     /// <param name="model">What the processors are.</param>
@@ -75,7 +83,7 @@ internal sealed class CycleDebugger : IDebugTarget
 
         Span<bool> all = stackalloc bool[Processors.Count];
         all.Fill(true);
-        Resume(all);
+        Resume(all, stepping: false);
     }
 
     public void Stop()
@@ -87,25 +95,15 @@ internal sealed class CycleDebugger : IDebugTarget
         }
 
         _hold.WaitForAll();
-        if (_stoppedAt is null)
-        {
-            _stoppedAt = Tsc();
-            _pc.Clock.Pause();
-        }
+        StopTime();
     }
 
-    public void Resume(ReadOnlySpan<bool> run)
+    public void Resume(ReadOnlySpan<bool> run, bool stepping)
     {
-        if (_stoppedAt is { } since && run.Contains(true))
+        _stepping = stepping;
+        if (!stepping && run.Contains(true))
         {
-            ulong stopped = Tsc() - since;
-            foreach (IVcpu processor in Processors)
-            {
-                processor.TscOffset -= stopped;
-            }
-
-            _stoppedAt = null;
-            _pc.Clock.Resume();
+            RunTime();
         }
 
         for (int i = 0; i < run.Length; i++)
@@ -127,6 +125,37 @@ internal sealed class CycleDebugger : IDebugTarget
 
     /// <summary>On a processor's thread, outside of guest code.</summary>
     public void Wait(int processor) => _hold.Wait(processor);
+
+    /// <summary>On a processor's thread, before it runs guest code. True: <see cref="EndStep"/> must follow.</summary>
+    public bool BeginStep()
+    {
+        if (!_stepping)
+        {
+            return false;
+        }
+
+        lock (_time)
+        {
+            if (_steppers++ == 0)
+            {
+                RunTime();
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>On a processor's thread, when it has run guest code, or waited for an event.</summary>
+    public void EndStep()
+    {
+        lock (_time)
+        {
+            if (--_steppers == 0)
+            {
+                StopTime();
+            }
+        }
+    }
 
     /// <summary>On a processor's thread, when it ends.</summary>
     public void Leave(int processor) => _hold.Leave(processor);
@@ -175,6 +204,38 @@ internal sealed class CycleDebugger : IDebugTarget
         _hold.Want(happened.Processor);
         tell(happened);
         return true;
+    }
+
+    private void RunTime()
+    {
+        lock (_time)
+        {
+            if (_stoppedAt is not { } since)
+            {
+                return;
+            }
+
+            ulong stopped = Tsc() - since;
+            foreach (IVcpu processor in Processors)
+            {
+                processor.TscOffset -= stopped;
+            }
+
+            _stoppedAt = null;
+            _pc.Clock.Resume();
+        }
+    }
+
+    private void StopTime()
+    {
+        lock (_time)
+        {
+            if (_stoppedAt is null)
+            {
+                _stoppedAt = Tsc();
+                _pc.Clock.Pause();
+            }
+        }
     }
 
     private static unsafe ulong Tsc() => HostInstructions.ReadTsc();
