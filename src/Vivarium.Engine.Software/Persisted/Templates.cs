@@ -53,17 +53,25 @@ internal sealed unsafe class Templates : IDisposable
     /// <summary>A translation of the same bytes, or none.</summary>
     public Template Find(in CodeSource source, BlockMode mode)
     {
-        if (source.Length >= TemplateKey.LongBytes && Find(TemplateKey.Long(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } found)
+        uint shortest = TemplateKey.Short(mode, source.Rip, source.Bytes);
+        if (source.Length < TemplateKey.LongBytes)
         {
-            return found;
+            return source.Length >= TemplateKey.MiddleBytes && Find(TemplateKey.Middle(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } few
+                ? few
+                : Find(shortest, source, mode);
         }
 
-        if (source.Length >= TemplateKey.MiddleBytes && Find(TemplateKey.Middle(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } shorter)
+        // All three at once: no cache holds the bits for long, and the host need not wait for one before it asks for the next.
+        uint longest = TemplateKey.Long(mode, source.Rip, source.Bytes);
+        uint middle = TemplateKey.Middle(mode, source.Rip, source.Bytes);
+        if (!(IsPresent(longest) | IsPresent(middle) | IsPresent(shortest)))
         {
-            return shorter;
+            return default;
         }
 
-        return Find(TemplateKey.Short(mode, source.Rip, source.Bytes), source, mode);
+        return Find(longest, source, mode) is { Exists: true } found ? found
+            : Find(middle, source, mode) is { Exists: true } shorter ? shorter
+            : Find(shortest, source, mode);
     }
 
     public void Clear()
@@ -82,7 +90,7 @@ internal sealed unsafe class Templates : IDisposable
 
     private Template Find(uint key, in CodeSource source, BlockMode mode)
     {
-        if ((WordOf(key) & BitOf(key)) == 0)
+        if (!IsPresent(key))
         {
             return default;
         }
@@ -108,6 +116,8 @@ internal sealed unsafe class Templates : IDisposable
     private ref int HeadOf(uint key) => ref _heads[(int)key & (_heads.Length - 1)];
 
     private ref ulong WordOf(uint key) => ref _present[(int)(key >> (32 - PresentBits + 6))];
+
+    private bool IsPresent(uint key) => (WordOf(key) & BitOf(key)) != 0;
 
     private static ulong BitOf(uint key) => 1ul << (int)((key >> (32 - PresentBits)) & 63);
 
