@@ -1,6 +1,6 @@
 // The suite of bench/guest: times itself and prints a line for each benchmark. As /init of a guest it prepares what it needs,
-// takes its options from the kernel command line (bench_names=, bench_ms=, bench_repeats=) and powers off at the end; on the
-// host the options are arguments: guestbench [--list] [NAMES [MILLISECONDS [REPEATS]]].
+// takes its options from the kernel command line (bench_names=, bench_ms=, bench_repeats=) and powers off at the end, unless
+// there is a bench_stay=; on the host the options are arguments: guestbench [--list] [NAMES [MILLISECONDS [REPEATS]]].
 //
 // Lines: "BEGIN name", "BENCH name picoseconds-per-operation operations checksum", "FAIL name why", "DONE".
 #define _GNU_SOURCE
@@ -152,7 +152,9 @@ int main(int argc, char **argv)
     fflush(stdout);
     if (is_init) {
         tcdrain(STDOUT_FILENO);
-        reboot(RB_POWER_OFF);
+        // Who wants to look at the machine as it is now.
+        if (!getenv("bench_stay"))
+            reboot(RB_POWER_OFF);
         for (;;)
             pause();
     }

@@ -582,6 +582,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _memory.DirtyTaken -= ForgetWrites;
         _store?.Save(_templates);
         _store?.Dispose();
+        _templates.Dispose();
         _cache.Dispose();
         _granules.Dispose();
         _records.Dispose();

@@ -86,7 +86,11 @@ public sealed partial class CpuModel
     /// <summary>Frequency of the guest's time-stamp counter in Hz: the host's, so that RDTSC needs no exit.</summary>
     public ulong TscFrequency => HostTscFrequency;
 
-    public static ulong HostTscFrequency => HostCpu.TscFrequency;
+    /// <summary>Frequency of the host's time-stamp counter in Hz. May wait for some milliseconds when it is first asked for; see <see cref="BeginMeasurement"/>.</summary>
+    public static ulong HostTscFrequency => Host.TscFrequency.Host.Hertz;
+
+    /// <summary>Notes the time, where the host's frequencies have to be measured: who asks for them later waits for less, or not at all.</summary>
+    public static void BeginMeasurement() => _ = Host.TscFrequency.Host;
 
     /// <summary>The state components that the model has: the valid bits of XCR0.</summary>
     public ulong XsaveMask { get; private set; }

@@ -136,6 +136,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     {
         ArgumentNullException.ThrowIfNull(spec);
         spec.Validate();
+        CpuModel.BeginMeasurement();
         PlatformLayout layout = LayOut(spec);
         BootSource? boot = null;
         try

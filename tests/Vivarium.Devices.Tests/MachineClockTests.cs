@@ -23,6 +23,20 @@ public class MachineClockTests
     }
 
     [Fact]
+    public void The_TSC_frequency_is_asked_for_when_it_is_wanted()
+    {
+        var asked = 0;
+        var clock = new MachineClock(new ManualTime()) { TscFrequencyReader = () => { asked++; return 2 * MachineClock.NanosecondsPerSecond; } };
+        ulong tsc = 0;
+        var paravirtual = new KvmClock(clock, () => tsc);
+        clock.Resume();
+        Assert.Equal(0, asked);
+        tsc = 1000;
+        Assert.Equal(500, paravirtual.Nanoseconds);
+        Assert.Equal(500, clock.NanosecondsAtTsc(1000, 0));
+    }
+
+    [Fact]
     public void Timers_fire_once_in_the_order_of_their_deadlines()
     {
         var board = new Board();

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Vivarium.Engine.Host;
 
 namespace Vivarium.Engine.Tests;
 
@@ -227,4 +228,15 @@ public sealed class CpuModelTests
     [Fact]
     public void The_TSC_frequency_is_plausible()
         => Assert.InRange(CpuModel.Create("x86-64-v2").TscFrequency, 500_000_000ul, 10_000_000_000ul);
+
+    [Fact]
+    public void The_TSC_frequency_is_what_it_is_told_or_what_it_measures()
+    {
+        Assert.Equal(2_445_428_000ul, new TscFrequency(2_445_428_000).Hertz);
+        var late = new TscFrequency(0);
+        Assert.InRange((double)new TscFrequency(0).Hertz / CpuModel.HostTscFrequency, 0.999, 1.001);
+
+        // It began before the others.
+        Assert.InRange((double)late.Hertz / CpuModel.HostTscFrequency, 0.999, 1.001);
+    }
 }

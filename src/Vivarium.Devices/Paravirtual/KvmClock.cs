@@ -15,6 +15,7 @@ public sealed class KvmClock
 {
     private readonly MachineClock _clock;
     private readonly Func<ulong> _hostTsc;
+    private readonly Lazy<(uint Multiplier, int Shift)> _scale;
 
     /// <summary>One reference, so that readers see parts that belong together.</summary>
     private volatile Anchor _anchor = new(0, 0, false, 0);
@@ -25,7 +26,7 @@ public sealed class KvmClock
     {
         _clock = clock;
         _hostTsc = hostTsc;
-        (Multiplier, Shift) = Scale(clock.TscFrequency);
+        _scale = new Lazy<(uint, int)>(() => Scale(clock.TscFrequency));
         clock.Pausing = Pause;
         clock.Resuming = Resume;
     }
@@ -33,9 +34,9 @@ public sealed class KvmClock
     /// <summary>Nanoseconds since power-on, not counting pauses.</summary>
     public long Nanoseconds => NanosecondsAt(_anchor, _hostTsc());
 
-    internal uint Multiplier { get; }
+    internal uint Multiplier => _scale.Value.Multiplier;
 
-    internal int Shift { get; }
+    internal int Shift => _scale.Value.Shift;
 
     /// <summary>By what vCPUs count time now; another object after each pause.</summary>
     internal Anchor Current => _anchor;

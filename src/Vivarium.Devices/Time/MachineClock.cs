@@ -40,8 +40,15 @@ public sealed class MachineClock
     /// <summary>The wall clock, in nanoseconds since 1970-01-01 UTC. It does not stop when the machine is paused.</summary>
     public long UnixNanoseconds => (_host.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * 100;
 
-    /// <summary>The frequency of the guest's TSC in Hz; set by the machine before it starts.</summary>
-    public ulong TscFrequency { get; set; } = NanosecondsPerSecond;
+    /// <summary>The frequency of the guest's TSC in Hz; said by the machine before it starts.</summary>
+    public ulong TscFrequency
+    {
+        get => TscFrequencyReader is { } read ? read() : field;
+        set;
+    } = NanosecondsPerSecond;
+
+    /// <summary>Says <see cref="TscFrequency"/> when it is wanted: to measure it takes time, and a start has none.</summary>
+    public Func<ulong>? TscFrequencyReader { get; set; }
 
     /// <summary>
     /// Reads the first processor's TSC (the host's plus the guest's offset); set by the machine before it starts. Without it

@@ -1,10 +1,11 @@
 using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Host;
 using Vivarium.Engine.Software.Translate;
 
 namespace Vivarium.Engine.Software.Persisted;
 
 /// <summary>The translations of this run that can be copied, by what they were made from. For one thread at a time.</summary>
-internal sealed unsafe class Templates
+internal sealed unsafe class Templates : IDisposable
 {
     private const int InitialCapacity = 1 << 12;
 
@@ -14,14 +15,14 @@ internal sealed unsafe class Templates
     public const int MostCandidates = 12;
 
     private readonly TemplateMatch _match = new();
-    private Entry[] _entries = new Entry[InitialCapacity];
+    private readonly HostArray<Entry> _entries = new(InitialCapacity);
     private int _count;
 
     /// <summary>By key: number of the newest entry, plus one.</summary>
-    private int[] _heads = new int[InitialCapacity * 2];
+    private HostArray<int> _heads = new(InitialCapacity * 2);
 
     /// <summary>One bit for each key there is, by a part of its bits: most questions are for keys that are not, and need no look into tables that no cache holds.</summary>
-    private readonly ulong[] _present = new ulong[1 << (PresentBits - 6)];
+    private readonly HostArray<ulong> _present = new(1 << (PresentBits - 6));
 
     private struct Entry
     {
@@ -52,35 +53,50 @@ internal sealed unsafe class Templates
     /// <summary>A translation of the same bytes, or none.</summary>
     public Template Find(in CodeSource source, BlockMode mode)
     {
-        if (source.Length >= TemplateKey.LongBytes && Find(TemplateKey.Long(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } found)
+        uint shortest = TemplateKey.Short(mode, source.Rip, source.Bytes);
+        if (source.Length < TemplateKey.LongBytes)
         {
-            return found;
+            return source.Length >= TemplateKey.MiddleBytes && Find(TemplateKey.Middle(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } few
+                ? few
+                : Find(shortest, source, mode);
         }
 
-        if (source.Length >= TemplateKey.MiddleBytes && Find(TemplateKey.Middle(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } shorter)
+        // All three at once: no cache holds the bits for long, and the host need not wait for one before it asks for the next.
+        uint longest = TemplateKey.Long(mode, source.Rip, source.Bytes);
+        uint middle = TemplateKey.Middle(mode, source.Rip, source.Bytes);
+        if (!(IsPresent(longest) | IsPresent(middle) | IsPresent(shortest)))
         {
-            return shorter;
+            return default;
         }
 
-        return Find(TemplateKey.Short(mode, source.Rip, source.Bytes), source, mode);
+        return Find(longest, source, mode) is { Exists: true } found ? found
+            : Find(middle, source, mode) is { Exists: true } shorter ? shorter
+            : Find(shortest, source, mode);
     }
 
     public void Clear()
     {
         _count = 0;
-        Array.Clear(_heads);
-        Array.Clear(_present);
+        _heads.AsSpan(_heads.Length).Clear();
+        _present.AsSpan(_present.Length).Clear();
+    }
+
+    public void Dispose()
+    {
+        _entries.Dispose();
+        _heads.Dispose();
+        _present.Dispose();
     }
 
     private Template Find(uint key, in CodeSource source, BlockMode mode)
     {
-        if ((WordOf(key) & BitOf(key)) == 0)
+        if (!IsPresent(key))
         {
             return default;
         }
 
         int candidates = 0;
-        for (int i = _heads[key & (_heads.Length - 1)]; i != 0 && candidates < MostCandidates; i = _entries[i - 1].Next)
+        for (int i = HeadOf(key); i != 0 && candidates < MostCandidates; i = _entries[i - 1].Next)
         {
             ref Entry entry = ref _entries[i - 1];
             if (entry.Key == key)
@@ -97,22 +113,27 @@ internal sealed unsafe class Templates
         return default;
     }
 
-    private ref ulong WordOf(uint key) => ref _present[key >> (32 - PresentBits + 6)];
+    private ref int HeadOf(uint key) => ref _heads[(int)key & (_heads.Length - 1)];
+
+    private ref ulong WordOf(uint key) => ref _present[(int)(key >> (32 - PresentBits + 6))];
+
+    private bool IsPresent(uint key) => (WordOf(key) & BitOf(key)) != 0;
 
     private static ulong BitOf(uint key) => 1ul << (int)((key >> (32 - PresentBits)) & 63);
 
     private void Chain(int index)
     {
         ref Entry entry = ref _entries[index];
-        ref int head = ref _heads[entry.Key & (_heads.Length - 1)];
+        ref int head = ref HeadOf(entry.Key);
         entry.Next = head;
         head = index + 1;
     }
 
     private void Grow()
     {
-        Array.Resize(ref _entries, _entries.Length * 2);
-        _heads = new int[_entries.Length * 2];
+        _entries.Grow(_entries.Length * 2);
+        _heads.Dispose();
+        _heads = new HostArray<int>(_entries.Length * 2);
         for (int i = 0; i < _count; i++)
         {
             Chain(i);

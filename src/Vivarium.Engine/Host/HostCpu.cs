@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Runtime.Intrinsics.X86;
 
 namespace Vivarium.Engine.Host;
@@ -35,13 +34,16 @@ internal static class HostCpu
     /// <summary>Size and standard-format offset of an XSAVE component (leaf 0DH).</summary>
     public static CpuidResult XsaveComponent(int index) => Basic(0xD, (uint)index);
 
-    /// <summary>The TSC's frequency in Hz.</summary>
-    public static ulong TscFrequency => Tsc.Frequency;
-
-    /// <summary>Apart, because measuring takes milliseconds, which only a machine that starts has to spend.</summary>
-    private static class Tsc
+    /// <summary>The TSC's frequency in Hz, if the processor or a hypervisor tells it; else 0.</summary>
+    public static ulong ReadTscFrequency()
     {
-        internal static readonly ulong Frequency = ReadTscFrequency();
+        var crystal = Basic(0x15);
+        if (crystal is { Eax: not 0, Ebx: not 0, Ecx: not 0 })
+        {
+            return (ulong)crystal.Ecx * crystal.Ebx / crystal.Eax;
+        }
+
+        return (Signature.Ecx & HypervisorPresent) != 0 && Read(HypervisorBase).Eax >= TimingLeaf ? Read(TimingLeaf).Eax * 1000ul : 0;
     }
 
     private static CpuidResult Read(uint leaf, uint subleaf = 0)
@@ -115,55 +117,5 @@ internal static class HostCpu
         }
 
         return enabled;
-    }
-
-    private static ulong ReadTscFrequency()
-    {
-        var crystal = Basic(0x15);
-        if (crystal is { Eax: not 0, Ebx: not 0, Ecx: not 0 })
-        {
-            return (ulong)crystal.Ecx * crystal.Ebx / crystal.Eax;
-        }
-
-        if ((Signature.Ecx & HypervisorPresent) != 0 && Read(HypervisorBase).Eax >= TimingLeaf)
-        {
-            uint kilohertz = Read(TimingLeaf).Eax;
-            if (kilohertz != 0)
-            {
-                return kilohertz * 1000ul;
-            }
-        }
-
-        return Measure();
-    }
-
-    /// <summary>Against the host's monotonic clock; the tightest of several readings at each end bounds the error to some parts per million.</summary>
-    private static ulong Measure()
-    {
-        var (startTime, startTsc) = Sample();
-        Thread.Sleep(5);
-        var (endTime, endTsc) = Sample();
-        double seconds = (double)(endTime - startTime) / Stopwatch.Frequency;
-        double hertz = (endTsc - startTsc) / seconds;
-        return (ulong)Math.Round(hertz / 1000) * 1000;
-    }
-
-    private static unsafe (long Time, ulong Tsc) Sample()
-    {
-        long bestSpan = long.MaxValue;
-        (long, ulong) best = default;
-        for (int i = 0; i < 16; i++)
-        {
-            long before = Stopwatch.GetTimestamp();
-            ulong tsc = HostInstructions.ReadTsc();
-            long span = Stopwatch.GetTimestamp() - before;
-            if (span < bestSpan)
-            {
-                bestSpan = span;
-                best = (before + (span / 2), tsc);
-            }
-        }
-
-        return best;
     }
 }

@@ -28,7 +28,7 @@ internal sealed class PowerCycle : IDisposable
             _timers = new DeadlineTimers(layout.CpuCount, KickProcessor);
             _engine = EngineFactory.Create(spec.Engine, spec.EngineOptions, _pc.Memory, model, parts.Warn);
             _pc.A20.Changed = () => _engine.A20 = _pc.A20.IsOpen;
-            _pc.Clock.TscFrequency = model.TscFrequency;
+            _pc.Clock.TscFrequencyReader = () => model.TscFrequency;
             Debugger = spec.Gdb is null ? null : new CycleDebugger(_pc, model, _stop, debuggerWaits);
             var platform = model.Has(CpuFeature.Hypervisor) ? new ParavirtualPlatform(_pc.Memory, _pc.Clock, _pc.Interrupts.Apics, HostTsc) : null;
             uint signature = model.Cpuid(1, 0, default).Eax;

@@ -105,6 +105,7 @@ internal sealed unsafe class TranslatorBench : IDisposable
         _cache.Dispose();
         _granules.Dispose();
         _records.Dispose();
+        Made.Dispose();
         _memory.Dispose();
         NativeMemory.AlignedFree(_page);
     }
