@@ -187,7 +187,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return default;
             }
 
-            if (_cache.Find(BlockKey.Of(source, mode)) is { Exists: true } present && present.SecondPage == source.SecondPage)
+            Block present = _cache.Find(BlockKey.Of(source, mode));
+            if (present.Exists && present.SecondPage == source.SecondPage)
             {
                 return present;
             }
@@ -199,7 +200,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return default;
             }
 
-            _cache.Add(block, source.Rip);
+            _cache.Add(block, source.Rip, replaces: present.Exists);
             if (_check is not null)
             {
                 if (block.Record->Flags.HasFlag(RecordFlags.Movable) && MayCopy(source, mode))
@@ -243,7 +244,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return;
             }
 
-            _cache.Add(block, source.Rip);
+            _cache.Add(block, source.Rip, replaces: true);
             Drop([present]);
             if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
             {
@@ -270,7 +271,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return default;
             }
 
-            _cache.Add(block, source.Rip);
+            _cache.Add(block, source.Rip, replaces: true);
             _cache.Remove(block);
             statistics.BlocksTranslated++;
             return block;
@@ -309,7 +310,10 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             && (mode & (BlockMode.Code64 | BlockMode.Apart)) == BlockMode.Code64 && Options.Has(Optimizations.Relocation);
 
     private Template FindTemplate(in CodeSource source, BlockMode mode)
-        => _templates.Find(source, mode) is { Exists: true } made ? made : _store?.Find(source, mode) ?? default;
+    {
+        TemplateKeys keys = TemplateKey.AllOf(source, mode);
+        return _templates.Find(keys, source, mode) is { Exists: true } made ? made : _store?.Find(keys, source, mode) ?? default;
+    }
 
     /// <summary>
     /// Code there was changed so often of late that it is not to be watched: its translation is to check itself. It needs
@@ -439,7 +443,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
 
         Block block = _relocator.Copy(template, target, key.Mode);
-        _cache.Add(block, target.Rip);
+        _cache.Add(block, target.Rip, replaces: false);
         _ahead.Add(block);
         statistics.BlocksCopied++;
         statistics.BlocksTranslated++;

@@ -25,7 +25,7 @@ internal sealed unsafe partial class Translator
         ref readonly Instruction instruction = ref guest.Instruction;
         return guest.End >= MaxCheckedBytes || instruction.IsStackInstruction || instruction.IsStringInstruction
             || (MemoryOperand(instruction) >= 0 && _traits.Get(instruction).WritesMemory)
-            || PrivilegedTable.Find(instruction) != null;
+            || (PrivilegedTable.Find(instruction) != null && instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti));
     }
 
     /// <summary>Compares all bytes that the block is made from, but for the constants that are read later. T1 and T2 are lost.</summary>
