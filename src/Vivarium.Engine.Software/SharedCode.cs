@@ -583,12 +583,17 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             return 0;
         }
 
-        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
+        ReadOnlySpan<Block> lost = CollectionsMarshal.AsSpan(blocks);
+        for (int i = 0; i < lost.Length; i++)
         {
-            _changes.Add(block.Key.Gpa);
+            // One change of code that several translations have is one change.
+            if (i == 0 || !ChangeCounts.AreOne(lost[i - 1].Key.Gpa, lost[i].Key.Gpa))
+            {
+                _changes.Add(lost[i].Key.Gpa);
+            }
         }
 
-        Drop(CollectionsMarshal.AsSpan(blocks));
+        Drop(lost);
         return blocks.Count;
     }
 

@@ -10,7 +10,6 @@ namespace Vivarium.Engine.Software.Translate;
 internal sealed unsafe partial class Translator
 {
     private const int Jrcxz = 0xE3;
-    private const int JzCondition = 4;
     private const int JnzCondition = 5;
     private const int JaCondition = 7;
 
