@@ -189,7 +189,8 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return default;
             }
 
-            if (_cache.Find(BlockKey.Of(source, mode)) is { Exists: true } present && present.SecondPage == source.SecondPage)
+            Block present = _cache.Find(BlockKey.Of(source, mode));
+            if (present.Exists && present.SecondPage == source.SecondPage)
             {
                 return present;
             }
@@ -201,7 +202,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return default;
             }
 
-            _cache.Add(block, source.Rip);
+            _cache.Add(block, source.Rip, replaces: present.Exists);
             if (_check is not null)
             {
                 if (block.Record->Flags.HasFlag(RecordFlags.Movable) && MayCopy(source, mode))
@@ -246,7 +247,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return;
             }
 
-            _cache.Add(block, source.Rip);
+            _cache.Add(block, source.Rip, replaces: true);
             Drop([present]);
             if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
             {
@@ -286,7 +287,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
                 return default;
             }
 
-            _cache.Add(block, source.Rip);
+            _cache.Add(block, source.Rip, replaces: true);
             _cache.Remove(block);
             statistics.BlocksTranslated++;
             return block;
@@ -325,7 +326,10 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             && (mode & (BlockMode.Code64 | BlockMode.Apart)) == BlockMode.Code64 && Options.Has(Optimizations.Relocation);
 
     private Template FindTemplate(in CodeSource source, BlockMode mode)
-        => _templates.Find(source, mode) is { Exists: true } made ? made : _store?.Find(source, mode) ?? default;
+    {
+        TemplateKeys keys = TemplateKey.AllOf(source, mode);
+        return _templates.Find(keys, source, mode) is { Exists: true } made ? made : _store?.Find(keys, source, mode) ?? default;
+    }
 
     /// <summary>
     /// Code there was changed so often of late that it is not to be watched: its translation is to check itself. It needs
@@ -455,7 +459,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
 
         Block block = _relocator.Copy(template, target, key.Mode);
-        _cache.Add(block, target.Rip);
+        _cache.Add(block, target.Rip, replaces: false);
         _ahead.Add(block);
         statistics.BlocksCopied++;
         statistics.BlocksTranslated++;
@@ -596,12 +600,17 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
             return 0;
         }
 
-        foreach (Block block in CollectionsMarshal.AsSpan(blocks))
+        ReadOnlySpan<Block> lost = CollectionsMarshal.AsSpan(blocks);
+        for (int i = 0; i < lost.Length; i++)
         {
-            _changes.Add(block.Key.Gpa);
+            // One change of code that several translations have is one change.
+            if (i == 0 || !ChangeCounts.AreOne(lost[i - 1].Key.Gpa, lost[i].Key.Gpa))
+            {
+                _changes.Add(lost[i].Key.Gpa);
+            }
         }
 
-        Drop(CollectionsMarshal.AsSpan(blocks));
+        Drop(lost);
         return blocks.Count;
     }
 

@@ -15,6 +15,9 @@ internal sealed class ChangeCounts
 
     public bool Often(ulong gpa) => Count(gpa) >= Many;
 
+    /// <summary>Two places have one count.</summary>
+    public static bool AreOne(ulong gpa, ulong other) => gpa >> CodeGranules.GranuleShift == other >> CodeGranules.GranuleShift;
+
     public void Add(ulong gpa)
     {
         ref byte count = ref Count(gpa);

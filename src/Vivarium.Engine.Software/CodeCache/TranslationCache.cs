@@ -90,12 +90,13 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <summary>Publishes a block.</summary>
     /// <param name="block">The block.</param>
     /// <param name="rip">For which it was made.</param>
-    public void Add(Block block, ulong rip)
+    /// <param name="replaces">There may be one of the same key.</param>
+    public void Add(Block block, ulong rip, bool replaces)
     {
         _next = Align(block.Code + block.CodeLength);
         Region.ForgetWritable(_next);
         Region.Prepare(_next + PreparedAhead);
-        if (_blocks.Find(block.Key) is { Exists: true } old)
+        if (replaces && _blocks.Find(block.Key) is { Exists: true } old)
         {
             _blocks.Remove(old);
             Retire(old);

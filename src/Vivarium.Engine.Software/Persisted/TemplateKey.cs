@@ -5,6 +5,15 @@ using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software.Persisted;
 
+/// <summary>What <see cref="TemplateKey.AllOf"/> gives.</summary>
+[InlineArray(Count)]
+internal struct TemplateKeys
+{
+    public const int Count = 3;
+
+    private uint _first;
+}
+
 /// <summary>
 /// By what templates are looked up: mode, place in the page, whether RIP is short, and the first bytes. How long the
 /// block would be is not known yet, so there are three numbers to ask for: for blocks whose first ten bytes count, for those of
@@ -20,6 +29,32 @@ internal static unsafe class TemplateKey
     public const int MiddleBytes = 3;
 
     private const ulong GoldenRatio = 0x9E37_79B9_7F4A_7C15;
+
+    /// <summary>All numbers under which a translation of the source's code may be, the most telling first.</summary>
+    public static TemplateKeys AllOf(in CodeSource source, BlockMode mode)
+    {
+        TemplateKeys keys = default;
+        int count = 0;
+        if (source.Length >= LongBytes)
+        {
+            keys[count++] = Long(mode, source.Rip, source.Bytes);
+        }
+
+        if (source.Length >= MiddleBytes)
+        {
+            keys[count++] = Middle(mode, source.Rip, source.Bytes);
+        }
+
+        keys[count++] = Short(mode, source.Rip, source.Bytes);
+        while (count < TemplateKeys.Count)
+        {
+            // Of a source at the end of its page: no others.
+            keys[count] = keys[count - 1];
+            count++;
+        }
+
+        return keys;
+    }
 
     public static uint Long(BlockMode mode, ulong rip, byte* bytes)
         => Mix(mode, rip, ((Unsafe.ReadUnaligned<ulong>(bytes) * GoldenRatio) ^ Unsafe.ReadUnaligned<ushort>(bytes + sizeof(ulong))) | 1);

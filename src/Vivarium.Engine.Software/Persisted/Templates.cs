@@ -51,27 +51,24 @@ internal sealed unsafe class Templates : IDisposable
     }
 
     /// <summary>A translation of the same bytes, or none.</summary>
-    public Template Find(in CodeSource source, BlockMode mode)
+    public Template Find(in TemplateKeys keys, in CodeSource source, BlockMode mode)
     {
-        uint shortest = TemplateKey.Short(mode, source.Rip, source.Bytes);
-        if (source.Length < TemplateKey.LongBytes)
+        // All at once: no cache holds the bits for long, and the host need not wait for one before it asks for the next.
+        bool any = false;
+        for (int i = 0; i < TemplateKeys.Count; i++)
         {
-            return source.Length >= TemplateKey.MiddleBytes && Find(TemplateKey.Middle(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } few
-                ? few
-                : Find(shortest, source, mode);
+            any |= IsPresent(keys[i]);
         }
 
-        // All three at once: no cache holds the bits for long, and the host need not wait for one before it asks for the next.
-        uint longest = TemplateKey.Long(mode, source.Rip, source.Bytes);
-        uint middle = TemplateKey.Middle(mode, source.Rip, source.Bytes);
-        if (!(IsPresent(longest) | IsPresent(middle) | IsPresent(shortest)))
+        for (int i = 0; any && i < TemplateKeys.Count; i++)
         {
-            return default;
+            if (Find(keys[i], source, mode) is { Exists: true } found)
+            {
+                return found;
+            }
         }
 
-        return Find(longest, source, mode) is { Exists: true } found ? found
-            : Find(middle, source, mode) is { Exists: true } shorter ? shorter
-            : Find(shortest, source, mode);
+        return default;
     }
 
     public void Clear()

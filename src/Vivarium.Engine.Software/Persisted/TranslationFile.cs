@@ -91,24 +91,22 @@ internal sealed unsafe class TranslationFile : IDisposable
     }
 
     /// <summary>A translation of the same bytes, or none.</summary>
-    public Template Find(in CodeSource source, BlockMode mode)
+    public Template Find(in TemplateKeys keys, in CodeSource source, BlockMode mode)
     {
         if (Damage is not null)
         {
             return default;
         }
 
-        if (source.Length >= TemplateKey.LongBytes && Find(TemplateKey.Long(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } found)
+        for (int i = 0; i < TemplateKeys.Count; i++)
         {
-            return found;
+            if (Find(keys[i], source, mode) is { Exists: true } found)
+            {
+                return found;
+            }
         }
 
-        if (source.Length >= TemplateKey.MiddleBytes && Find(TemplateKey.Middle(mode, source.Rip, source.Bytes), source, mode) is { Exists: true } shorter)
-        {
-            return shorter;
-        }
-
-        return Find(TemplateKey.Short(mode, source.Rip, source.Bytes), source, mode);
+        return default;
     }
 
     /// <summary>True if it holds a translation of the same bytes.</summary>

@@ -59,14 +59,14 @@ internal sealed unsafe class TranslationStore : IDisposable
     public string FilePath => Path.Combine(_folder, _identity + Extension);
 
     /// <summary>A translation of the same bytes, or none.</summary>
-    public Template Find(in CodeSource source, BlockMode mode)
+    public Template Find(in TemplateKeys keys, in CodeSource source, BlockMode mode)
     {
         if (_file is null || _file.Damage is not null)
         {
             return default;
         }
 
-        Template template = _file.Find(source, mode);
+        Template template = _file.Find(keys, source, mode);
         if (template.Exists)
         {
             _found++;

@@ -146,25 +146,36 @@ internal sealed unsafe partial class Translator
             _flags = wanted;
         }
 
-        EmitPoll(_source.Rip);
-        if (!_secondRound)
-        {
-            EmitCloseWindows();
-        }
-
         if (_secondRound)
         {
             _ended = true;
-            _e.Jmp(_loopHead);
+            EmitNextRound();
             return;
         }
 
+        EmitPoll(_source.Rip);
+        EmitCloseWindows();
         _flags = _flagsAtHead = wanted;
         _secondRound = true;
         _loopHead = _e.Here;
         EmitCheckWindows();
         _index = -1;
         _nextRip = _source.Rip;
+    }
+
+    /// <summary>Back to the second round's head, unless a request is pending.</summary>
+    private void EmitNextRound()
+    {
+        if (FlagsInHost)
+        {
+            EmitPoll(_source.Rip);
+            _e.Jmp(_loopHead);
+            return;
+        }
+
+        _e.CmpStateImm8(StateOffset.ExitRequest, 0);
+        _e.Jcc(JzCondition, _loopHead);
+        _cold.Add(new ColdPart(ColdKind.Poll, _rip, _e.JumpForward(-1), null, _source.Rip, _flags, recipe: _recipe));
     }
 
     /// <summary>Something in the loop uses RFLAGS for a check.</summary>

@@ -26,7 +26,7 @@ internal sealed unsafe partial class Translator
         ref readonly Instruction instruction = ref guest.Instruction;
         return guest.End >= MaxCheckedBytes || instruction.IsStackInstruction || instruction.IsStringInstruction
             || (MemoryOperand(instruction) >= 0 && _traits.Get(instruction).WritesMemory && !WritesBesideBlock(instruction))
-            || PrivilegedTable.Find(instruction) != null;
+            || (PrivilegedTable.Find(instruction) != null && instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti));
     }
 
     /// <summary>

@@ -81,7 +81,7 @@ internal sealed unsafe class TranslatorBench : IDisposable
         }
 
         CodePage page = _cache.Pages.Open(source.Gpa, out _, out _);
-        _cache.Add(block, rip);
+        _cache.Add(block, rip, replaces: true);
         _cache.Pages.Close(page);
         if (block.Record->Flags.HasFlag(RecordFlags.Movable))
         {
@@ -109,4 +109,12 @@ internal sealed unsafe class TranslatorBench : IDisposable
         _memory.Dispose();
         NativeMemory.AlignedFree(_page);
     }
+}
+
+/// <summary>Looks templates up under all their numbers.</summary>
+internal static class TemplateLookups
+{
+    public static Template Find(this Templates templates, in CodeSource source, BlockMode mode) => templates.Find(TemplateKey.AllOf(source, mode), source, mode);
+
+    public static Template Find(this TranslationStore store, in CodeSource source, BlockMode mode) => store.Find(TemplateKey.AllOf(source, mode), source, mode);
 }

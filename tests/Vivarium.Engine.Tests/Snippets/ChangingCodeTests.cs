@@ -73,6 +73,35 @@ public sealed class ChangingCodeTests
         AssertTranslatedSeldom(m);
     }
 
+    /// <summary>Kernels turn interrupts off and on by instructions that they have put in the place of calls.</summary>
+    [Fact]
+    public void InterruptsAreTurnedOffAndOnInChangingCodeWithoutTheMonitor()
+    {
+        using SnippetMachine m = Long();
+        m.WriteBytes(Function, 0xFA, 0xB8, 0, 0, 0, 0, 0xFB, 0x90, 0xFF, 0xE5); // cli; mov eax, imm32; sti; nop; jmp rbp
+        m.Rcx = Rounds;
+        m.Rdi = Function + 2;
+        m.Write(c =>
+        {
+            Label again = c.CreateLabel();
+            Label back = c.CreateLabel();
+            c.lea(rbp, __qword_ptr[back]);
+            c.Label(ref again);
+            c.mov(__dword_ptr[rdi], ecx);
+            c.jmp(Function);
+            c.Label(ref back);
+            c.add(rbx, rax);
+            c.dec(ecx);
+            c.jne(again);
+            c.cli();
+            c.hlt();
+        });
+        m.RunToEnd();
+        Assert.Equal(Rounds * (Rounds + 1) / 2, m.Rbx);
+        Assert.InRange(m.Cpu.Statistics.PrivilegedInstructions, 0, 30);
+        AssertTranslatedSeldom(m);
+    }
+
     [Fact]
     public void AnArithmeticConstantOfARegisterWithoutAPlaceOfItsOwnIsPatched()
     {
