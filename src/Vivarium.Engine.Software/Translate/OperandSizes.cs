@@ -4,7 +4,8 @@ namespace Vivarium.Engine.Software.Translate;
 
 /// <summary>
 /// Bytes of registers and memory operands, as Iced says, which copies all it knows of one for each answer. What was asked for
-/// once stands in a table; 0 is asked for again. In the translator these take the place of Iced's methods of the same name.
+/// once stands in a table; 0, and more than 255 (FXSAVE, XSAVE, tiles), is asked for again. In the translator these take the
+/// place of Iced's methods of the same name.
 /// </summary>
 internal static class OperandSizes
 {
@@ -17,29 +18,19 @@ internal static class OperandSizes
     public static int GetSize(this Register register)
     {
         ref byte size = ref Registers[(byte)register];
-        if (size == 0)
-        {
-            size = (byte)RegisterExtensions.GetSize(register);
-        }
-
-        return size;
+        return size != 0 ? size : Keep(ref size, RegisterExtensions.GetSize(register));
     }
 
-    /// <summary>0 where the size is not known. Operands of more than 255 bytes (FXSAVE, XSAVE) are in no table.</summary>
+    /// <summary>0 where the size is not known.</summary>
     public static int GetSize(this MemorySize operand)
     {
         ref byte size = ref Operands[(byte)operand];
-        if (size == 0)
-        {
-            int bytes = MemorySizeExtensions.GetSize(operand);
-            if (bytes > byte.MaxValue)
-            {
-                return bytes;
-            }
+        return size != 0 ? size : Keep(ref size, MemorySizeExtensions.GetSize(operand));
+    }
 
-            size = (byte)bytes;
-        }
-
-        return size;
+    private static int Keep(ref byte size, int bytes)
+    {
+        size = bytes <= byte.MaxValue ? (byte)bytes : (byte)0;
+        return bytes;
     }
 }
