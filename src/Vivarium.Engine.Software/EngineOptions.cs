@@ -10,8 +10,8 @@ public sealed record EngineOptions
     /// <summary>Less would hold no two blocks.</summary>
     private const long SmallestCodeCache = 1 << 20;
 
-    /// <summary>Holds a small part of what a booting kernel runs.</summary>
-    private const long ChaosCodeCache = 4 << 20;
+    /// <summary>Holds a part of what a booting distribution runs.</summary>
+    private const long ChaosCodeCache = 16 << 20;
 
     public static EngineOptions Default { get; } = new();
 

@@ -33,7 +33,7 @@ public class EngineOptionsTests
     [Fact]
     public void ChaosHasASeedAndASmallCodeCacheUnlessAnotherIsGiven()
     {
-        Assert.Equal((7u, 4L << 20), (EngineOptions.Parse("chaos=7").ChaosSeed, EngineOptions.Parse("chaos=7").CodeCacheBytes));
+        Assert.Equal((7u, 16L << 20), (EngineOptions.Parse("chaos=7").ChaosSeed, EngineOptions.Parse("chaos=7").CodeCacheBytes));
         Assert.Equal(2L << 20, EngineOptions.Parse("code-cache=2M,chaos=7").CodeCacheBytes);
         Assert.Equal(8L << 20, EngineOptions.Parse("chaos=7,code-cache=8M").CodeCacheBytes);
         Assert.Null(EngineOptions.Default.ChaosSeed);

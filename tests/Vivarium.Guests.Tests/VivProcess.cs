@@ -34,7 +34,7 @@ internal sealed class VivProcess : IGuestConsole, IDisposable
 
     public string Errors => _errors.ToString();
 
-    public static VivProcess Start(params string[] arguments) => Start(Repository.Viv, arguments, null);
+    public static VivProcess Start(params string[] arguments) => Start(Repository.Viv, TestOptions.With(arguments), null);
 
     public static VivProcess Start(string program, string[] arguments, IReadOnlyDictionary<string, string>? environment)
     {

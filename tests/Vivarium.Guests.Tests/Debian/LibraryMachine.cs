@@ -11,7 +11,7 @@ internal sealed class LibraryMachine : IGuestConsole, IAsyncDisposable
 
     public LibraryMachine(MachineSpec spec)
     {
-        Machine = VirtualMachine.Create(spec);
+        Machine = VirtualMachine.Create(TestOptions.With(spec));
         Machine.Console.Output = new Listener(_transcript);
         Machine.DebugOutput = new Listener(_log);
         Machine.Start();

@@ -79,7 +79,7 @@ public sealed class KernelsOnFirmwareTests : IDisposable
 
     private static VirtualMachine Start(string kernel, Func<MachineSpec, MachineSpec> change)
     {
-        VirtualMachine machine = VirtualMachine.Create(change(new MachineSpec
+        VirtualMachine machine = VirtualMachine.Create(TestOptions.With(change(new MachineSpec
         {
             Kernel = kernel,
             Firmware = new FirmwareSpec
@@ -89,7 +89,7 @@ public sealed class KernelsOnFirmwareTests : IDisposable
             },
             Virtualization = Virtualization.Full,
             Memory = 64 * ByteSize.MiB,
-        }));
+        })));
         machine.Start();
         return machine;
     }

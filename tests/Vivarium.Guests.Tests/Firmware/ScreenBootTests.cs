@@ -140,7 +140,7 @@ public sealed class ScreenBootTests : IDisposable
 
     private static VirtualMachine Start(MachineSpec spec)
     {
-        VirtualMachine machine = VirtualMachine.Create(spec);
+        VirtualMachine machine = VirtualMachine.Create(TestOptions.With(spec));
         machine.Start();
         return machine;
     }

@@ -73,7 +73,7 @@ internal static unsafe class Comparison
             && expected.Vector == 14
             && actual.Vector is 12 or 13
             && (ushort)expected.FaultAddress > ushort.MaxValue - LongestInParts
-            && test.Instructions.Exists(instruction => instruction.MemorySize is MemorySize.Float80 or MemorySize.Bcd or MemorySize.Bound32_DwordDword);
+            && test.Instructions.Exists(instruction => instruction.MemorySize is MemorySize.Float80 or MemorySize.Bcd or MemorySize.Bound16_WordWord or MemorySize.Bound32_DwordDword);
 
     private static bool InWindow(ulong address)
         => address >= CaseWindow.DataBase - CaseWindow.PageSize && address < CaseWindow.WindowEnd + CaseWindow.PageSize;
