@@ -10,7 +10,10 @@ internal sealed class Chaos
     private const int KicksPerThousand = 10;
     private const int FlushesPerThousand = 5;
 
-    /// <summary>On average, between two evictions: so many rounds of the run loop, and so many more for each translation that will have to be made again. A guest with much code would not come to anything else otherwise.</summary>
+    /// <summary>
+    /// On average, between two evictions: so many rounds of the run loop, and so many more for each translation that will have to be made
+    /// again. A guest with much code would not come to anything else otherwise.
+    /// </summary>
     private const int RoundsPerEviction = 5_000;
     private const int RoundsPerLostBlock = 10;
 
