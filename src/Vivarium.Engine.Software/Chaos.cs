@@ -15,7 +15,7 @@ internal sealed class Chaos
     /// again. A guest with much code would not come to anything else otherwise.
     /// </summary>
     private const int RoundsPerEviction = 5_000;
-    private const int RoundsPerLostBlock = 10;
+    private const int RoundsPerLostBlock = 2;
 
     private ulong _state;
 
