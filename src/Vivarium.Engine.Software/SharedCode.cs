@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Decode;
 using Vivarium.Engine.Software.Mmu;
 using Vivarium.Engine.Software.Persisted;
 using Vivarium.Engine.Software.Privileged;
@@ -56,7 +57,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveRunEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, Thunks, _records) { Features = new CpuFeatures(model), Model = model, AlignJumps = model.ProcessorCount > 1, Options = options };
+        _translator = new Translator(emitter, _cache, Thunks, _records) { Forms = new InstructionForms(new CpuFeatures(model)), Model = model, AlignJumps = model.ProcessorCount > 1, Options = options };
         _relocator = new Relocator(_cache, _translator.Traps, _records) { KeepsTemplates = options.CheckRelocation };
         if (options.TranslationFolder is { } folder && options.Has(Optimizations.Relocation | Optimizations.Persisted))
         {

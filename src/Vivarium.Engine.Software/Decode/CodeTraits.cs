@@ -33,23 +33,14 @@ internal readonly record struct CodeTraits(
 }
 
 /// <summary>
-/// Traits by <see cref="Code"/>, and by whether there is a memory operand where there may be a register; worked out when
-/// one is first met. Iced's <see cref="OpCodeInfo"/> would tell more of a form, but to ask for one makes those of all, which
+/// Works out traits. Iced's <see cref="OpCodeInfo"/> would tell more of a form, but to ask for one makes those of all, which
 /// takes milliseconds.
 /// </summary>
-internal sealed class CodeTraitsTable
+internal sealed class CodeTraitsFactory
 {
-    private readonly CodeTraits?[] _traits = new CodeTraits?[FormCounts.Codes * 2];
     private readonly InstructionInfoFactory _factory = new();
 
-    public CodeTraits Get(in Instruction instruction)
-    {
-        ref CodeTraits? entry = ref _traits[((int)instruction.Code * 2) + (Operands.FindMemory(instruction) >= 0 ? 1 : 0)];
-        entry ??= Compute(instruction);
-        return Nullable.GetValueRefOrDefaultRef(ref entry);
-    }
-
-    private CodeTraits Compute(Instruction instruction)
+    public CodeTraits Create(Instruction instruction)
     {
         MakeRegistersDistinct(ref instruction);
         InstructionInfo info = _factory.GetInfo(instruction);

@@ -17,11 +17,13 @@ internal sealed unsafe class GuestCode
     /// <summary>Most bytes that an instruction may have (SDM vol. 2A, 2.3.11).</summary>
     public const int MaxInstructionBytes = 15;
 
-    /// <summary>Room for an instruction's bytes in aligned words, wherever in a word it begins.</summary>
-    private const int CopyWords = 3;
+    /// <summary>Bytes that are copied for each instruction; those behind it do not count.</summary>
+    private const int CopySize = 16;
 
     private readonly Reader _reader = new();
-    private readonly ulong[] _copies = GC.AllocateUninitializedArray<ulong>(Capacity * CopyWords, pinned: true);
+
+    /// <summary>The instructions' bytes, one behind the other.</summary>
+    private readonly byte[] _copies = GC.AllocateArray<byte>((Capacity * MaxInstructionBytes) + CopySize, pinned: true);
     private readonly GuestInstruction[] _instructions = new GuestInstruction[Capacity];
     private readonly Decoder _decoder16;
     private readonly Decoder _decoder32;
@@ -48,6 +50,9 @@ internal sealed unsafe class GuestCode
 
     public ref readonly GuestInstruction this[int index] => ref _instructions[index];
 
+    /// <summary>The one that was decoded last.</summary>
+    public ref GuestInstruction Last => ref _instructions[Count - 1];
+
     /// <summary>Forgets what was decoded, and goes on at other code.</summary>
     public void Start(int bits, ulong rip, byte* bytes, int length)
     {
@@ -68,7 +73,7 @@ internal sealed unsafe class GuestCode
     public bool TryDecode()
     {
         ref GuestInstruction next = ref _instructions[Count];
-        byte* copy = Copy(Count, (int)Math.Min(_end - _position, MaxInstructionBytes));
+        byte* copy = Copy((int)Math.Min(_end - _position, MaxInstructionBytes));
         _current.Decode(out next.Instruction);
         if (next.Instruction.Code == Code.INVALID && _current.LastError == DecoderError.NoMoreBytes)
         {
@@ -86,17 +91,24 @@ internal sealed unsafe class GuestCode
     }
 
     /// <summary>In aligned pieces, so that what another processor changes by one aligned store is seen before or after it.</summary>
-    private byte* Copy(int index, int length)
+    private byte* Copy(int length)
     {
         int offset = (int)((ulong)_position & 7);
         var from = (ulong*)(_position - offset);
-        var to = (ulong*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_copies)) + (index * CopyWords);
-        for (int i = 0; i * 8 < offset + length; i++)
+        ulong first = Volatile.Read(ref from[0]);
+        ulong second = offset + length > 8 ? Volatile.Read(ref from[1]) : 0;
+        if (offset != 0)
         {
-            to[i] = Volatile.Read(ref from[i]);
+            ulong third = offset + length > 16 ? Volatile.Read(ref from[2]) : 0;
+            int low = offset * 8;
+            int high = 64 - low;
+            first = (first >> low) | (second << high);
+            second = (second >> low) | (third << high);
         }
 
-        byte* copy = (byte*)to + offset;
+        byte* copy = (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_copies)) + (_position - _start);
+        Unsafe.WriteUnaligned(copy, first);
+        Unsafe.WriteUnaligned(copy + 8, second);
         _reader.Position = copy;
         _reader.End = copy + length;
         return copy;

@@ -71,6 +71,15 @@ internal sealed unsafe class Emitter
         _cursor += bytes.Length;
     }
 
+    /// <summary>Bytes of one instruction.</summary>
+    /// <param name="bytes">At least 16 can be read.</param>
+    /// <param name="length">How many count.</param>
+    public void Copy(byte* bytes, int length)
+    {
+        Unsafe.CopyBlockUnaligned(_cursor, bytes, 16);
+        _cursor += length;
+    }
+
     // ---- register to register ----
 
     /// <summary>opcode reg, rm with both registers.</summary>

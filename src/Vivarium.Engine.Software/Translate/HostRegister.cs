@@ -30,6 +30,12 @@ internal static class HostRegister
     /// <summary>The state block.</summary>
     public const int State = 15;
 
+    /// <summary>One bit for each guest register whose number in the host is another, or none.</summary>
+    public const int MovedRegisters = 0xF010;
+
+    /// <summary>One bit for each guest register of the state block.</summary>
+    public const int StateRegisters = 0xF000;
+
     /// <summary>The host register that holds a guest register, or -1 for those in the state block.</summary>
     public static int Of(int guest) => guest switch
     {

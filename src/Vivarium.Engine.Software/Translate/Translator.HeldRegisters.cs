@@ -21,6 +21,8 @@ internal sealed unsafe partial class Translator
     private bool _newInT1;
     private bool _newInT2;
 
+    private bool _holdsRegisters;
+
     private bool HoldsRegisters => CodeBits == 64 && !Careful && !_source.ChecksItself && Options.Has(Optimizations.HeldRegisters | Optimizations.LazyFlags);
 
     /// <summary>Before the scratch registers are used for something else.</summary>
@@ -61,31 +63,31 @@ internal sealed unsafe partial class Translator
     private bool IsFreeOfHeld(int host) => (host == T1 ? _heldInT1 : _heldInT2) == NothingHeld;
 
     /// <summary>Before an instruction: does its translation leave alone what is held, but for what it tells of by itself?</summary>
-    private void ForgetHeldIfLost(in Instruction instruction)
+    private void ForgetHeldIfLost(in GuestInstruction guest)
     {
-        if ((_heldInT1 & _heldInT2) != NothingHeld && !KeepsHeld(instruction, _index))
+        if ((_heldInT1 & _heldInT2) != NothingHeld && !KeepsHeld(guest, _index))
         {
             ForgetHeld();
         }
     }
 
-    private bool KeepsHeld(in Instruction instruction, int at)
+    private bool KeepsHeld(in GuestInstruction guest, int at)
     {
-        if (MemoryOperand(instruction) >= 0)
+        if (guest.Form.Memory >= 0)
         {
-            if (instruction.Mnemonic == Mnemonic.Lea)
+            if (guest.Form.Mnemonic == Mnemonic.Lea)
             {
+                ref readonly Instruction instruction = ref guest.Instruction;
                 return OfGuest(instruction.Op0Register) >= 0 && instruction.Op0Register.GetSize() >= sizeof(uint)
                     && (instruction.MemoryBase == Register.None || (instruction.MemoryBase.IsGPR64() && OfGuest(instruction.MemoryBase) >= 0))
                     && (instruction.MemoryIndex == Register.None || (instruction.MemoryIndex.IsGPR64() && OfGuest(instruction.MemoryIndex) >= 0));
             }
 
-            return _run is { } run && at < run.End && IsPlain(instruction.Mnemonic) && _traits.Get(instruction).Extended == ExtendedKind.None;
+            return at < _runEnd && guest.Is(FormKinds.Plain) && guest.Form.Traits.Extended == ExtendedKind.None;
         }
 
-        bool conditional = instruction.ConditionCode != ConditionCode.None && instruction.FlowControl == FlowControl.Next; // SETcc, CMOVcc
-        return (conditional || IsSimple(instruction)) && instruction.Op0Kind == OpKind.Register && instruction.Op0Register.IsGPR()
-            && (instruction.OpCount < 2 || instruction.Op1Kind != OpKind.Register || instruction.Op1Register.IsGPR());
+        return guest.Is(FormKinds.Conditional | FormKinds.Simple) && guest.Form.HasGeneralRegister(0)
+            && (guest.Instruction.OpCount < 2 || guest.Instruction.Op1Kind != OpKind.Register || guest.Form.HasGeneralRegister(1));
     }
 
     /// <summary>One of the next instructions wants what the present one writes to a guest register, and can have it from where it is held.</summary>
@@ -94,19 +96,24 @@ internal sealed unsafe partial class Translator
         int end = Math.Min(_guest.Count, _index + 1 + FurthestHeld);
         for (int i = _index + 1; i < end; i++)
         {
-            ref readonly Instruction instruction = ref _guest[i].Instruction;
-            if (!KeepsHeld(instruction, i))
+            ref readonly GuestInstruction next = ref _guest[i];
+            if (!KeepsHeld(next, i))
             {
                 return false;
             }
 
-            CodeTraits traits = _traits.Get(instruction);
-            if (Reads(instruction, guest, traits))
+            if (!next.Names(guest))
+            {
+                continue;
+            }
+
+            CodeTraits traits = next.Form.Traits;
+            if (Reads(next.Instruction, guest, traits))
             {
                 return true;
             }
 
-            if (traits.Writes(0) && instruction.Op0Kind == OpKind.Register && GuestNumber(instruction.Op0Register) == guest)
+            if (traits.Writes(0) && next.Instruction.Op0Kind == OpKind.Register && GuestNumber(next.Instruction.Op0Register) == guest)
             {
                 return false;
             }
@@ -116,5 +123,5 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>An instruction is to have a guest register of the state block in a scratch register, not as its memory operand.</summary>
-    private bool IsBetterHeld(int guest, bool written) => HoldsRegisters && (HeldIn(guest) >= 0 || (written && IsWantedSoon(guest)));
+    private bool IsBetterHeld(int guest, bool written) => _holdsRegisters && (HeldIn(guest) >= 0 || (written && IsWantedSoon(guest)));
 }

@@ -23,14 +23,14 @@ internal sealed unsafe partial class Translator
     private void ForgetKnownStack() => _knownFrom = _knownTo = 0;
 
     private bool KnowsStack(int from, int to, bool write)
-        => from >= _knownFrom && from < to && to <= _knownTo && (_knownWritable || !write) && _mode.Space() == _knownSpace && MakesRuns;
+        => from >= _knownFrom && from < to && to <= _knownTo && (_knownWritable || !write) && _mode.Space() == _knownSpace && _makesRuns;
 
     /// <summary>The instructions before the present one may have moved the stack pointer.</summary>
     private void FollowKnownStack()
     {
         for (; _knownIndex < _index; _knownIndex++)
         {
-            if (_knownTo != _knownFrom && TryFollowStack(_guest[_knownIndex].Instruction, out int by))
+            if (_knownTo != _knownFrom && TryFollowStack(_guest[_knownIndex], out int by))
             {
                 _knownFrom -= by;
                 _knownTo -= by;
@@ -49,14 +49,14 @@ internal sealed unsafe partial class Translator
         int moved = 0;
         for (int i = _index; i < _guest.Count; i++)
         {
-            ref readonly Instruction instruction = ref _guest[i].Instruction;
-            if (i >= run.End && TryGetAccess(instruction, out int @base, out int displacement, out int size, out bool writes) && @base == GuestRspNumber)
+            ref readonly GuestInstruction guest = ref _guest[i];
+            if (i >= run.End && AccessOf(i) is { Base: GuestRspNumber } access)
             {
-                int lowest = Math.Min(from, displacement + moved);
-                int highest = Math.Max(to, displacement + moved + size);
+                int lowest = Math.Min(from, access.Displacement + moved);
+                int highest = Math.Max(to, access.Displacement + moved + access.Size);
 
                 // What is not written for certain must not become dirty.
-                if ((writes && !(run.Writes && !AlignJumps)) || highest - lowest > Math.Max(WidestKnownStack, run.Highest - run.Lowest))
+                if ((access.Writes && !(run.Writes && !AlignJumps)) || highest - lowest > Math.Max(WidestKnownStack, run.Highest - run.Lowest))
                 {
                     break;
                 }
@@ -64,7 +64,7 @@ internal sealed unsafe partial class Translator
                 (from, to, more) = (lowest, highest, true);
             }
 
-            if (!TryFollowStack(instruction, out int by))
+            if (!TryFollowStack(guest, out int by))
             {
                 break;
             }
@@ -83,28 +83,21 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>By how much an instruction moves the stack pointer. False: that is not known, or what comes next in the block may not come next.</summary>
-    private bool TryFollowStack(in Instruction instruction, out int by)
+    private static bool TryFollowStack(in GuestInstruction guest, out int by)
     {
         by = 0;
-        if (instruction.FlowControl is not (FlowControl.Next or FlowControl.ConditionalBranch))
+        if (guest.Is(FormKinds.Jumps) && guest.Instruction.FlowControl != FlowControl.ConditionalBranch)
         {
             return false;
         }
 
-        CodeTraits traits = _traits.Get(instruction);
-        bool named = false;
-        for (int i = 0; i < instruction.OpCount; i++)
+        bool writes = guest.Writes(GuestRspNumber);
+        if (guest.Is(FormKinds.Stack))
         {
-            named |= instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR()
-                && GuestNumber(instruction.GetOpRegister(i)) == GuestRspNumber && traits.Writes(i);
+            by = guest.Instruction.StackPointerIncrement;
+            return !writes && guest.Form.Mnemonic is Mnemonic.Push or Mnemonic.Pop && by is 8 or -8;
         }
 
-        if (instruction.IsStackInstruction)
-        {
-            by = instruction.StackPointerIncrement;
-            return !named && instruction.Mnemonic is (Mnemonic.Push or Mnemonic.Pop) && by is (8 or -8);
-        }
-
-        return !named || (TryGetStep(instruction, out int register, out by) && register == GuestRspNumber);
+        return !writes || (TryGetStep(guest.Instruction, out int register, out by) && register == GuestRspNumber);
     }
 }

@@ -61,7 +61,7 @@ internal sealed unsafe partial class Translator
         for (int i = 0; i < _guest.Count; i++)
         {
             ref readonly Instruction instruction = ref _guest[i].Instruction;
-            if (TryGetWindowAccess(instruction, out WindowAddress address, out long displacement, out int size, out bool write)
+            if (TryGetWindowAccess(_guest[i], out WindowAddress address, out long displacement, out int size, out bool write)
                 && !address.DependsOn(unknown | wild) && !(write && AlignJumps))
             {
                 displacement += address.Base < 0 ? 0 : moved[address.Base];
@@ -143,8 +143,9 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>The one memory access of an instruction, if it is by 64-bit registers and in a segment without base.</summary>
-    private bool TryGetWindowAccess(in Instruction instruction, out WindowAddress address, out long displacement, out int size, out bool write)
+    private bool TryGetWindowAccess(in GuestInstruction guest, out WindowAddress address, out long displacement, out int size, out bool write)
     {
+        ref readonly Instruction instruction = ref guest.Instruction;
         address = default;
         displacement = 0;
         size = 8;
@@ -181,7 +182,7 @@ internal sealed unsafe partial class Translator
         // A constant address may be out of a displacement's reach: the instruction's RIP is taken for the origin.
         displacement = (long)(isConstant ? instruction.MemoryDisplacement64 - _source.Rip : instruction.MemoryDisplacement64);
         size = instruction.MemorySize.GetSize();
-        write = _traits.Get(instruction).WritesMemory;
+        write = guest.Form.Traits.WritesMemory;
         return true;
     }
 

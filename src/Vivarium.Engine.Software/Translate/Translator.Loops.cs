@@ -27,11 +27,11 @@ internal sealed unsafe partial class Translator
     private bool DecodeLoop()
     {
         _guest.Start(CodeBits, _source.Rip, _source.Bytes, _source.Length);
-        while (_guest.Count < MaxLoopInstructions && _guest.TryDecode())
+        while (_guest.Count < MaxLoopInstructions && TryDecode())
         {
             int at = _guest.Count - 1;
             ref readonly Instruction last = ref _guest[at].Instruction;
-            if (Features[last.Code] == Offering.Undefined || PrivilegedTable.Find(last) != null || last.IsStringInstruction || Stops.Contains(_guest[at].Rip)
+            if (_guest[at].Form.Offering == Offering.Undefined || _guest[at].Is(FormKinds.Emulated) || last.IsStringInstruction || Stops.Contains(_guest[at].Rip)
                 || last.Mnemonic is Mnemonic.Rdtsc or Mnemonic.Rdtscp)
             {
                 return false;
@@ -90,10 +90,10 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        NeedFlagsIfRefused(instruction);
-        PutShiftedAside(instruction);
+        NeedFlagsIfRefused(guest);
+        PutShiftedAside(guest);
         EmitInstruction(guest);
-        TrackRecipe(instruction);
+        TrackRecipe(guest);
     }
 
     /// <summary>A conditional jump that the loop goes on behind.</summary>
@@ -183,8 +183,7 @@ internal sealed unsafe partial class Translator
     {
         for (int i = 0; i < _guest.Count; i++)
         {
-            ref readonly Instruction instruction = ref _guest[i].Instruction;
-            if (MemoryOperand(instruction) >= 0 || instruction.IsStackInstruction)
+            if (_guest[i].Form.Memory >= 0 || _guest[i].Is(FormKinds.Stack))
             {
                 return true;
             }

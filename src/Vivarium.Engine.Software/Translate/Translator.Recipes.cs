@@ -1,6 +1,5 @@
 using Iced.Intel;
 using Vivarium.Engine.Software.Decode;
-using Vivarium.Engine.Software.Privileged;
 
 namespace Vivarium.Engine.Software.Translate;
 
@@ -16,12 +15,14 @@ internal sealed unsafe partial class Translator
     private FlagRecipe _shiftRecipe;
 
     /// <summary>Blocks other than loops may use recipes. Constants must stand in one place of the translation only where they may change.</summary>
+    private bool _usesRecipes;
+
     private bool UsesRecipes => CodeBits == 64 && !Careful && !_source.ChecksItself && Options.Has(Optimizations.FlagRecipes | Optimizations.LazyFlags);
 
     /// <summary>An instruction has been translated, which may have made the flags, or changed what they were made from.</summary>
-    private void TrackRecipe(in Instruction instruction)
+    private void TrackRecipe(in GuestInstruction guest)
     {
-        if (!MakesFlags(instruction))
+        if (!guest.Is(FormKinds.MakesFlags))
         {
             if (_recipe.Exists && _recipe.DependsOn(WrittenBy(_index)))
             {
@@ -32,7 +33,8 @@ internal sealed unsafe partial class Translator
         }
 
         LoseRecipe();
-        FlagRecipe recipe = _shiftRecipe.Exists ? _shiftRecipe : _traits.Get(instruction).Flags == FlagUse.Replaces && (_source.IsLoop || !IsMovableImmediate(instruction)) ? FlagRecipe.Of(instruction) : default;
+        FlagRecipe recipe = _shiftRecipe.Exists ? _shiftRecipe
+            : guest.Form.Traits.Flags == FlagUse.Replaces && (_source.IsLoop || !IsMovableImmediate(guest.Instruction)) ? FlagRecipe.Of(guest.Instruction) : default;
         if (recipe.Exists && FlagsInHost)
         {
             _recipe = recipe;
@@ -64,14 +66,15 @@ internal sealed unsafe partial class Translator
         int count = _source.IsLoop ? _guest.Count : _guest.Count - from;
         for (int i = 0; i < count; i++)
         {
-            int at = (from + i) % _guest.Count;
-            ref readonly Instruction instruction = ref _guest[at].Instruction;
-            if (i == 0 && MustNotBeRefused && MayBeRefused(instruction))
+            int at = from + i;
+            at -= at >= _guest.Count ? _guest.Count : 0;
+            ref readonly GuestInstruction guest = ref _guest[at];
+            if (i == 0 && guest.Is(FormKinds.MayBeRefused) && MustNotBeRefused)
             {
                 return false;
             }
 
-            if (MakesFlags(instruction))
+            if (guest.Is(FormKinds.MakesFlags))
             {
                 return true;
             }
@@ -85,21 +88,13 @@ internal sealed unsafe partial class Translator
         return true;
     }
 
-    /// <summary>Ordinary instructions: what is said of others, as that MOV from CR0 leaves flags undefined, is not so where they are emulated.</summary>
-    private bool MakesFlags(in Instruction instruction)
-        => _traits.Get(instruction).Flags is not (FlagUse.None or FlagUse.Reads) && PrivilegedTable.Find(instruction) == null;
-
     /// <summary>
-    /// The host may refuse the instruction, and the run loop then wants the flags. Recipes are kept for that of loops only, which are
-    /// neither copied nor kept on disk.
+    /// Before an instruction that the host may refuse: the run loop then wants the flags. Recipes are kept for that of loops only, which are
+    /// neither copied nor kept on disk. T1 is lost.
     /// </summary>
-    private bool MayBeRefused(in Instruction instruction)
-        => instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv || _traits.Get(instruction).Extended != ExtendedKind.None;
-
-    /// <summary>Before an instruction that the host may refuse. T1 is lost.</summary>
-    private void NeedFlagsIfRefused(in Instruction instruction)
+    private void NeedFlagsIfRefused(in GuestInstruction guest)
     {
-        if (MustNotBeRefused && (_flags & (FlagsAt.Host | FlagsAt.Saved)) == 0 && MayBeRefused(instruction))
+        if (guest.Is(FormKinds.MayBeRefused) && (_flags & (FlagsAt.Host | FlagsAt.Saved)) == 0 && MustNotBeRefused)
         {
             NeedFlags(HostRegister.T1);
             Mark(_rip);
@@ -112,10 +107,11 @@ internal sealed unsafe partial class Translator
     /// <summary>
     /// Before an instruction: if it is a shift, after which a check would have to save the flags, what it shifts is put aside instead.
     /// </summary>
-    private void PutShiftedAside(in Instruction instruction)
+    private void PutShiftedAside(in GuestInstruction guestInstruction)
     {
         _shiftRecipe = default;
-        if (instruction.Mnemonic is not (Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar) || !Options.Has(Optimizations.ShiftRecipes)
+        ref readonly Instruction instruction = ref guestInstruction.Instruction;
+        if (guestInstruction.Form.Mnemonic is not (Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar) || !Options.Has(Optimizations.ShiftRecipes)
             || FlagRecipe.OfShift(instruction) is not { Exists: true } recipe || !IsCheckedBeforeNewFlags())
         {
             return;
@@ -137,14 +133,13 @@ internal sealed unsafe partial class Translator
         for (int i = 1; i < count; i++)
         {
             int at = (_index + i) % _guest.Count;
-            ref readonly Instruction instruction = ref _guest[at].Instruction;
-            bool isCheck = instruction.IsStackInstruction || (MemoryOperand(instruction) >= 0 && instruction.Mnemonic is not (Mnemonic.Lea or Mnemonic.Nop));
-            if (isCheck && !(_run is { } run && at < run.End) && !(_secondRound && HasWindow(at)))
+            ref readonly GuestInstruction guest = ref _guest[at];
+            if (guest.Is(FormKinds.Stack | FormKinds.Accesses) && at >= _runEnd && !(_secondRound && HasWindow(at)))
             {
                 return true;
             }
 
-            if (MakesFlags(instruction))
+            if (guest.Is(FormKinds.MakesFlags))
             {
                 return false;
             }
@@ -161,36 +156,9 @@ internal sealed unsafe partial class Translator
             return _written[at];
         }
 
-        ref readonly Instruction instruction = ref _guest[at].Instruction;
-        if (!WritesOperandsOnly(instruction))
-        {
-            return AllRegisters;
-        }
-
-        CodeTraits traits = _traits.Get(instruction);
-        int written = instruction.IsStackInstruction ? 1 << GuestRspNumber : 0;
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR() && traits.Writes(i))
-            {
-                written |= 1 << GuestNumber(instruction.GetOpRegister(i));
-            }
-        }
-
-        return written;
+        ref readonly GuestInstruction guest = ref _guest[at];
+        return !guest.Is(FormKinds.WritesOperandsOnly) ? AllRegisters
+            : guest.Is(FormKinds.Stack) ? guest.Written | (1 << GuestRspNumber)
+            : guest.Written;
     }
-
-    /// <summary>Common instructions that write no general register but by an operand, or the stack pointer.</summary>
-    private static bool WritesOperandsOnly(in Instruction instruction) => instruction.Mnemonic switch
-    {
-        Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd or Mnemonic.Lea or Mnemonic.Push or Mnemonic.Pop or Mnemonic.Not
-            or Mnemonic.Bswap or Mnemonic.Movbe or Mnemonic.Nop or Mnemonic.Rorx or Mnemonic.Shlx or Mnemonic.Shrx or Mnemonic.Sarx => true,
-        Mnemonic.Movups or Mnemonic.Movaps or Mnemonic.Movdqu or Mnemonic.Movdqa or Mnemonic.Movss or Mnemonic.Movq or Mnemonic.Movd
-            or Mnemonic.Vmovups or Mnemonic.Vmovaps or Mnemonic.Vmovdqu or Mnemonic.Vmovdqa or Mnemonic.Vzeroupper
-            or Mnemonic.Addsd or Mnemonic.Mulsd or Mnemonic.Subsd or Mnemonic.Pxor or Mnemonic.Xorps => true,
-        Mnemonic.Movsd => !instruction.IsStringInstruction,
-        Mnemonic.Jmp or Mnemonic.Call or Mnemonic.Ret => instruction.FlowControl is not FlowControl.Next && !instruction.IsJmpFar && !instruction.IsJmpFarIndirect
-            && !instruction.IsCallFar && !instruction.IsCallFarIndirect,
-        _ => instruction.IsJccShortOrNear || (instruction.ConditionCode != ConditionCode.None && instruction.FlowControl == FlowControl.Next),
-    };
 }

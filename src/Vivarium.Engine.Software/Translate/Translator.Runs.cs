@@ -28,9 +28,12 @@ internal sealed unsafe partial class Translator
     /// <param name="Accesses">How many; one, if it is of the stack.</param>
     private readonly record struct Run(int End, int Base, int Lowest, int Highest, bool Writes, RunStart Start, int Accesses);
 
-    private Run? _run;
+    /// <summary>The first instruction behind the present run; 0 if there is none.</summary>
+    private int _runEnd;
 
-    private bool InRun => _run is not null;
+    private bool InRun => _runEnd != 0;
+
+    private bool _makesRuns;
 
     private bool MakesRuns => CodeBits == 64 && !Careful && !_apart && !_source.ChecksItself && Stops.Count == 0
         && _source.SecondPage == Block.NoPage && Options.Has(Optimizations.SharedChecks | Optimizations.LazyFlags);
@@ -39,25 +42,24 @@ internal sealed unsafe partial class Translator
     private void BeginOrEndRun()
     {
         FollowKnownStack();
-        if (_run is { } run)
+        if (InRun)
         {
-            bool ends = _index >= run.End;
-            if (ends || WantsStackPointer(_guest[_index].Instruction))
+            bool ends = _index >= _runEnd;
+            if (ends || WantsStackPointer(_guest[_index]))
             {
                 EmitMovedStack();
             }
 
             if (ends)
             {
-                _run = null;
+                _runEnd = 0;
             }
         }
 
-        if (_run is null && _index < _guest.Count && MakesRuns && FindRun() is { } found)
+        if (!InRun && _index < _guest.Count && _makesRuns && AccessOf(_index).Exists && FindRun() is { } found)
         {
             ForgetHeld();
-            ref readonly Instruction first = ref _guest[_index].Instruction;
-            ExtendedKind extended = _traits.Get(first).Extended;
+            ExtendedKind extended = _guest[_index].Form.Traits.Extended;
             if (extended != ExtendedKind.None && !EmitExtendedCheck(extended, memory: true))
             {
                 return;
@@ -67,7 +69,7 @@ internal sealed unsafe partial class Translator
             if (byStack && KnowsStack(found.Lowest, found.Highest, found.Writes))
             {
                 _e.LoadState(T2, StateOffset.KnownDelta);
-                _run = found;
+                _runEnd = found.End;
                 return;
             }
 
@@ -85,7 +87,7 @@ internal sealed unsafe partial class Translator
                 EmitKnownStack(lowest, highest, found.Writes);
             }
 
-            _run = found;
+            _runEnd = found.End;
         }
     }
 
@@ -154,16 +156,8 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>An instruction of a run that reads the stack pointer otherwise than as a base, or changes it, or that the host may refuse.</summary>
-    private bool WantsStackPointer(in Instruction instruction)
-    {
-        bool named = instruction.Mnemonic == Mnemonic.Lea && instruction.MemoryBase == Register.RSP;
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            named |= instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR() && GuestNumber(instruction.GetOpRegister(i)) == GuestRspNumber;
-        }
-
-        return named || MayBeRefused(instruction);
-    }
+    private static bool WantsStackPointer(in GuestInstruction guest)
+        => guest.Names(GuestRspNumber) || guest.Is(FormKinds.MayBeRefused) || (guest.Form.Mnemonic == Mnemonic.Lea && guest.Instruction.MemoryBase == Register.RSP);
 
     /// <summary>The run that begins with the present instruction, or null.</summary>
     private Run? FindRun()
@@ -179,13 +173,14 @@ internal sealed unsafe partial class Translator
         bool firstWrites = false;
         bool firstAligned = false;
         bool mayNotWrite = false;
-        bool extendedBegins = _extendedChecked || _traits.Get(_guest[_index].Instruction).Extended != ExtendedKind.None;
+        bool extendedBegins = _extendedChecked || _guest[_index].Form.Traits.Extended != ExtendedKind.None;
         for (int i = _index; i < _guest.Count; i++)
         {
-            ref readonly Instruction instruction = ref _guest[i].Instruction;
-            if (!TryGetAccess(instruction, out int @base, out int displacement, out int size, out bool writes) || HasWindow(i))
+            ref readonly GuestInstruction guest = ref _guest[i];
+            (sbyte @base, int displacement, byte size, bool writes) = AccessOf(i);
+            if (@base == RunAccess.None || HasWindow(i))
             {
-                if (accesses == 0 || !IsNeutral(instruction, number, ref moved))
+                if (accesses == 0 || !IsNeutral(guest, number, ref moved))
                 {
                     break;
                 }
@@ -198,7 +193,7 @@ internal sealed unsafe partial class Translator
                 break;
             }
 
-            CodeTraits traits = _traits.Get(instruction);
+            CodeTraits traits = guest.Form.Traits;
             if (traits.Extended != ExtendedKind.None && !extendedBegins)
             {
                 break;
@@ -212,7 +207,7 @@ internal sealed unsafe partial class Translator
             }
 
             (number, from, to) = (@base, lowest, highest);
-            mayNotWrite |= !stores && MayFaultBesidesItsPage(instruction, traits, size);
+            mayNotWrite |= !stores && MayFaultBesidesItsPage(guest.Form, size);
             stores |= writes;
             end = i + 1;
             if (accesses == 0)
@@ -221,16 +216,16 @@ internal sealed unsafe partial class Translator
             }
 
             accesses++;
-            if (instruction.IsStackInstruction)
+            if (guest.Is(FormKinds.Stack))
             {
-                moved += instruction.StackPointerIncrement;
+                moved += guest.Instruction.StackPointerIncrement;
             }
-            else if (traits.Writes(0) && instruction.Op0Kind == OpKind.Register && instruction.Op0Register.IsGPR() && GuestNumber(instruction.Op0Register) == number)
+            else if (guest.Writes(number))
             {
                 break;
             }
 
-            if (instruction.FlowControl != FlowControl.Next)
+            if (guest.Is(FormKinds.Jumps))
             {
                 break;
             }
@@ -241,106 +236,90 @@ internal sealed unsafe partial class Translator
             : null;
     }
 
-    /// <summary>Whether an instruction accesses memory through one register, in a way that a run can do.</summary>
-    /// <param name="base">The guest register.</param>
-    private bool TryGetAccess(in Instruction instruction, out int @base, out int displacement, out int size, out bool writes)
+    private readonly RunAccess[] _accesses = new RunAccess[GuestCode.Capacity];
+    private int _accessCount;
+
+    /// <summary>Looked for once for each instruction of the block, when first asked for.</summary>
+    private ref readonly RunAccess AccessOf(int index)
     {
-        @base = GuestRspNumber;
-        displacement = 0;
-        size = 8;
-        writes = true;
-        if (IsMovableImmediate(instruction) || (_e.Relocations.Wanted && Relocations.MayBeKernelAddress(instruction.MemoryDisplacement64)))
+        for (; _accessCount <= index; _accessCount++)
         {
-            // The copy's may be another: it is to stand in one place.
-            return false;
+            _accesses[_accessCount] = FindAccess(_guest[_accessCount]);
+        }
+
+        return ref _accesses[index];
+    }
+
+    private RunAccess FindAccess(in GuestInstruction guest)
+    {
+        var none = new RunAccess(RunAccess.None, 0, 0, false);
+        ref readonly Instruction instruction = ref guest.Instruction;
+        if (!guest.Is(FormKinds.Stack | FormKinds.Accesses) || IsMovableImmediate(instruction)
+            || (_e.Relocations.Wanted && Relocations.MayBeKernelAddress(instruction.MemoryDisplacement64)))
+        {
+            // The copy's constant may be another: it is to stand in one place.
+            return none;
         }
 
         switch (instruction.Code)
         {
             case Code.Push_r64:
-                displacement = -8;
-                return instruction.Op0Register != Register.RSP;
-            case Code.Pushq_imm8 or Code.Pushq_imm32:
-                displacement = -8;
-                return true;
+                return guest.Names(GuestRspNumber) ? none : new RunAccess(GuestRspNumber, -8, 8, Writes: true);
+            case Code.Pushq_imm8 or Code.Pushq_imm32 or Code.Call_rel32_64:
+                return new RunAccess(GuestRspNumber, -8, 8, Writes: true);
             case Code.Pop_r64:
-                writes = false;
-                return instruction.Op0Register != Register.RSP;
+                return guest.Names(GuestRspNumber) ? none : new RunAccess(GuestRspNumber, 0, 8, Writes: false);
             case Code.Retnq:
-                writes = false;
-                return true;
-            case Code.Call_rel32_64:
-                displacement = -8;
-                return true;
+                return new RunAccess(GuestRspNumber, 0, 8, Writes: false);
         }
 
-        if (!IsPlain(instruction.Mnemonic) || instruction.HasLockPrefix || !instruction.MemoryBase.IsGPR64() || instruction.MemoryIndex != Register.None
-            || MemoryOperand(instruction) < 0 || SegmentOf(instruction) >= SegmentFs || HighByte(instruction) != Register.None)
+        InstructionForm form = guest.Form;
+        if (!form.Is(FormKinds.Plain) || instruction.HasLockPrefix || !GeneralRegister.Is64(instruction.MemoryBase) || instruction.MemoryIndex != Register.None
+            || form.Memory < 0 || SegmentOf(instruction) >= SegmentFs || guest.HasHighByte)
         {
-            return false;
+            return none;
         }
 
-        CodeTraits traits = _traits.Get(instruction);
-        @base = GuestNumber(instruction.MemoryBase);
-        size = instruction.MemorySize.GetSize();
-        writes = traits.WritesMemory;
         long far = (long)instruction.MemoryDisplacement64;
-        displacement = (int)far;
-        return far == displacement && Math.Abs(far) < int.MaxValue / 2 && size is > 0 and <= 32
-            && traits.Extended switch { ExtendedKind.None => true, ExtendedKind.Sse => (_mode & BlockMode.Sse) != 0, _ => false };
+        return far == (int)far && Math.Abs(far) < int.MaxValue / 2 && form.MemorySize is > 0 and <= 32
+            && form.Traits.Extended switch { ExtendedKind.None => true, ExtendedKind.Sse => (_mode & BlockMode.Sse) != 0, _ => false }
+            ? new RunAccess((sbyte)GuestNumber(instruction.MemoryBase), (int)far, (byte)form.MemorySize, form.Traits.WritesMemory)
+            : none;
     }
 
     /// <summary>An access of a run that may be #GP for its alignment, or #XM for what it works on.</summary>
-    private static bool MayFaultBesidesItsPage(in Instruction instruction, CodeTraits traits, int size)
-        => (traits.Aligned && size >= 16) || instruction.Mnemonic is Mnemonic.Addsd or Mnemonic.Mulsd or Mnemonic.Subsd;
-
-    /// <summary>Instructions whose translation is one of the host's, with nothing else around it.</summary>
-    private static bool IsPlain(Mnemonic mnemonic) => mnemonic is Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd
-        or Mnemonic.Add or Mnemonic.Sub or Mnemonic.And or Mnemonic.Or or Mnemonic.Xor or Mnemonic.Cmp or Mnemonic.Test
-        or Mnemonic.Movups or Mnemonic.Movdqu or Mnemonic.Movaps or Mnemonic.Movdqa or Mnemonic.Movq or Mnemonic.Movd or Mnemonic.Movss or Mnemonic.Movsd
-        or Mnemonic.Addsd or Mnemonic.Mulsd or Mnemonic.Subsd or Mnemonic.Movhps or Mnemonic.Movlps;
-
-    /// <summary>Instructions on one register, or two, or one and a constant, that run as the host's, beside what is done with flags.</summary>
-    private static bool IsSimple(in Instruction instruction) => instruction.Mnemonic switch
-    {
-        Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd or Mnemonic.Lea
-            or Mnemonic.Add or Mnemonic.Sub or Mnemonic.And or Mnemonic.Or or Mnemonic.Xor or Mnemonic.Cmp or Mnemonic.Test
-            or Mnemonic.Adc or Mnemonic.Sbb or Mnemonic.Inc or Mnemonic.Dec or Mnemonic.Neg or Mnemonic.Not => true,
-        Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar => instruction.Op1Kind == OpKind.Immediate8,
-        Mnemonic.Imul => instruction.OpCount > 1,
-        _ => false,
-    };
+    private static bool MayFaultBesidesItsPage(InstructionForm form, int size)
+        => (form.Traits.Aligned && size >= 16) || form.Mnemonic is Mnemonic.Addsd or Mnemonic.Mulsd or Mnemonic.Subsd;
 
     /// <summary>An instruction between two of a run, that needs no T2 and leaves the run's register alone (or moves the stack pointer by a constant).</summary>
-    private bool IsNeutral(in Instruction instruction, int number, ref int moved)
+    private static bool IsNeutral(in GuestInstruction guest, int number, ref int moved)
     {
-        if (instruction.Mnemonic is Mnemonic.Nop or Mnemonic.Endbr64)
+        InstructionForm form = guest.Form;
+        if (form.Mnemonic is Mnemonic.Nop or Mnemonic.Endbr64)
         {
             return true;
         }
 
-        bool conditional = instruction.ConditionCode != ConditionCode.None && instruction.FlowControl == FlowControl.Next; // SETcc, CMOVcc
-        if ((!conditional && !IsSimple(instruction))
-            || instruction.Op0Kind != OpKind.Register || !instruction.Op0Register.IsGPR() || HighByte(instruction) != Register.None || IsMovableImmediate(instruction))
+        ref readonly Instruction instruction = ref guest.Instruction;
+        if (!form.Is(FormKinds.Conditional | FormKinds.Simple) || !form.HasGeneralRegister(0) || guest.HasHighByte || IsMovableImmediate(instruction))
         {
             return false;
         }
 
-        if (instruction.Mnemonic == Mnemonic.Lea)
+        if (form.Mnemonic == Mnemonic.Lea)
         {
-            return GuestNumber(instruction.Op0Register) != number && instruction.Op0Register.GetSize() >= sizeof(uint)
+            return !guest.Writes(number) && form.FirstSize >= sizeof(uint)
                 && (instruction.MemoryBase.IsGPR64() || instruction.MemoryBase == Register.RIP)
                 && (instruction.MemoryIndex == Register.None || Of(GuestNumber(instruction.MemoryIndex)) >= 0);
         }
 
-        if (MemoryOperand(instruction) >= 0)
+        if (form.Memory >= 0)
         {
             return false;
         }
 
-        bool stack = instruction.Op0Register == Register.RSP && instruction.Mnemonic is Mnemonic.Add or Mnemonic.Sub
-            && instruction.Op1Kind is OpKind.Immediate8to64 or OpKind.Immediate32to64;
-        if (stack && number == GuestRspNumber && instruction.Op0Register == Register.RSP)
+        if (number == GuestRspNumber && form.Mnemonic is Mnemonic.Add or Mnemonic.Sub && instruction.Op0Register == Register.RSP
+            && instruction.Op1Kind is OpKind.Immediate8to64 or OpKind.Immediate32to64)
         {
             long by = (long)instruction.GetImmediate(1);
             if (Math.Abs(by) > WidestRun)
@@ -348,13 +327,14 @@ internal sealed unsafe partial class Translator
                 return false;
             }
 
-            moved += instruction.Mnemonic == Mnemonic.Add ? (int)by : -(int)by;
+            moved += form.Mnemonic == Mnemonic.Add ? (int)by : -(int)by;
             return true;
         }
 
         bool second = instruction.OpCount > 1 && instruction.Op1Kind == OpKind.Register;
-        return GuestNumber(instruction.Op0Register) != number
-            && (!second || instruction.Op1Register.IsGPR())
-            && (Of(GuestNumber(instruction.Op0Register)) >= 0 || !second || Of(GuestNumber(instruction.Op1Register)) >= 0);
+        int first = GuestNumber(instruction.Op0Register);
+        return first != number
+            && (!second || form.HasGeneralRegister(1))
+            && (Of(first) >= 0 || !second || Of(GuestNumber(instruction.Op1Register)) >= 0);
     }
 }

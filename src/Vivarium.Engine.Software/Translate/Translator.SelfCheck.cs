@@ -2,7 +2,6 @@ using System.Runtime.CompilerServices;
 using Iced.Intel;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Decode;
-using Vivarium.Engine.Software.Privileged;
 using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
@@ -25,8 +24,8 @@ internal sealed unsafe partial class Translator
     {
         ref readonly Instruction instruction = ref guest.Instruction;
         return guest.End >= MaxCheckedBytes || instruction.IsStackInstruction || instruction.IsStringInstruction
-            || (MemoryOperand(instruction) >= 0 && _traits.Get(instruction).WritesMemory && !WritesBesideBlock(instruction))
-            || (PrivilegedTable.Find(instruction) != null && instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti));
+            || (guest.Form.Memory >= 0 && guest.Form.Traits.WritesMemory && !WritesBesideBlock(instruction))
+            || (guest.Is(FormKinds.Emulated) && instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti));
     }
 
     /// <summary>

@@ -72,9 +72,11 @@ internal sealed unsafe partial class Translator
     private readonly TranslationCache _cache;
     private readonly Thunks _thunks;
     private readonly InstructionEncoder _encoder;
-    private readonly CodeTraitsTable _traits = new();
     private readonly GuestCode _guest = new();
-    private readonly List<ushort> _map = [];
+
+    /// <summary>As <see cref="Block.Map"/>: the offset in the translation in the lower half of each.</summary>
+    private uint[] _map = new uint[MaxInstructions * 2];
+    private int _mapCount;
     private readonly List<ColdPart> _cold = [];
     private readonly List<ushort> _stubs = [];
     private readonly List<(ushort Offset, FlagRecipe Recipe)> _recipes = [];
@@ -114,8 +116,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Jumps that are linked while others execute them are aligned, so that they change at once (SDM vol. 3A, 9.1.1).</summary>
     public bool AlignJumps { get; init; }
 
-    /// <summary>What the CPU model makes of each instruction form.</summary>
-    public required CpuFeatures Features { get; init; }
+    public required InstructionForms Forms { get; init; }
 
     public required CpuModel Model { get; init; }
 
@@ -142,12 +143,12 @@ internal sealed unsafe partial class Translator
         _source = source;
         _mode = mode & ~BlockMode.Apart;
         _apart = mode != _mode;
-        _map.Clear();
+        _mapCount = 0;
         _cold.Clear();
         _stubs.Clear();
         _mismatches.Clear();
         _recipes.Clear();
-        _run = null;
+        _runEnd = 0;
         _movedStack = 0;
         ForgetKnownStack();
         (_heldInT1, _heldInT2, _newInT1, _newInT2) = (NothingHeld, NothingHeld, false, false);
@@ -155,6 +156,10 @@ internal sealed unsafe partial class Translator
         _ended = false;
         _hasSideExits = false;
         _flags = FlagsAt.Host;
+        _accessCount = 0;
+        _usesRecipes = UsesRecipes;
+        _makesRuns = MakesRuns;
+        _holdsRegisters = HoldsRegisters;
         _blockCode = _cache.Next;
         _e.Start(_cache.ToWritable(_blockCode), _blockCode);
         _e.Relocations.Start(source.Rip, CodeBits == 64 && source.SecondPage == Block.NoPage && !source.ChecksItself && !source.IsLoop && !_apart && Options.Has(Optimizations.Relocation));
@@ -225,7 +230,7 @@ internal sealed unsafe partial class Translator
         }
 
         int count = _index;
-        _run = null;
+        _runEnd = 0;
         foreach (ref readonly ColdPart part in CollectionsMarshal.AsSpan(_cold))
         {
             EmitCold(part);
@@ -288,7 +293,7 @@ internal sealed unsafe partial class Translator
             DecodedLength = (ushort)_guest[_guest.Count - 1].End,
             CodeLength = (ushort)(_e.Here - _blockCode),
             RelocationCount = (ushort)(relocations.Complete ? relocations.Fields.Length : 0),
-            MapCount = (ushort)_map.Count,
+            MapCount = (ushort)(_mapCount * 2),
             StubCount = (ushort)_stubs.Count,
             Lowest = relocations.Lowest,
             Highest = relocations.Highest,
@@ -299,18 +304,12 @@ internal sealed unsafe partial class Translator
         if (relocations.Complete)
         {
             new Span<ulong>(BlockRecord.GuestOf(record), header.GuestWords).Clear();
-            byte* to = BlockRecord.GuestBytesOf(record);
-            for (int i = 0; i < _guest.Count; i++)
-            {
-                _guest[i].Code.CopyTo(new Span<byte>(to, _guest[i].Length));
-                to += _guest[i].Length;
-            }
-
+            new ReadOnlySpan<byte>(_guest[0].Bytes, header.DecodedLength).CopyTo(new Span<byte>(BlockRecord.GuestBytesOf(record), header.DecodedLength));
             record->Key = TemplateKey.Of(record, relocations.FirstMasked);
             relocations.Fields.CopyTo(new Span<Relocation>(BlockRecord.RelocationsOf(record), header.RelocationCount));
         }
 
-        CollectionsMarshal.AsSpan(_map).CopyTo(new Span<ushort>(BlockRecord.MapOf(record), header.MapCount));
+        MemoryMarshal.Cast<uint, ushort>(_map.AsSpan(0, _mapCount)).CopyTo(new Span<ushort>(BlockRecord.MapOf(record), header.MapCount));
         CollectionsMarshal.AsSpan(_stubs).CopyTo(new Span<ushort>(BlockRecord.StubsOf(record), header.StubCount));
         return record;
     }
@@ -323,17 +322,21 @@ internal sealed unsafe partial class Translator
     {
         int sideExits = 0;
         _guest.Start(CodeBits, _source.Rip, _source.Bytes, _source.Length);
-        while (_guest.Count < limit && _guest.TryDecode())
+        while (_guest.Count < limit && TryDecode())
         {
-            ref readonly Instruction last = ref _guest[_guest.Count - 1].Instruction;
-            if (sideExits < MostSideExits && MayBeSideExit(last))
+            ref readonly GuestInstruction last = ref _guest[_guest.Count - 1];
+            if (last.Is(FormKinds.Jumps))
             {
-                sideExits++;
-                continue;
+                if (sideExits < MostSideExits && MayBeSideExit(last))
+                {
+                    sideExits++;
+                    continue;
+                }
+
+                break;
             }
 
-            if (last.FlowControl != FlowControl.Next || Features[last.Code] == Offering.Undefined
-                || (_source.ChecksItself && EndsSelfCheck(_guest[_guest.Count - 1])))
+            if (last.Form.Offering == Offering.Undefined || (_source.ChecksItself && EndsSelfCheck(last)))
             {
                 break;
             }
@@ -342,14 +345,27 @@ internal sealed unsafe partial class Translator
         return _guest.Count != 0;
     }
 
+    /// <summary>One more instruction; false if the bytes ended before it did.</summary>
+    private bool TryDecode()
+    {
+        if (!_guest.TryDecode())
+        {
+            return false;
+        }
+
+        ref GuestInstruction last = ref _guest.Last;
+        last.Describe(Forms.Get(last.Instruction));
+        return true;
+    }
+
     /// <summary>A conditional jump forward in the page, behind which the block may go on.</summary>
-    private bool MayBeSideExit(in Instruction instruction)
-        => CodeBits == 64 && instruction.IsJccShortOrNear && instruction.NearBranchTarget > instruction.IP && InPage(instruction.NearBranchTarget)
+    private bool MayBeSideExit(in GuestInstruction guest)
+        => guest.Is(FormKinds.Jcc) && CodeBits == 64 && guest.Instruction.NearBranchTarget > guest.Rip && InPage(guest.Instruction.NearBranchTarget)
             && !_source.ChecksItself && Options.Has(Optimizations.LongBlocks);
 
     /// <summary>All jumps of a block lead to blocks of one mode: what changes it ends one that has jumps already.</summary>
     private bool EndsBefore(int index)
-        => _hasSideExits && index < _guest.Count && _guest[index].Instruction.Mnemonic is Mnemonic.Stac or Mnemonic.Clac;
+        => _hasSideExits && index < _guest.Count && _guest[index].Form.Mnemonic is Mnemonic.Stac or Mnemonic.Clac;
 
     private static bool IsLocked(in Instruction instruction)
         => instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.Op0Kind == OpKind.Memory);
@@ -357,55 +373,54 @@ internal sealed unsafe partial class Translator
     /// <summary>An instruction of a block that is no loop.</summary>
     private void EmitTracked(in GuestInstruction guest)
     {
-        NeedFlagsIfRefused(guest.Instruction);
-        if (!UsesRecipes)
+        NeedFlagsIfRefused(guest);
+        if (!_usesRecipes)
         {
             EmitInstruction(guest);
             return;
         }
 
-        PutShiftedAside(guest.Instruction);
+        PutShiftedAside(guest);
         EmitInstruction(guest);
         if (!_ended)
         {
-            TrackRecipe(guest.Instruction);
+            TrackRecipe(guest);
         }
     }
 
     private void EmitInstruction(in GuestInstruction guest)
     {
         ref readonly Instruction instruction = ref guest.Instruction;
-        ForgetHeldIfLost(instruction);
-        switch (Features[instruction.Code])
+        InstructionForm form = guest.Form;
+        ForgetHeldIfLost(guest);
+        if (form.Offering != Offering.Offered)
         {
-            case Offering.Undefined:
+            if (form.Offering == Offering.Undefined)
+            {
                 // The decoder gives up after the most bytes that an instruction may have.
                 EmitExit(guest.Length < GuestCode.MaxInstructionBytes ? ExitCode.InvalidOpcode : ExitCode.TooLong);
-                return;
-            case Offering.Nop:
-                return;
+            }
+
+            return;
         }
 
-        CodeTraits traits = _traits.Get(instruction);
-        if (traits.Extended != ExtendedKind.None && !EmitExtendedCheck(traits.Extended, MemoryOperand(instruction) >= 0))
+        CodeTraits traits = form.Traits;
+        if (traits.Extended != ExtendedKind.None && !EmitExtendedCheck(traits.Extended, form.Memory >= 0))
         {
             return;
         }
 
-        if (instruction.Mnemonic is Mnemonic.Rdtsc or Mnemonic.Rdtscp && (_mode & BlockMode.Rdtsc) != 0)
+        if (form.Is(FormKinds.Emulated))
         {
-            EmitRdtsc(instruction.Mnemonic == Mnemonic.Rdtscp);
-            return;
-        }
+            if (form.Mnemonic is Mnemonic.Rdtsc or Mnemonic.Rdtscp && (_mode & BlockMode.Rdtsc) != 0)
+            {
+                EmitRdtsc(form.Mnemonic == Mnemonic.Rdtscp);
+            }
+            else if (!EmitPrivileged(instruction))
+            {
+                EmitTrap(instruction);
+            }
 
-        if (EmitPrivileged(instruction))
-        {
-            return;
-        }
-
-        if (PrivilegedTable.Find(instruction) != null)
-        {
-            EmitTrap(instruction);
             return;
         }
 
@@ -414,21 +429,21 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        if (EmitControlFlow(instruction) || EmitStackOperation(instruction) || EmitSpecial(instruction))
+        if (form.Is(FormKinds.Jumps) ? EmitControlFlow(instruction) : EmitStackOperation(instruction) || EmitSpecial(instruction))
         {
             return;
         }
 
-        if (CodeBits == 64 && CanCopy(instruction))
+        if (CodeBits == 64 && CanCopy(guest))
         {
             BeforeInstruction(instruction, traits.Flags, InRun ? T1 : T2);
-            _e.Bytes(guest.Code);
+            _e.Copy(guest.Bytes, guest.Length);
             NoteImmediate(instruction);
             AfterInstruction(traits.Flags);
             return;
         }
 
-        EmitRenamed(instruction, traits);
+        EmitRenamed(guest);
     }
 
     /// <summary>
@@ -447,53 +462,22 @@ internal sealed unsafe partial class Translator
         => instruction.OpCount == 2 && instruction.Op1Kind == OpKind.Immediate32to64 && Relocations.MayBeKernelAddress(instruction.GetImmediate(1));
 
     /// <summary>True if the guest's bytes can run as they are: no memory, and only registers that have their own places.</summary>
-    private static bool CanCopy(in Instruction instruction)
-    {
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            switch (instruction.GetOpKind(i))
-            {
-                case OpKind.Register:
-                    Register register = instruction.GetOpRegister(i);
-                    if (register.IsGPR() && OfGuest(register) != GuestNumber(register))
-                    {
-                        return false;
-                    }
-
-                    break;
-                case >= OpKind.Immediate8 and <= OpKind.Immediate32to64:
-                    break;
-                default:
-                    return false;
-            }
-        }
-
-        return true;
-    }
+    private static bool CanCopy(in GuestInstruction guest) => guest.Is(FormKinds.Registers) && (guest.Named & MovedRegisters) == 0;
 
     /// <summary>Number of a general register in the guest's encoding; AH-BH count as AL-BL.</summary>
-    private static int GuestNumber(Register register)
-        => register is >= Register.AH and <= Register.BH
-            ? register - Register.AH
-            : register.IsGPR64() ? register - Register.RAX
-            : register.IsGPR32() ? register - Register.EAX
-            : register.GetFullRegister() - Register.RAX;
+    private static int GuestNumber(Register register) => GeneralRegister.NumberOf(register);
 
     private static int OfGuest(Register register) => Of(GuestNumber(register));
 
     /// <summary>The register of the same width with another number.</summary>
-    private static Register Renumber(Register register, int number) => register.GetSize() switch
-    {
-        1 => number < 4 ? Register.AL + number : Register.SPL + (number - 4),
-        2 => Register.AX + number,
-        4 => Register.EAX + number,
-        _ => Register.RAX + number,
-    };
+    private static Register Renumber(Register register, int number) => GeneralRegister.Of(number, GeneralRegister.SizeOf(register));
 
-    private static bool IsHighByte(Register register) => register is >= Register.AH and <= Register.BH;
+    private static bool IsHighByte(Register register) => GeneralRegister.IsHighByte(register);
 
-    private void EmitRenamed(in Instruction original, CodeTraits traits)
+    private void EmitRenamed(in GuestInstruction guestInstruction)
     {
+        ref readonly Instruction original = ref guestInstruction.Instruction;
+        CodeTraits traits = guestInstruction.Form.Traits;
         Instruction instruction = original;
         instruction.SegmentPrefix = Register.None;
         ToLongModeForm(ref instruction);
@@ -693,7 +677,7 @@ internal sealed unsafe partial class Translator
                 return;
             }
 
-            if (HoldsRegisters && host >= T2)
+            if (_holdsRegisters && host >= T2)
             {
                 Hold(host, guest, written);
                 continue;
@@ -917,7 +901,7 @@ internal sealed unsafe partial class Translator
 
     private void Mark(ulong rip)
     {
-        _map.Add((ushort)(_e.Here - _blockCode));
+        var at = (uint)(_e.Here - _blockCode);
         int flags = 0;
         if ((_flags & (FlagsAt.Host | FlagsAt.Saved)) == FlagsAt.Saved)
         {
@@ -926,9 +910,14 @@ internal sealed unsafe partial class Translator
         else if (!FlagsInHost && _source.IsLoop)
         {
             flags = Block.FlagsByRecipe;
-            _recipes.Add(((ushort)(_e.Here - _blockCode), _recipe));
+            _recipes.Add(((ushort)at, _recipe));
         }
 
-        _map.Add((ushort)((int)(rip - _source.Rip) | flags));
+        if (_mapCount == _map.Length)
+        {
+            Array.Resize(ref _map, _mapCount * 2);
+        }
+
+        _map[_mapCount++] = at | ((uint)((int)(rip - _source.Rip) | flags) << 16);
     }
 }

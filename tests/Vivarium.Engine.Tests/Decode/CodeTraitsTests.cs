@@ -7,7 +7,7 @@ namespace Vivarium.Engine.Tests.Decode;
 /// <summary>Traits come from one instruction of a form; what Iced knows of the form as a whole is the oracle.</summary>
 public class CodeTraitsTests
 {
-    private readonly CodeTraitsTable _traits = new();
+    private readonly CodeTraitsFactory _traits = new();
     private readonly InstructionInfoFactory _factory = new();
 
     [Fact]
@@ -25,7 +25,7 @@ public class CodeTraitsTests
         {
             Instruction instruction = OfForm(code, memory: true);
             OpAccess access = _factory.GetInfo(instruction).GetOpAccess(MayBeMemory(code));
-            CodeTraits traits = _traits.Get(instruction);
+            CodeTraits traits = _traits.Create(instruction);
             bool writes = access is OpAccess.Write or OpAccess.CondWrite or OpAccess.ReadWrite or OpAccess.ReadCondWrite;
             bool reads = access is OpAccess.Read or OpAccess.CondRead or OpAccess.ReadWrite or OpAccess.ReadCondWrite;
 
@@ -43,8 +43,8 @@ public class CodeTraitsTests
     {
         foreach (Code code in Enum.GetValues<Code>().Where(code => MayBeMemory(code) >= 0 && code.Mnemonic() is not (Mnemonic.Cvtpi2pd or Mnemonic.Cvtpi2ps)))
         {
-            CodeTraits memory = _traits.Get(OfForm(code, memory: true));
-            CodeTraits register = _traits.Get(OfForm(code, memory: false));
+            CodeTraits memory = _traits.Create(OfForm(code, memory: true));
+            CodeTraits register = _traits.Create(OfForm(code, memory: false));
             Assert.True(memory.Extended == register.Extended && memory.Waiting == register.Waiting, $"{code}");
         }
     }

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vivarium.Engine.Software;
 using Vivarium.Engine.Software.CodeCache;
+using Vivarium.Engine.Software.Decode;
 using Vivarium.Engine.Software.Persisted;
 using Vivarium.Engine.Software.Privileged;
 using Vivarium.Engine.Software.Translate;
@@ -30,7 +31,7 @@ internal sealed unsafe class TranslatorBench : IDisposable
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         var thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), null, null, null, null, SoftwareVcpu.Spaces, EngineOptions.Default, alone: true);
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, thunks, _records) { Features = new CpuFeatures(_model), Model = _model, Options = EngineOptions.Default };
+        _translator = new Translator(emitter, _cache, thunks, _records) { Forms = new InstructionForms(new CpuFeatures(_model)), Model = _model, Options = EngineOptions.Default };
         Relocator = new Relocator(_cache, _translator.Traps, _records);
         Check = new RelocationCheck(_cache, _translator, Relocator);
         Identity = Identity.Of(_model, Optimizations.All, false, emitter.Here - _cache.Region.Executable);

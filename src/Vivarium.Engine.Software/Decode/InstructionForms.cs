@@ -1,0 +1,103 @@
+using Iced.Intel;
+using Vivarium.Engine.Software.Privileged;
+
+namespace Vivarium.Engine.Software.Decode;
+
+/// <summary>All forms, as a CPU model has them; each is worked out when it is first met.</summary>
+internal sealed unsafe class InstructionForms(CpuFeatures features)
+{
+    private readonly InstructionForm?[] _forms = new InstructionForm?[FormCounts.Codes * 4];
+    private readonly CodeTraitsFactory _traits = new();
+
+    public InstructionForm Get(in Instruction instruction)
+    {
+        int memory = Operands.FindMemory(instruction);
+        int index = ((int)instruction.Code * 4) + (memory >= 0 ? 2 : 0) + (instruction.CodeSize == CodeSize.Code64 ? 1 : 0);
+        return _forms[index] ??= Describe(instruction, memory);
+    }
+
+    private InstructionForm Describe(in Instruction instruction, int memory)
+    {
+        CodeTraits traits = _traits.Create(instruction);
+        int general = 0;
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR())
+            {
+                general |= 1 << i;
+            }
+        }
+
+        return new InstructionForm
+        {
+            Offering = features[instruction.Code],
+            Traits = traits,
+            Mnemonic = instruction.Mnemonic,
+            Kinds = KindsOf(instruction, traits, memory),
+            Memory = memory,
+            GeneralRegisters = general,
+            FirstSize = instruction.Op0Kind == OpKind.Register ? instruction.Op0Register.GetSize() : 0,
+            MemorySize = instruction.MemorySize.GetSize(),
+        };
+    }
+
+    private static FormKinds KindsOf(in Instruction instruction, CodeTraits traits, int memory)
+    {
+        bool emulated = PrivilegedTable.Find(instruction) != null;
+        bool conditional = instruction.ConditionCode != ConditionCode.None && instruction.FlowControl == FlowControl.Next;
+        return (emulated ? FormKinds.Emulated : 0)
+            | (!emulated && traits.Flags is not (FlagUse.None or FlagUse.Reads) ? FormKinds.MakesFlags : 0)
+            | (IsPlain(instruction.Mnemonic) ? FormKinds.Plain : 0)
+            | (IsSimple(instruction) ? FormKinds.Simple : 0)
+            | (conditional ? FormKinds.Conditional : 0)
+            | (WritesOperandsOnly(instruction) || conditional ? FormKinds.WritesOperandsOnly : 0)
+            | (instruction.IsStackInstruction ? FormKinds.Stack : 0)
+            | (instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv || traits.Extended != ExtendedKind.None ? FormKinds.MayBeRefused : 0)
+            | (memory >= 0 && instruction.Mnemonic is not (Mnemonic.Lea or Mnemonic.Nop) ? FormKinds.Accesses : 0)
+            | (instruction.FlowControl != FlowControl.Next ? FormKinds.Jumps : 0)
+            | (instruction.IsJccShortOrNear ? FormKinds.Jcc : 0)
+            | (HasRegistersOnly(instruction) ? FormKinds.Registers : 0);
+    }
+
+    private static bool IsPlain(Mnemonic mnemonic) => mnemonic is Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd
+        or Mnemonic.Add or Mnemonic.Sub or Mnemonic.And or Mnemonic.Or or Mnemonic.Xor or Mnemonic.Cmp or Mnemonic.Test
+        or Mnemonic.Movups or Mnemonic.Movdqu or Mnemonic.Movaps or Mnemonic.Movdqa or Mnemonic.Movq or Mnemonic.Movd or Mnemonic.Movss or Mnemonic.Movsd
+        or Mnemonic.Addsd or Mnemonic.Mulsd or Mnemonic.Subsd or Mnemonic.Movhps or Mnemonic.Movlps;
+
+    private static bool IsSimple(in Instruction instruction) => instruction.Mnemonic switch
+    {
+        Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd or Mnemonic.Lea
+            or Mnemonic.Add or Mnemonic.Sub or Mnemonic.And or Mnemonic.Or or Mnemonic.Xor or Mnemonic.Cmp or Mnemonic.Test
+            or Mnemonic.Adc or Mnemonic.Sbb or Mnemonic.Inc or Mnemonic.Dec or Mnemonic.Neg or Mnemonic.Not => true,
+        Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar => instruction.Op1Kind == OpKind.Immediate8,
+        Mnemonic.Imul => instruction.OpCount > 1,
+        _ => false,
+    };
+
+    /// <summary>The common ones of them.</summary>
+    private static bool WritesOperandsOnly(in Instruction instruction) => instruction.Mnemonic switch
+    {
+        Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd or Mnemonic.Lea or Mnemonic.Push or Mnemonic.Pop or Mnemonic.Not
+            or Mnemonic.Bswap or Mnemonic.Movbe or Mnemonic.Nop or Mnemonic.Rorx or Mnemonic.Shlx or Mnemonic.Shrx or Mnemonic.Sarx => true,
+        Mnemonic.Movups or Mnemonic.Movaps or Mnemonic.Movdqu or Mnemonic.Movdqa or Mnemonic.Movss or Mnemonic.Movq or Mnemonic.Movd
+            or Mnemonic.Vmovups or Mnemonic.Vmovaps or Mnemonic.Vmovdqu or Mnemonic.Vmovdqa or Mnemonic.Vzeroupper
+            or Mnemonic.Addsd or Mnemonic.Mulsd or Mnemonic.Subsd or Mnemonic.Pxor or Mnemonic.Xorps => true,
+        Mnemonic.Movsd => !instruction.IsStringInstruction,
+        Mnemonic.Jmp or Mnemonic.Call or Mnemonic.Ret => instruction.FlowControl is not FlowControl.Next && !instruction.IsJmpFar && !instruction.IsJmpFarIndirect
+            && !instruction.IsCallFar && !instruction.IsCallFarIndirect,
+        _ => instruction.IsJccShortOrNear,
+    };
+
+    private static bool HasRegistersOnly(in Instruction instruction)
+    {
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) is not (OpKind.Register or (>= OpKind.Immediate8 and <= OpKind.Immediate32to64)))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+}
