@@ -72,6 +72,9 @@ internal sealed class InstructionForm
     /// <summary>Bytes of the memory operand; 0 if there is none.</summary>
     public required int MemorySize { get; init; }
 
+    /// <summary>Of legacy encodings in 64-bit code.</summary>
+    public required RegisterField RegisterField { get; init; }
+
     /// <summary>True if it is any of these.</summary>
     public bool Is(FormKinds kind) => (Kinds & kind) != 0;
 

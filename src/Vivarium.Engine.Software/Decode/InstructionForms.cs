@@ -9,14 +9,16 @@ internal sealed unsafe class InstructionForms(CpuFeatures features)
     private readonly InstructionForm?[] _forms = new InstructionForm?[FormCounts.Codes * 4];
     private readonly CodeTraitsFactory _traits = new();
 
-    public InstructionForm Get(in Instruction instruction)
+    /// <param name="instruction">An instruction.</param>
+    /// <param name="code">Its bytes.</param>
+    public InstructionForm Get(in Instruction instruction, ReadOnlySpan<byte> code)
     {
         int memory = Operands.FindMemory(instruction);
         int index = ((int)instruction.Code * 4) + (memory >= 0 ? 2 : 0) + (instruction.CodeSize == CodeSize.Code64 ? 1 : 0);
-        return _forms[index] ??= Describe(instruction, memory);
+        return _forms[index] ??= Describe(instruction, code, memory);
     }
 
-    private InstructionForm Describe(in Instruction instruction, int memory)
+    private InstructionForm Describe(in Instruction instruction, ReadOnlySpan<byte> code, int memory)
     {
         CodeTraits traits = _traits.Create(instruction);
         int general = 0;
@@ -38,6 +40,8 @@ internal sealed unsafe class InstructionForms(CpuFeatures features)
             GeneralRegisters = general,
             FirstSize = instruction.Op0Kind == OpKind.Register ? instruction.Op0Register.GetSize() : 0,
             MemorySize = instruction.MemorySize.GetSize(),
+            RegisterField = instruction.CodeSize == CodeSize.Code64 && instruction.Encoding == EncodingKind.Legacy && instruction.Code != Code.INVALID
+                ? RegisterFields.Of(code) : RegisterField.Unknown,
         };
     }
 

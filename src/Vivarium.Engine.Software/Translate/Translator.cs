@@ -354,7 +354,7 @@ internal sealed unsafe partial class Translator
         }
 
         ref GuestInstruction last = ref _guest.Last;
-        last.Describe(Forms.Get(last.Instruction));
+        last.Describe(Forms.Get(last.Instruction, last.Code));
         return true;
     }
 
@@ -443,7 +443,74 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        if (form.RegisterField != RegisterField.Unknown && CodeBits == 64 && !guest.HasHighByte)
+        {
+            if (form.Memory >= 0)
+            {
+                EmitWithMemory(guest);
+                return;
+            }
+
+            if ((guest.Named & StateRegisters) == 0)
+            {
+                BeforeInstruction(instruction, traits.Flags, InRun ? T1 : T2);
+                InstructionRewriter.WithRegisters(_e, guest.Code, form.RegisterField == RegisterField.General);
+                NoteImmediate(instruction);
+                AfterInstruction(traits.Flags);
+                return;
+            }
+        }
+
         EmitRenamed(guest);
+    }
+
+    /// <summary>An instruction of the common ones with a memory operand, and a register beside it or none.</summary>
+    private void EmitWithMemory(in GuestInstruction guest)
+    {
+        ref readonly Instruction instruction = ref guest.Instruction;
+        InstructionForm form = guest.Form;
+        CodeTraits traits = form.Traits;
+        FlagsAt before = _flags;
+        HostOperand operand = EmitMemory(instruction, form.MemorySize, traits.ReadsMemory, traits.WritesMemory, Rules(instruction, traits));
+        bool isGeneral = form.RegisterField == RegisterField.General;
+        int inState = guest.Named & StateRegisters;
+        if ((isGeneral && inState != 0) || (!FlagsInHost && MustHaveFlags(instruction, traits.Flags)))
+        {
+            operand = Collapse(operand);
+        }
+
+        int free = operand.FreeScratch;
+        BeforeInstruction(instruction, traits.Flags, free);
+        if (_flags != before && form.Is(FormKinds.MayBeRefused))
+        {
+            // The run loop must know where the flags are.
+            Mark(_rip);
+        }
+
+        Scratches scratches = default;
+        int register = InstructionRewriter.Same;
+        if (isGeneral && (guest.Named & MovedRegisters) != 0)
+        {
+            int number = System.Numerics.BitOperations.Log2((uint)(guest.Named & MovedRegisters));
+            register = Of(number);
+            if (register < 0)
+            {
+                register = EmitScratch(ref scratches, number, instruction, free, -1, Reads(instruction, number, traits), guest.Writes(number));
+            }
+        }
+
+        InstructionRewriter.WithMemory(_e, guest.Code, register, operand);
+        NoteImmediate(instruction);
+        AfterInstruction(traits.Flags);
+        if (inState != 0)
+        {
+            EmitStoreScratches(scratches);
+        }
+
+        if (traits.WritesMemory)
+        {
+            EmitCommit();
+        }
     }
 
     /// <summary>
