@@ -9,5 +9,9 @@ internal readonly record struct RunAccess(sbyte Base, int Displacement, byte Siz
 {
     public const int None = -1;
 
+    private static readonly RunAccess NothingThere = new(None, 0, 0, false);
+
+    public static ref readonly RunAccess Nothing => ref NothingThere;
+
     public bool Exists => Base != None;
 }

@@ -249,25 +249,21 @@ internal sealed unsafe partial class Translator
         byte* miss;
         if (byBase && @base == GuestRsp && LooksAtStackPage)
         {
-            miss = EmitStackPage(size, write);
+            miss = EmitPageCheck(PageCheckKind.Stack, size, write);
             _cold.Add(new ColdPart(ColdKind.ResolveOnStack, _rip, miss, _e.Here, info.Word, _flags, _mode.Space(), _recipe));
             return EndAccess(new HostOperand(@base, T2, displacement));
         }
 
-        _e.TlbPlace(T2, T1);
-        _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(write)); // xor: the offset in the page remains if it is the right one
-        _e.Rr(0x81, 7, T1);                     // cmp T1, 4096 - size
-        _e.Dword(4096 - size);
-        miss = _e.JumpForward(JaCondition);
         if (window >= 0)
         {
+            miss = EmitTlbCheck(size, write, out _);
             EmitNoteInWindow(window);
             ColdKind kind = byBase ? ColdKind.ResolveInWindow : ColdKind.ResolveAddressInWindow;
             _cold.Add(new ColdPart(kind, _rip, miss, _e.Here, info.Word | ((ulong)window << 32), _flags, _mode.Space(), _recipe));
         }
         else
         {
-            _e.TlbField(0x8B, T2, Tlb, T2, byBase ? NativeTlbEntry.DeltaOffset : NativeTlbEntry.HostPageOffset);
+            miss = EmitPageCheck(byBase ? PageCheckKind.Delta : PageCheckKind.HostPage, size, write);
             if (loopPage >= 0 && byBase)
             {
                 EmitNotePage(loopPage, size, @base, displacement);
@@ -294,16 +290,52 @@ internal sealed unsafe partial class Translator
     private bool LooksAtStackPage
         => CodeBits == 64 && !_source.IsLoop && _mode.Space() != AddressSpace.SupervisorAc && Options.Has(Optimizations.StackPages);
 
-    /// <summary>T1 = linear address: T2 = delta, T1 = the offset in the page. Returns the jump to be landed if it is another page.</summary>
-    private byte* EmitStackPage(int size, bool write)
+    private readonly PageCheck?[] _pageChecks = new PageCheck?[SoftwareVcpu.Spaces * PageCheckKinds * 2];
+    private const int PageCheckKinds = 3;
+
+    /// <summary>T1 = linear address: T2 as the kind says, T1 is lost or the offset in the page. Returns the jump to be landed if it is another page.</summary>
+    private byte* EmitPageCheck(PageCheckKind kind, int size, bool write)
     {
-        int page = StateOffset.StackPage(_mode.Space());
-        _e.Rm(0x33, T1, State, page + NativeStackPage.TagOffset(write));  // xor
-        _e.Rr(0x81, CompareRm, T1);
-        _e.Dword(4096 - size);
-        byte* miss = _e.JumpForward(JaCondition);
-        _e.LoadState(T2, page + NativeStackPage.DeltaOffset);
+        ref PageCheck? check = ref _pageChecks[(((int)_mode.Space() * PageCheckKinds) + (int)kind) * 2 + (write ? 1 : 0)];
+        if (check is not null)
+        {
+            return check.Emit(_e, size);
+        }
+
+        byte* start = _e.Cursor;
+        byte* miss;
+        byte* sizeField;
+        if (kind == PageCheckKind.Stack)
+        {
+            int page = StateOffset.StackPage(_mode.Space());
+            _e.Rm(0x33, T1, State, page + NativeStackPage.TagOffset(write));  // xor
+            miss = EmitOffsetCheck(size, out sizeField);
+            _e.LoadState(T2, page + NativeStackPage.DeltaOffset);
+        }
+        else
+        {
+            miss = EmitTlbCheck(size, write, out sizeField);
+            _e.TlbField(0x8B, T2, Tlb, T2, kind == PageCheckKind.Delta ? NativeTlbEntry.DeltaOffset : NativeTlbEntry.HostPageOffset);
+        }
+
+        check = new PageCheck(start, sizeField, miss, _e.Cursor);
         return miss;
+    }
+
+    /// <summary>T1 = linear address: T2 = its place in the TLB, T1 = the offset in the page. Returns the jump to be landed if it is another page.</summary>
+    private byte* EmitTlbCheck(int size, bool write, out byte* sizeField)
+    {
+        _e.TlbPlace(T2, T1);
+        _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(write)); // xor: the offset in the page remains if it is the right one
+        return EmitOffsetCheck(size, out sizeField);
+    }
+
+    private byte* EmitOffsetCheck(int size, out byte* sizeField)
+    {
+        _e.Rr(0x81, CompareRm, T1);
+        sizeField = _e.Cursor;
+        _e.Dword(PageCheck.Highest(size));
+        return _e.JumpForward(JaCondition);
     }
 
     /// <summary>An operand that leaves a scratch register free.</summary>

@@ -56,7 +56,7 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        if (!InRun && _index < _guest.Count && _makesRuns && AccessOf(_index).Exists && FindRun() is { } found)
+        if (!InRun && _makesRuns && _index < _guest.Count && _guest[_index].Is(FormKinds.Stack | FormKinds.Accesses) && AccessOf(_index).Exists && FindRun() is { } found)
         {
             ForgetHeld();
             ExtendedKind extended = _guest[_index].Form.Traits.Extended;
@@ -113,21 +113,8 @@ internal sealed unsafe partial class Translator
                 EmitForgetPage(loopPage);
             }
 
-            byte* miss;
             bool onStack = register == GuestRsp && LooksAtStackPage;
-            if (onStack)
-            {
-                miss = EmitStackPage(size, run.Writes);
-            }
-            else
-            {
-                _e.TlbPlace(T2, T1);
-                _e.TlbField(0x33, T1, Tlb, T2, NativeTlbEntry.TagOffset(run.Writes)); // xor
-                _e.Rr(0x81, CompareRm, T1);
-                _e.Dword(4096 - size);
-                miss = _e.JumpForward(JaCondition);
-                _e.TlbField(0x8B, T2, Tlb, T2, NativeTlbEntry.DeltaOffset);
-            }
+            byte* miss = EmitPageCheck(onStack ? PageCheckKind.Stack : PageCheckKind.Delta, size, run.Writes);
 
             if (loopPage >= 0)
             {
@@ -177,8 +164,8 @@ internal sealed unsafe partial class Translator
         for (int i = _index; i < _guest.Count; i++)
         {
             ref readonly GuestInstruction guest = ref _guest[i];
-            (sbyte @base, int displacement, byte size, bool writes) = AccessOf(i);
-            if (@base == RunAccess.None || HasWindow(i))
+            ref readonly RunAccess access = ref (guest.Is(FormKinds.Stack | FormKinds.Accesses) ? ref AccessOf(i) : ref RunAccess.Nothing);
+            if (!access.Exists || HasWindow(i))
             {
                 if (accesses == 0 || !IsNeutral(guest, number, ref moved))
                 {
@@ -188,10 +175,12 @@ internal sealed unsafe partial class Translator
                 continue;
             }
 
-            if (number >= 0 && @base != number)
+            if (number >= 0 && access.Base != number)
             {
                 break;
             }
+
+            (int displacement, int size, bool writes) = (access.Displacement, access.Size, access.Writes);
 
             CodeTraits traits = guest.Form.Traits;
             if (traits.Extended != ExtendedKind.None && !extendedBegins)
@@ -206,7 +195,7 @@ internal sealed unsafe partial class Translator
                 break;
             }
 
-            (number, from, to) = (@base, lowest, highest);
+            (number, from, to) = (access.Base, lowest, highest);
             mayNotWrite |= !stores && MayFaultBesidesItsPage(guest.Form, size);
             stores |= writes;
             end = i + 1;
@@ -244,7 +233,8 @@ internal sealed unsafe partial class Translator
     {
         for (; _accessCount <= index; _accessCount++)
         {
-            _accesses[_accessCount] = FindAccess(_guest[_accessCount]);
+            ref readonly GuestInstruction guest = ref _guest[_accessCount];
+            _accesses[_accessCount] = guest.Is(FormKinds.Stack | FormKinds.Accesses) ? FindAccess(guest) : RunAccess.Nothing;
         }
 
         return ref _accesses[index];
@@ -252,9 +242,9 @@ internal sealed unsafe partial class Translator
 
     private RunAccess FindAccess(in GuestInstruction guest)
     {
-        var none = new RunAccess(RunAccess.None, 0, 0, false);
+        RunAccess none = RunAccess.Nothing;
         ref readonly Instruction instruction = ref guest.Instruction;
-        if (!guest.Is(FormKinds.Stack | FormKinds.Accesses) || IsMovableImmediate(instruction)
+        if (IsMovableImmediate(instruction)
             || (_e.Relocations.Wanted && Relocations.MayBeKernelAddress(instruction.MemoryDisplacement64)))
         {
             // The copy's constant may be another: it is to stand in one place.

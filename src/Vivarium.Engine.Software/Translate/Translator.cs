@@ -970,14 +970,17 @@ internal sealed unsafe partial class Translator
     {
         var at = (uint)(_e.Here - _blockCode);
         int flags = 0;
-        if ((_flags & (FlagsAt.Host | FlagsAt.Saved)) == FlagsAt.Saved)
+        if (!FlagsInHost)
         {
-            flags = Block.FlagsSaved;
-        }
-        else if (!FlagsInHost && _source.IsLoop)
-        {
-            flags = Block.FlagsByRecipe;
-            _recipes.Add(((ushort)at, _recipe));
+            if ((_flags & FlagsAt.Saved) != 0)
+            {
+                flags = Block.FlagsSaved;
+            }
+            else if (_source.IsLoop)
+            {
+                flags = Block.FlagsByRecipe;
+                _recipes.Add(((ushort)at, _recipe));
+            }
         }
 
         if (_mapCount == _map.Length)
