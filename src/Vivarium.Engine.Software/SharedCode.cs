@@ -182,55 +182,86 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     {
         lock (_gate)
         {
-            // Who changes the map takes the lock after that: the change is seen here, or the block is seen there. The same memory may
-            // stand there again, or still, when the pages were thrown away in between.
-            moved = !Stands(source) || AnyGone(pages);
-            if (moved)
-            {
-                return default;
-            }
-
-            Block present = _cache.Find(BlockKey.Of(source, mode));
-            if (present.Exists && present.SecondPage == source.SecondPage)
-            {
-                return present;
-            }
-
-            source.Refresh();
-            long before = _translator.InstructionCount;
-            if (Make(source, mode, out bool copied) is not { Exists: true } block)
-            {
-                return default;
-            }
-
-            _cache.Add(block, source.Rip, replaces: present.Exists);
-            if (_check is not null)
-            {
-                if (block.Record->Flags.HasFlag(RecordFlags.Movable) && MayCopy(source, mode))
-                {
-                    _check.Check(block, source, mode);
-                }
-            }
-            else if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
-            {
-                CompleteLinks(block, source, copied ? mode : _translator.LastMode, statistics);
-            }
-
-            if (copied)
-            {
-                statistics.BlocksCopied++;
-            }
-
-            if (block.ChecksItself)
-            {
-                _checking.Add(block);
-            }
-
-            statistics.BlocksTranslated++;
-            statistics.InstructionsTranslated += _translator.InstructionCount - before;
-            statistics.GuestBytesTranslated += block.GuestLength;
-            return block;
+            return Translate(source, mode, statistics, out moved, AnyGone(pages));
         }
+    }
+
+    /// <summary>
+    /// As the other, with <see cref="BeginTranslation"/> and <see cref="EndTranslation"/>, where nobody is to be waited for:
+    /// the page is watched already, as nearly always. Else, and if it cannot be, none.
+    /// </summary>
+    public Block TranslateAtOnce(in CodeSource source, BlockMode mode, VcpuStatistics statistics)
+    {
+        lock (_gate)
+        {
+            if (_cache.Pages.OpenAtOnce(source.Gpa) is not { } page)
+            {
+                return default;
+            }
+
+            try
+            {
+                return Translate(source, mode, statistics, out _);
+            }
+            finally
+            {
+                _cache.Pages.Close(page);
+            }
+        }
+    }
+
+    /// <summary>Lock held.</summary>
+    /// <param name="gone">A page was thrown away since it was watched for the caller.</param>
+    private Block Translate(in CodeSource source, BlockMode mode, VcpuStatistics statistics, out bool moved, bool gone = false)
+    {
+        // Who changes the map takes the lock after that: the change is seen here, or the block is seen there. The same memory may
+        // stand there again, or still, when the pages were thrown away in between.
+        moved = gone || !Stands(source);
+        if (moved)
+        {
+            return default;
+        }
+
+        Block present = _cache.Find(BlockKey.Of(source, mode));
+        if (present.Exists && present.SecondPage == source.SecondPage)
+        {
+            return present;
+        }
+
+        source.Refresh();
+        long before = _translator.InstructionCount;
+        if (Make(source, mode, out bool copied) is not { Exists: true } block)
+        {
+            return default;
+        }
+
+        _cache.Add(block, source.Rip, replaces: present.Exists);
+        if (_check is not null)
+        {
+            if (block.Record->Flags.HasFlag(RecordFlags.Movable) && MayCopy(source, mode))
+            {
+                _check.Check(block, source, mode);
+            }
+        }
+        else if (Options.Has(Optimizations.Linking | Optimizations.EarlyLinking))
+        {
+            CompleteLinks(block, source, copied ? mode : _translator.LastMode, statistics);
+        }
+
+        if (copied)
+        {
+            statistics.BlocksCopied++;
+        }
+
+        if (block.ChecksItself)
+        {
+            _checking.Add(block);
+        }
+
+        statistics.BlocksTranslated++;
+        statistics.InstructionsTranslated += _translator.InstructionCount - before;
+        statistics.GuestBytesTranslated += block.GuestLength;
+        return block;
     }
 
     /// <summary>
@@ -328,9 +359,15 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
     private Template FindTemplate(in CodeSource source, BlockMode mode)
     {
-        TemplateKeys keys = TemplateKey.AllOf(source, mode);
-        return _templates.Find(keys, source, mode) is { Exists: true } made ? made : _store?.Find(keys, source, mode) ?? default;
+        TemplateKeys keys = TemplateKey.AllOf(mode, source.Rip, source.Bytes, source.Length);
+        return MayHaveTemplate(keys) ? FindTemplate(keys, source, mode) : default;
     }
+
+    /// <summary>Mostly there is none, which takes little to find out.</summary>
+    private bool MayHaveTemplate(in TemplateKeys keys) => _templates.MayHave(keys) || _store is { HasAny: true };
+
+    private Template FindTemplate(in TemplateKeys keys, in CodeSource source, BlockMode mode)
+        => _templates.Find(keys, source, mode) is { Exists: true } made ? made : _store?.Find(keys, source, mode) ?? default;
 
     /// <summary>
     /// Code there was changed so often of late that it is not to be watched: its translation is to check itself. It needs
@@ -386,18 +423,21 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         }
     }
 
-    /// <summary>Links the jump whose stub holds a host address, if its block and the target are in one page.</summary>
-    public void Link(byte* stub, Block target, VcpuStatistics statistics)
+    /// <summary>Links a jump of a block to its target, if both blocks are in one page.</summary>
+    /// <param name="source">The block.</param>
+    /// <param name="stub">Which of its jumps, as <see cref="Block.StubAt"/> says.</param>
+    /// <param name="target">As the source, of the present <see cref="Generation"/>.</param>
+    /// <param name="statistics">Counts it.</param>
+    public void Link(Block source, int stub, Block target, VcpuStatistics statistics)
     {
-        if (target.SecondPage != Block.NoPage || !Options.Has(Optimizations.Linking))
+        if (target.SecondPage != Block.NoPage || !Options.Has(Optimizations.Linking) || ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) != 0)
         {
             return;
         }
 
         lock (_gate)
         {
-            if (target.Valid && _cache.FindByAddress(stub) is { Valid: true } source
-                && ((source.Key.Gpa ^ target.Key.Gpa) & ~GuestMemory.PageMask) == 0)
+            if (target.Valid && source.Valid)
             {
                 _cache.Link(source.JumpOf(stub), target);
                 statistics.Links++;
@@ -429,7 +469,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         {
             bool apart = (stubs[i + 2] & Block.StubApart) != 0;
             ulong gpa = (block.Key.Gpa & ~GuestMemory.PageMask) | (stubs[i + 2] & GuestMemory.PageMask);
-            BlockKey key = block.Key with { Gpa = gpa, Rip = block.TargetOf(stubs[i + 2]), Mode = apart ? mode | BlockMode.Apart : mode };
+            var key = new BlockKey(gpa, block.TargetOf(i), apart ? mode | BlockMode.Apart : mode, block.Key.CodeLimit);
             Block known = _cache.Find(key);
             if (!known.Exists && ahead && !apart)
             {
@@ -448,13 +488,21 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     {
         const int most = 24;
         long offset = (long)(key.Gpa - source.Gpa);
-        if (_ahead.Count == most || _translator.NeedsRoom || source.Length - offset <= 0 || ChangesOften(key.Gpa))
+        int length = (int)(source.Length - offset);
+        if (_ahead.Count == most || _translator.NeedsRoom || length <= 0 || ChangesOften(key.Gpa))
         {
             return default;
         }
 
-        CodeSource target = source with { Rip = source.Rip + (ulong)offset, Linear = source.Linear + (ulong)offset, Gpa = key.Gpa, Bytes = source.Bytes + offset, Length = (int)(source.Length - offset) };
-        if (FindTemplate(target, key.Mode) is not { Exists: true } template)
+        ulong rip = source.Rip + (ulong)offset;
+        TemplateKeys keys = TemplateKey.AllOf(key.Mode, rip, source.Bytes + offset, length);
+        if (!MayHaveTemplate(keys))
+        {
+            return default;
+        }
+
+        CodeSource target = source with { Rip = rip, Linear = source.Linear + (ulong)offset, Gpa = key.Gpa, Bytes = source.Bytes + offset, Length = length };
+        if (FindTemplate(keys, target, key.Mode) is not { Exists: true } template)
         {
             return default;
         }

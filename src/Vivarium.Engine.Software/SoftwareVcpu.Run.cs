@@ -31,6 +31,9 @@ internal sealed unsafe partial class SoftwareVcpu
 
     /// <summary>RIP of the instruction before which a run was found not to lie in one page; or <see cref="NoRip"/>.</summary>
     private ulong _apartAt = NoRip;
+
+    /// <summary>The translation that the exit handled last goes on to by a jump just linked, and all will from now on; or none.</summary>
+    private Block _linked;
     private string? _internalError;
 
     /// <summary>What was counted when the careful translation was asked for that is about to run.</summary>
@@ -240,6 +243,7 @@ internal sealed unsafe partial class SoftwareVcpu
         BlockMode mode = Mode;
         ulong apartAt = _apartAt;
         _apartAt = NoRip;
+        _linked = default;
         bool careful = _carefulNext || stepping;
         if (careful)
         {
@@ -253,26 +257,37 @@ internal sealed unsafe partial class SoftwareVcpu
             {
                 return false;
             }
-        }
-        else
-        {
-            byte* code = apartAt == S->Rip ? FindApart(mode) : FindCode();
-            if (code == null)
+
+            bool completed = HandleExit((ExitCode)S->ExitCode);
+            if (stepping && completed)
             {
-                return false;
+                FinishStep(singleStep);
             }
 
+            return completed;
+        }
+
+        byte* code = apartAt == S->Rip ? FindApart(mode) : FindCode();
+        return code != null && RunFrom(code);
+    }
+
+    /// <summary>Runs from a translation on until there is more to do than to link a jump. Returns what <see cref="Step"/> does.</summary>
+    private bool RunFrom(byte* code)
+    {
+        while (true)
+        {
             Statistics.DispatcherEntries++;
             EnterTranslated(code);
-        }
+            bool completed = HandleExit((ExitCode)S->ExitCode);
+            if (!_linked.Exists || Volatile.Read(ref S->ExitRequest) != 0 || HasDeliverableEvent || Stepping || _chaos is not null || _debug is not null)
+            {
+                return completed;
+            }
 
-        bool completed = HandleExit((ExitCode)S->ExitCode);
-        if (stepping && completed)
-        {
-            FinishStep(singleStep);
+            // Nobody but such jumps needs to find it as long as only they lead there.
+            code = _linked.Code;
+            _linked = default;
         }
-
-        return completed;
     }
 
     /// <summary>
@@ -342,10 +357,10 @@ internal sealed unsafe partial class SoftwareVcpu
                 _countedBeforeCareful = CountedInCareful;
                 return false;
             case ExitCode.Link:
-                Link(Mode);
+                _linked = Link(Mode);
                 return true;
             case ExitCode.LinkApart:
-                Link(Mode | BlockMode.Apart);
+                _ = Link(Mode | BlockMode.Apart);
                 _apartAt = S->Rip;
                 return true;
             case ExitCode.Trap:
@@ -532,18 +547,22 @@ internal sealed unsafe partial class SoftwareVcpu
         return Code64 ? rip : (uint)rip;
     }
 
+    /// <summary>Goes on at a jump's target. Returns its translation; none as from <see cref="FindBlock"/>.</summary>
     /// <param name="mode">The target's.</param>
-    private void Link(BlockMode mode)
+    private Block Link(BlockMode mode)
     {
-        byte* stub = (byte*)S->ExitHostPc - 1;
         Block block = BlockAt(S->ExitHostPc);
+        int stub = block.StubAt((byte*)S->ExitHostPc - 1);
         S->Rip = block.PlaceIn(S->CodePage) + block.TargetOf(stub);
         Statistics.Count(ExitCause.Dispatch);
         int generation = _code.Generation;
-        if (FindBlock(mode) is { Exists: true } target && generation == _code.Generation)
+        Block target = FindBlock(mode);
+        if (target.Exists && generation == _code.Generation)
         {
-            _code.Link(stub, target, Statistics);
+            _code.Link(block, stub, target, Statistics);
         }
+
+        return target;
     }
 
     /// <summary>The translation for RIP, from the jump cache if it is there. Null: a fault was delivered, or the machine cannot go on.</summary>
@@ -611,7 +630,7 @@ internal sealed unsafe partial class SoftwareVcpu
             key = key with { Rip = offset, Mode = mode | BlockMode.Floating };
         }
 
-        ref Block recent = ref _recentBlocks[key.GetHashCode() & (RecentBlocks - 1)];
+        ref Block recent = ref _recentBlocks[key.Place & (RecentBlocks - 1)];
         Block block = recent is { Valid: true } known && known.Key.Equals(key) ? known : _code.Find(key);
         recent = block;
         if (block.Exists && (block.SecondPage == Block.NoPage || SecondPageStands(block, linear, space)))
@@ -646,14 +665,17 @@ internal sealed unsafe partial class SoftwareVcpu
             Bytes = bytes,
             Length = limit,
             SecondPage = Block.NoPage,
-            ChecksItself = _code.ChangesOften(key.Gpa),
         };
-        if (source.ChecksItself && _code.Translate(source, key.Mode, [], Statistics, out _) is { Exists: true } checking)
+        if (_code.ChangesOften(key.Gpa) && _code.Translate(source with { ChecksItself = true }, key.Mode, [], Statistics, out _) is { Exists: true } checking)
         {
             return checking;
         }
 
-        source = source with { ChecksItself = false };
+        if (_code.TranslateAtOnce(source, key.Mode, Statistics) is { Exists: true } made)
+        {
+            return made;
+        }
+
         CodePage page = _code.BeginTranslation(this, key.Gpa);
         try
         {

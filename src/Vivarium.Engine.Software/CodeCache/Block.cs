@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
 
@@ -11,16 +12,38 @@ internal readonly record struct BlockKey(ulong Gpa, ulong Rip, BlockMode Mode, u
 {
     private const ulong GoldenRatio = 0x9E37_79B9_7F4A_7C15;
 
+    /// <summary>Most blocks are longer than a granule of so many bits, and so have places of their own.</summary>
+    private const int GranuleShift = 3;
+    private const int NeighboursShift = 3;
+
     public static BlockKey Of(in CodeSource source, BlockMode mode)
         => new(source.Gpa, (mode & BlockMode.Floating) != 0 ? source.Rip & GuestMemory.PageMask : source.Rip, mode, source.CodeLimit);
 
-    // By hand, because blocks are looked up often. GPA and RIP of a kernel differ by a constant, so they must not cancel out.
+    // By hand, because blocks are looked up often.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool Equals(BlockKey other) => Gpa == other.Gpa && Rip == other.Rip && Mode == other.Mode && CodeLimit == other.CodeLimit;
 
-    public override int GetHashCode() => (int)(Hash >> 32);
+    public override int GetHashCode() => Place;
 
-    /// <summary>The upper half is better mixed than the lower.</summary>
-    public ulong Hash => ((Gpa * GoldenRatio) + Rip + ((ulong)Mode << 40)) * GoldenRatio;
+    /// <summary>
+    /// Where it is looked for in a table. Blocks whose code stands in one line of the host's caches do so there too: a block's
+    /// jumps mostly lead to its neighbours, which are asked for next.
+    /// </summary>
+    public int Place
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => ((int)(Neighbourhood >> 32) << NeighboursShift) | (int)((Gpa >> GranuleShift) & ((1 << NeighboursShift) - 1));
+    }
+
+    /// <summary>In its low bits: other than that of any neighbour.</summary>
+    public ulong Tag
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Neighbourhood + Gpa;
+    }
+
+    /// <summary>The same for all keys whose code stands near each other, in one mode. The upper half is better mixed than the lower.</summary>
+    private ulong Neighbourhood => (((Gpa >> (GranuleShift + NeighboursShift)) * GoldenRatio) + (Rip - Gpa) + ((ulong)Mode << 40)) * GoldenRatio;
 }
 
 /// <summary>
@@ -131,7 +154,11 @@ internal readonly unsafe struct Block : IEquatable<Block>
     /// The direct jumps of this block to its own page, each by three numbers: offset of the displacement, of the stub it goes
     /// to while not linked, and of the target in the guest's page, with <see cref="StubApart"/>.
     /// </summary>
-    public ReadOnlySpan<ushort> JumpStubs => new(BlockRecord.StubsOf(Record), Record->StubCount);
+    public ReadOnlySpan<ushort> JumpStubs
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => new(BlockRecord.StubsOf(Record), Record->StubCount);
+    }
 
     /// <summary>The jumps that were linked to this block, as a chain of <see cref="Chains{T}"/> by where their displacements stand in the code region.</summary>
     public ref int IncomingJumps => ref _data->IncomingJumps;
@@ -191,21 +218,18 @@ internal readonly unsafe struct Block : IEquatable<Block>
         return recipe;
     }
 
-    /// <summary>The displacement of the jump whose stub holds a host address.</summary>
-    public byte* JumpOf(byte* hostPc) => Code + JumpStubs[StubAt(hostPc)];
+    /// <summary>The displacement of one of the <see cref="JumpStubs"/>, by its index.</summary>
+    public byte* JumpOf(int stub) => Code + JumpStubs[stub];
 
-    /// <summary>RIP, as in a <see cref="BlockKey"/>, of the target of the jump whose stub holds a host address.</summary>
-    public ulong TargetOf(byte* hostPc) => TargetOf(JumpStubs[StubAt(hostPc) + 2]);
-
-    /// <summary>Likewise of one of <see cref="JumpStubs"/>, by the last of its numbers.</summary>
-    public ulong TargetOf(ushort number)
+    /// <summary>RIP, as in a <see cref="BlockKey"/>, of the target of one of the <see cref="JumpStubs"/>, by its index.</summary>
+    public ulong TargetOf(int stub)
     {
-        ulong target = Key.Rip + ((ulong)number & GuestMemory.PageMask) - (Key.Gpa & GuestMemory.PageMask);
+        ulong target = Key.Rip + (JumpStubs[stub + 2] & GuestMemory.PageMask) - (Key.Gpa & GuestMemory.PageMask);
         return Key.Mode.CodeBits() == 64 ? target : (uint)target;
     }
 
-    /// <summary>Stubs come in the order of their addresses.</summary>
-    private int StubAt(byte* hostPc)
+    /// <summary>Which of the <see cref="JumpStubs"/> holds a host address: they come in the order of their addresses.</summary>
+    public int StubAt(byte* hostPc)
     {
         int offset = (int)(hostPc - Code);
         ReadOnlySpan<ushort> stubs = JumpStubs;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vivarium.Engine.Software.Translate;
 
@@ -53,20 +54,28 @@ internal unsafe struct BlockRecord
     public readonly int Misalignment => PageOffset & (Word - 1);
 
     /// <summary>How many words of eight bytes the guest's bytes take.</summary>
-    public readonly int GuestWords => Flags.HasFlag(RecordFlags.Movable) ? (Misalignment + DecodedLength + Word - 1) / Word : 0;
+    public readonly int GuestWords
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Flags.HasFlag(RecordFlags.Movable) ? (int)((uint)(Misalignment + DecodedLength + Word - 1) / Word) : 0;
+    }
 
     /// <summary>Bytes of a record with these counts.</summary>
     public readonly int Measure()
         => (sizeof(BlockRecord) + (GuestWords * Word) + (RelocationCount * sizeof(Relocation)) + ((MapCount + StubCount) * sizeof(ushort)) + Word - 1) & -Word;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong* GuestOf(BlockRecord* record) => (ulong*)(record + 1);
 
     public static byte* GuestBytesOf(BlockRecord* record) => (byte*)GuestOf(record) + record->Misalignment;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Relocation* RelocationsOf(BlockRecord* record) => (Relocation*)(GuestOf(record) + record->GuestWords);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ushort* MapOf(BlockRecord* record) => (ushort*)(RelocationsOf(record) + record->RelocationCount);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ushort* StubsOf(BlockRecord* record) => MapOf(record) + record->MapCount;
 }
 

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vivarium.Engine.Software.Host;
 
 namespace Vivarium.Engine.Software.CodeCache;
@@ -19,11 +20,11 @@ internal sealed class BlockTable : IDisposable
 
     public Block Find(in BlockKey key)
     {
-        ulong hash = key.Hash;
         HostArray<ulong> slots = _slots;
-        for (int i = Home(hash); slots[i] != 0; i = (i + 1) & (slots.Length - 1))
+        ulong tag = Tag(key);
+        for (int i = Home(key); slots[i] != 0; i = (i + 1) & (slots.Length - 1))
         {
-            if ((slots[i] ^ Tag(hash)) >> TagShift == 0 && At(slots[i]) is var block && block.Key.Equals(key))
+            if ((slots[i] ^ tag) >> TagShift == 0 && At(slots[i]) is var block && block.Key.Equals(key))
             {
                 return block;
             }
@@ -47,8 +48,7 @@ internal sealed class BlockTable : IDisposable
     /// <summary>Takes out that very block, if it is there.</summary>
     public void Remove(Block block)
     {
-        ulong hash = block.Key.Hash;
-        int hole = Home(hash);
+        int hole = Home(block.Key);
         while (_slots[hole] != 0 && !At(_slots[hole]).Equals(block))
         {
             hole = Next(hole);
@@ -62,7 +62,7 @@ internal sealed class BlockTable : IDisposable
         // What stands behind moves up if it would not be found across the hole.
         for (int i = Next(hole); _slots[i] != 0; i = Next(i))
         {
-            int distance = (i - Home(At(_slots[i]).Key.Hash)) & (_slots.Length - 1);
+            int distance = (i - Home(At(_slots[i]).Key)) & (_slots.Length - 1);
             if (distance >= ((i - hole) & (_slots.Length - 1)))
             {
                 _slots[hole] = _slots[i];
@@ -82,24 +82,24 @@ internal sealed class BlockTable : IDisposable
 
     public void Dispose() => _slots.Dispose();
 
-    private static ulong Tag(ulong hash) => hash << TagShift;
+    private static ulong Tag(in BlockKey key) => key.Tag << TagShift;
 
     private static Block At(ulong slot) => Block.At((nuint)(slot & ((1ul << TagShift) - 1)));
 
-    private int Home(ulong hash) => (int)(hash >> 32) & (_slots.Length - 1);
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private int Home(in BlockKey key) => key.Place & (_slots.Length - 1);
 
     private int Next(int slot) => (slot + 1) & (_slots.Length - 1);
 
     private void Enter(Block block)
     {
-        ulong hash = block.Key.Hash;
-        int slot = Home(hash);
+        int slot = Home(block.Key);
         while (_slots[slot] != 0)
         {
             slot = Next(slot);
         }
 
-        _slots[slot] = block.Address | Tag(hash);
+        _slots[slot] = block.Address | Tag(block.Key);
     }
 
     private void Grow()

@@ -14,6 +14,9 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
     private const int LossesOfAPageThatDies = 64;
 
     private readonly Dictionary<ulong, CodePage> _pages = [];
+
+    /// <summary>The one that was asked for last: for each translation there are several questions.</summary>
+    private CodePage? _last;
     private readonly Chains<Block> _blocks = new();
 
     /// <summary>
@@ -26,7 +29,8 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
     public CodePage Open(ulong gpa, out bool first, out bool beside)
     {
         ulong number = gpa >> GuestMemory.PageShift;
-        first = !_pages.TryGetValue(number, out CodePage? page);
+        CodePage? page = Find(number);
+        first = page is null;
         if (page is null)
         {
             page = new CodePage(number, granules.Find(gpa), FlagsOf(gpa));
@@ -34,13 +38,29 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
             SetFlag(page, true);
         }
 
-        page.Translators++;
-        page.Losses = 0;
-        page.Publish();
+        beside = Open(page);
+        if (beside)
+        {
+            SlotFlags.Clear(page.Flags, PageFlags.WrittenBesideCode);
+        }
 
-        // Who has entered such a tag sets the flag and then looks at the granules; here it is the other way round.
-        Interlocked.MemoryBarrier();
-        beside = TakeBesideFlag(page.Flags);
+        return page;
+    }
+
+    /// <summary>As <see cref="Open(ulong, out bool, out bool)"/> where no tags must go, nor are about to; null: there may be some.</summary>
+    public CodePage? OpenAtOnce(ulong gpa)
+    {
+        if (Find(gpa >> GuestMemory.PageShift) is not { Unsettled: false } page)
+        {
+            return null;
+        }
+
+        if (Open(page))
+        {
+            Close(page);
+            return null;
+        }
+
         return page;
     }
 
@@ -124,7 +144,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
             }
 
             Release(page);
-            _pages.Remove(page.Number);
+            Remove(page);
         }
 
         return hit;
@@ -138,6 +158,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
         }
 
         _pages.Clear();
+        _last = null;
     }
 
     public void Dispose() => _blocks.Dispose();
@@ -178,7 +199,7 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
 
     private void Add(Block block, ulong gpa, int size)
     {
-        CodePage page = _pages[gpa >> GuestMemory.PageShift];
+        CodePage page = Find(gpa >> GuestMemory.PageShift)!;
         _blocks.Add(ref page.Blocks, block);
         page.Granules |= CodeGranules.Mask(gpa, size);
         page.Publish();
@@ -250,9 +271,42 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
     {
         if (page.Blocks == Chain.None && page.Translators == 0)
         {
-            _pages.Remove(page.Number);
+            Remove(page);
             SetFlag(page, false);
         }
+    }
+
+    private void Remove(CodePage page)
+    {
+        _pages.Remove(page.Number);
+        _last = null;
+    }
+
+    private CodePage? Find(ulong number)
+    {
+        if (_last is { } last && last.Number == number)
+        {
+            return last;
+        }
+
+        if (_pages.TryGetValue(number, out CodePage? page))
+        {
+            _last = page;
+        }
+
+        return page;
+    }
+
+    /// <summary>True: there may be tags for writes beside its code.</summary>
+    private static bool Open(CodePage page)
+    {
+        page.Translators++;
+        page.Losses = 0;
+        page.Publish();
+
+        // Who has entered such a tag sets the flag and then looks at the granules; here it is the other way round.
+        Interlocked.MemoryBarrier();
+        return page.Flags != null && (Volatile.Read(ref *(byte*)page.Flags) & (byte)PageFlags.WrittenBesideCode) != 0;
     }
 
     private static void SetFlag(CodePage page, bool code)
@@ -270,17 +324,6 @@ internal sealed unsafe class CodePages(GuestMemory memory, CodeGranules granules
         {
             SlotFlags.Clear(page.Flags, PageFlags.Code);
         }
-    }
-
-    private static bool TakeBesideFlag(PageFlags* flags)
-    {
-        if (flags == null || (Volatile.Read(ref *(byte*)flags) & (byte)PageFlags.WrittenBesideCode) == 0)
-        {
-            return false;
-        }
-
-        SlotFlags.Clear(flags, PageFlags.WrittenBesideCode);
-        return true;
     }
 
     private PageFlags* FlagsOf(ulong gpa)

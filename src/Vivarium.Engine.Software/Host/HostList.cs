@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Vivarium.Engine.Software.Host;
 
 /// <summary>A list in a <see cref="HostArray{T}"/>.</summary>
@@ -9,6 +11,7 @@ internal sealed class HostList<T>(int capacity) : IDisposable where T : unmanage
 
     public ref T this[int index]
     {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         get
         {
             ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)index, (uint)Count, nameof(index));

@@ -227,10 +227,11 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Lets jumps of translated code find a translation.</summary>
     internal void EnterJump(AddressSpace space, ulong rip, byte* code)
     {
-        ulong* entry = JumpsOf(space)->Entry + (NativeJumpCache.IndexOf(rip, space) * 2);
+        int index = NativeJumpCache.IndexOf(rip, space);
+        ulong* entry = JumpsOf(space)->Entry + (index * 2);
         entry[0] = 0 - rip;
         entry[1] = (ulong)code;
-        FilledJumpsOf(space)->Add((ulong)NativeJumpCache.IndexOf(rip, space) << NativeJumpCache.EntryShift);
+        FilledJumpsOf(space)->Add((ulong)index << NativeJumpCache.EntryShift);
         if (!Code64 && S->Cs.Base != 0)
         {
             _basedJumps |= 1 << (int)space;

@@ -30,60 +30,46 @@ internal static unsafe class TemplateKey
 
     private const ulong GoldenRatio = 0x9E37_79B9_7F4A_7C15;
 
-    /// <summary>All numbers under which a translation of the source's code may be, the most telling first.</summary>
-    public static TemplateKeys AllOf(in CodeSource source, BlockMode mode)
+    /// <summary>All numbers under which a translation of the code at a RIP may be, the most telling first.</summary>
+    public static TemplateKeys AllOf(BlockMode mode, ulong rip, byte* bytes, int length)
     {
+        ulong place = Place(mode, rip);
         TemplateKeys keys = default;
-        int count = 0;
-        if (source.Length >= LongBytes)
-        {
-            keys[count++] = Long(mode, source.Rip, source.Bytes);
-        }
 
-        if (source.Length >= MiddleBytes)
-        {
-            keys[count++] = Middle(mode, source.Rip, source.Bytes);
-        }
-
-        keys[count++] = Short(mode, source.Rip, source.Bytes);
-        while (count < TemplateKeys.Count)
-        {
-            // Of a source at the end of its page: no others.
-            keys[count] = keys[count - 1];
-            count++;
-        }
-
+        // Of a source at the end of its page, no others.
+        keys[2] = Short(place, bytes);
+        keys[1] = length >= MiddleBytes ? Middle(place, bytes) : keys[2];
+        keys[0] = length >= LongBytes ? Long(place, bytes) : keys[1];
         return keys;
     }
-
-    public static uint Long(BlockMode mode, ulong rip, byte* bytes)
-        => Mix(mode, rip, ((Unsafe.ReadUnaligned<ulong>(bytes) * GoldenRatio) ^ Unsafe.ReadUnaligned<ushort>(bytes + sizeof(ulong))) | 1);
-
-    /// <summary>No other's number: bits above those of three bytes.</summary>
-    public static uint Middle(BlockMode mode, ulong rip, byte* bytes)
-        => Mix(mode, rip, ((ulong)Unsafe.ReadUnaligned<ushort>(bytes) << 1) | ((ulong)bytes[2] << 17) | (1ul << 32));
-
-    public static uint Short(BlockMode mode, ulong rip, byte* bytes) => Mix(mode, rip, (ulong)*bytes << 1);
 
     /// <param name="record">Its key is not set yet.</param>
     /// <param name="firstMasked">As <see cref="Relocations.FirstMasked"/>.</param>
     public static uint Of(BlockRecord* record, int firstMasked)
     {
         // Any RIP of the same kind.
-        ulong rip = record->PageOffset | (record->Flags.HasFlag(RecordFlags.Short) ? 0 : 1ul << 40);
+        ulong place = Place(record->Mode, record->PageOffset | (record->Flags.HasFlag(RecordFlags.Short) ? 0 : 1ul << 40));
         byte* bytes = BlockRecord.GuestBytesOf(record);
         int certain = firstMasked < 0 ? record->DecodedLength : Math.Min(firstMasked, record->DecodedLength);
         return certain switch
         {
-            >= LongBytes => Long(record->Mode, rip, bytes),
-            >= MiddleBytes => Middle(record->Mode, rip, bytes),
-            _ => Short(record->Mode, rip, bytes),
+            >= LongBytes => Long(place, bytes),
+            >= MiddleBytes => Middle(place, bytes),
+            _ => Short(place, bytes),
         };
     }
 
-    private static uint Mix(BlockMode mode, ulong rip, ulong bytes)
-    {
-        ulong place = (rip & GuestMemory.PageMask) | ((ulong)mode << 12) | (Relocations.IsShort(rip) ? 1ul << 44 : 0);
-        return (uint)(((place * GoldenRatio) ^ bytes) * GoldenRatio >> 32);
-    }
+    private static ulong Place(BlockMode mode, ulong rip)
+        => ((rip & GuestMemory.PageMask) | ((ulong)mode << 12) | (Relocations.IsShort(rip) ? 1ul << 44 : 0)) * GoldenRatio;
+
+    private static uint Long(ulong place, byte* bytes)
+        => Mix(place, ((Unsafe.ReadUnaligned<ulong>(bytes) * GoldenRatio) ^ Unsafe.ReadUnaligned<ushort>(bytes + sizeof(ulong))) | 1);
+
+    /// <summary>No other's number: bits above those of three bytes.</summary>
+    private static uint Middle(ulong place, byte* bytes)
+        => Mix(place, ((ulong)Unsafe.ReadUnaligned<ushort>(bytes) << 1) | ((ulong)bytes[2] << 17) | (1ul << 32));
+
+    private static uint Short(ulong place, byte* bytes) => Mix(place, (ulong)*bytes << 1);
+
+    private static uint Mix(ulong place, ulong bytes) => (uint)((place ^ bytes) * GoldenRatio >> 32);
 }

@@ -18,8 +18,9 @@ internal sealed unsafe class Templates : IDisposable
     private readonly HostArray<Entry> _entries = new(InitialCapacity);
     private int _count;
 
-    /// <summary>By key: number of the newest entry, plus one.</summary>
-    private HostArray<int> _heads = new(InitialCapacity * 2);
+    /// <summary>By key, in a hash table with open addressing: the key and, below it, the number of its newest entry, plus one.</summary>
+    private HostArray<ulong> _slots = new(InitialCapacity * 2);
+    private int _keys;
 
     /// <summary>One bit for each key there is, by a part of its bits: most questions are for keys that are not, and need no look into tables that no cache holds.</summary>
     private readonly HostArray<ulong> _present = new(1 << (PresentBits - 6));
@@ -28,9 +29,8 @@ internal sealed unsafe class Templates : IDisposable
     {
         public BlockRecord* Record;
         public byte* Code;
-        public uint Key;
 
-        /// <summary>The next older entry with the same head, plus one.</summary>
+        /// <summary>The next older entry with the same key, plus one.</summary>
         public int Next;
     }
 
@@ -42,16 +42,28 @@ internal sealed unsafe class Templates : IDisposable
     {
         if (_count == _entries.Length)
         {
+            _entries.Grow(_entries.Length * 2);
+        }
+
+        if (_keys >= _slots.Length / 4 * 3)
+        {
             Grow();
         }
 
-        _entries[_count] = new Entry { Record = block.Record, Code = block.Code, Key = block.Record->Key };
-        Chain(_count++);
-        WordOf(block.Record->Key) |= BitOf(block.Record->Key);
+        uint key = block.Record->Key;
+        ref ulong slot = ref SlotOf(key);
+        if (slot == 0)
+        {
+            _keys++;
+        }
+
+        _entries[_count++] = new Entry { Record = block.Record, Code = block.Code, Next = (int)slot };
+        slot = ((ulong)key << 32) | (uint)_count;
+        WordOf(key) |= BitOf(key);
     }
 
-    /// <summary>A translation of the same bytes, or none.</summary>
-    public Template Find(in TemplateKeys keys, in CodeSource source, BlockMode mode)
+    /// <summary>There may be some with one of the keys.</summary>
+    public bool MayHave(in TemplateKeys keys)
     {
         // All at once: no cache holds the bits for long, and the host need not wait for one before it asks for the next.
         bool any = false;
@@ -60,7 +72,13 @@ internal sealed unsafe class Templates : IDisposable
             any |= IsPresent(keys[i]);
         }
 
-        for (int i = 0; any && i < TemplateKeys.Count; i++)
+        return any;
+    }
+
+    /// <summary>A translation of the same bytes, or none.</summary>
+    public Template Find(in TemplateKeys keys, in CodeSource source, BlockMode mode)
+    {
+        for (int i = 0; i < TemplateKeys.Count; i++)
         {
             if (Find(keys[i], source, mode) is { Exists: true } found)
             {
@@ -74,14 +92,15 @@ internal sealed unsafe class Templates : IDisposable
     public void Clear()
     {
         _count = 0;
-        _heads.AsSpan(_heads.Length).Clear();
+        _keys = 0;
+        _slots.AsSpan(_slots.Length).Clear();
         _present.AsSpan(_present.Length).Clear();
     }
 
     public void Dispose()
     {
         _entries.Dispose();
-        _heads.Dispose();
+        _slots.Dispose();
         _present.Dispose();
     }
 
@@ -92,25 +111,33 @@ internal sealed unsafe class Templates : IDisposable
             return default;
         }
 
-        int candidates = 0;
-        for (int i = HeadOf(key); i != 0 && candidates < MostCandidates; i = _entries[i - 1].Next)
+        int number = (int)SlotOf(key);
+        for (int candidates = 0; number != 0 && candidates < MostCandidates; candidates++)
         {
-            ref Entry entry = ref _entries[i - 1];
-            if (entry.Key == key)
+            ref Entry entry = ref _entries[number - 1];
+            Template template = _match.Serve(entry.Record, entry.Code, source, mode);
+            if (template.Exists)
             {
-                candidates++;
-                Template template = _match.Serve(entry.Record, entry.Code, source, mode);
-                if (template.Exists)
-                {
-                    return template;
-                }
+                return template;
             }
+
+            number = entry.Next;
         }
 
         return default;
     }
 
-    private ref int HeadOf(uint key) => ref _heads[(int)key & (_heads.Length - 1)];
+    /// <summary>Where a key is, or would be: zero then.</summary>
+    private ref ulong SlotOf(uint key)
+    {
+        int i = (int)key & (_slots.Length - 1);
+        while (_slots[i] != 0 && _slots[i] >> 32 != key)
+        {
+            i = (i + 1) & (_slots.Length - 1);
+        }
+
+        return ref _slots[i];
+    }
 
     private ref ulong WordOf(uint key) => ref _present[(int)(key >> (32 - PresentBits + 6))];
 
@@ -118,22 +145,16 @@ internal sealed unsafe class Templates : IDisposable
 
     private static ulong BitOf(uint key) => 1ul << (int)((key >> (32 - PresentBits)) & 63);
 
-    private void Chain(int index)
-    {
-        ref Entry entry = ref _entries[index];
-        ref int head = ref HeadOf(entry.Key);
-        entry.Next = head;
-        head = index + 1;
-    }
-
     private void Grow()
     {
-        _entries.Grow(_entries.Length * 2);
-        _heads.Dispose();
-        _heads = new HostArray<int>(_entries.Length * 2);
-        for (int i = 0; i < _count; i++)
+        using HostArray<ulong> old = _slots;
+        _slots = new HostArray<ulong>(old.Length * 2);
+        foreach (ulong slot in old.AsSpan(old.Length))
         {
-            Chain(i);
+            if (slot != 0)
+            {
+                SlotOf((uint)(slot >> 32)) = slot;
+            }
         }
     }
 }

@@ -58,15 +58,18 @@ internal sealed unsafe class TranslationStore : IDisposable
 
     public string FilePath => Path.Combine(_folder, _identity + Extension);
 
+    /// <summary>There is something to be found.</summary>
+    public bool HasAny => _file is { Damage: null };
+
     /// <summary>A translation of the same bytes, or none.</summary>
     public Template Find(in TemplateKeys keys, in CodeSource source, BlockMode mode)
     {
-        if (_file is null || _file.Damage is not null)
+        if (!HasAny)
         {
             return default;
         }
 
-        Template template = _file.Find(keys, source, mode);
+        Template template = _file!.Find(keys, source, mode);
         if (template.Exists)
         {
             _found++;

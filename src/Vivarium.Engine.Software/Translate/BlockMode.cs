@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vivarium.Engine;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -67,10 +68,12 @@ internal static class BlockModes
     /// <summary>Which bit <see cref="BlockMode.Floating"/> is.</summary>
     public const int FloatingBit = 15;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static AddressSpace Space(this BlockMode mode)
         => (mode & BlockMode.User) != 0 ? AddressSpace.User
             : (mode & BlockMode.SupervisorAc) != 0 ? AddressSpace.SupervisorAc : AddressSpace.Supervisor;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int CodeBits(this BlockMode mode)
         => (mode & BlockMode.Code64) != 0 ? 64 : (mode & BlockMode.Code32) != 0 ? 32 : 16;
 

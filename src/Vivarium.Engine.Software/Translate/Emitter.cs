@@ -86,13 +86,9 @@ internal sealed unsafe class Emitter
     public void Rr(int opcode, int reg, int rm, bool wide = true)
     {
         int rex = 0x40 | (wide ? 8 : 0) | ((reg >> 3) << 2) | (rm >> 3);
-        if (rex != 0x40)
-        {
-            Byte(rex);
-        }
-
-        Opcode(opcode);
-        Byte(0xC0 | ((reg & 7) << 3) | (rm & 7));
+        byte* at = Head(rex, rex != 0x40, opcode);
+        *at = (byte)(0xC0 | ((reg & 7) << 3) | (rm & 7));
+        _cursor = at + 1;
     }
 
     public void MovRr(int to, int from) => Rr(0x89, from, to);
@@ -133,7 +129,9 @@ internal sealed unsafe class Emitter
         if (HasRorx)
         {
             // rorx to, from, shift: VEX.LZ.F2.0F3A.W0 F0 (SDM vol. 2B, RORX)
-            Bytes([0xC4, (byte)((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3), 0x7B]);
+            Byte(0xC4);
+            Byte((to < 8 ? 0x80 : 0) | 0x40 | (from < 8 ? 0x20 : 0) | 3);
+            Byte(0x7B);
             Byte(0xF0);
             Byte(0xC0 | ((to & 7) << 3) | (from & 7));
         }
@@ -230,7 +228,7 @@ internal sealed unsafe class Emitter
 
     /// <summary>The instruction behind which we are ends with four bytes of the guest's code.</summary>
     /// <param name="at">Where they stand in the block's guest code.</param>
-    public void NoteImmediate(int at) => Relocations.Add(RelocationKind.Immediate, Offset - sizeof(int), at);
+    public void NoteImmediate(int at) => Relocations.AddMasked(new Relocation((ushort)(Offset - sizeof(int)), RelocationKind.Immediate, at));
 
     /// <summary>MOV of an operand's address (<see cref="Relocations.IsFarOperand"/>).</summary>
     /// <param name="at">Where its displacement stands in the block's guest code.</param>
@@ -240,7 +238,7 @@ internal sealed unsafe class Emitter
         Byte(0x48 | (reg >> 3));
         Byte(0xC7);
         Byte(0xC0 | (reg & 7));
-        Relocations.Add(Relocation.ToFarOperand(Offset, at, end));
+        Relocations.AddMasked(Relocation.ToFarOperand(Offset, at, end));
         Dword((int)address);
     }
 
@@ -259,43 +257,16 @@ internal sealed unsafe class Emitter
     public void Rm(int opcode, int reg, int @base, int disp, bool wide = true, bool byteReg = false)
     {
         int rex = 0x40 | (wide ? 8 : 0) | ((reg >> 3) << 2) | (@base >> 3);
-        if (rex != 0x40 || (byteReg && reg >= 4))
-        {
-            Byte(rex);
-        }
-
-        Opcode(opcode);
-        ModRm(reg, @base, disp);
+        byte* at = Head(rex, rex != 0x40 | (byteReg & reg >= 4), opcode);
+        _cursor = Operand(at, reg, @base & 7, (@base & 7) == NeedsSib ? 0x24 : NoSib, @base, disp);
     }
 
     /// <summary>opcode reg, [base + index * 2^scale + disp].</summary>
     public void Rx(int opcode, int reg, int @base, int index, int scale, int disp, bool wide = true)
     {
         int rex = 0x40 | (wide ? 8 : 0) | ((reg >> 3) << 2) | ((index >> 3) << 1) | (@base >> 3);
-        if (rex != 0x40)
-        {
-            Byte(rex);
-        }
-
-        Opcode(opcode);
-        int sib = (scale << 6) | ((index & 7) << 3) | (@base & 7);
-        if (disp == 0 && (@base & 7) != 5)
-        {
-            Byte(((reg & 7) << 3) | 4);
-            Byte(sib);
-        }
-        else if (disp == (sbyte)disp)
-        {
-            Byte(0x44 | ((reg & 7) << 3));
-            Byte(sib);
-            Byte(disp);
-        }
-        else
-        {
-            Byte(0x84 | ((reg & 7) << 3));
-            Byte(sib);
-            Dword(disp);
-        }
+        byte* at = Head(rex, rex != 0x40, opcode);
+        _cursor = Operand(at, reg, NeedsSib, (scale << 6) | ((index & 7) << 3) | (@base & 7), @base, disp);
     }
 
     /// <summary>opcode reg, operand.</summary>
@@ -315,15 +286,11 @@ internal sealed unsafe class Emitter
     public void RxNoBase(int opcode, int reg, int index, int scale, int disp, bool wide = true)
     {
         int rex = 0x40 | (wide ? 8 : 0) | ((reg >> 3) << 2) | ((index >> 3) << 1);
-        if (rex != 0x40)
-        {
-            Byte(rex);
-        }
-
-        Opcode(opcode);
-        Byte(((reg & 7) << 3) | 4);
-        Byte((scale << 6) | ((index & 7) << 3) | 5);
-        Dword(disp);
+        byte* at = Head(rex, rex != 0x40, opcode);
+        at[0] = (byte)(((reg & 7) << 3) | NeedsSib);
+        at[1] = (byte)((scale << 6) | ((index & 7) << 3) | 5);
+        Unsafe.WriteUnaligned(at + 2, disp);
+        _cursor = at + 2 + sizeof(int);
     }
 
     public void Load(int reg, int @base, int disp, bool wide = true) => Rm(0x8B, reg, @base, disp, wide);
@@ -451,8 +418,7 @@ internal sealed unsafe class Emitter
     public void SaveFlags(int scratch)
     {
         MovRr(scratch, HostRegister.Rax);
-        Byte(0x9F);             // lahf
-        Bytes([0x0F, 0x90, 0xC0]); // seto al
+        Dword(unchecked((int)0xC0900F9F)); // lahf; seto al
         Store(HostRegister.State, StateOffset.SavedFlags, HostRegister.Rax, wide: false);
         MovRr(HostRegister.Rax, scratch);
     }
@@ -461,8 +427,7 @@ internal sealed unsafe class Emitter
     public void SaveFlagsByStack()
     {
         Push(HostRegister.Rax);
-        Byte(0x9F);             // lahf
-        Bytes([0x0F, 0x90, 0xC0]); // seto al
+        Dword(unchecked((int)0xC0900F9F)); // lahf; seto al
         Store(HostRegister.State, StateOffset.SavedFlags, HostRegister.Rax, wide: false);
         Pop(HostRegister.Rax);
     }
@@ -488,7 +453,7 @@ internal sealed unsafe class Emitter
     {
         MovRr(scratch, HostRegister.Rax);
         Load(HostRegister.Rax, HostRegister.State, StateOffset.SavedFlags, wide: false);
-        Bytes([0x04, 0x7F]);    // add al, 7Fh: OF again
+        Word(0x7F04);           // add al, 7Fh: OF again
         Byte(0x9E);             // sahf
         MovRr(HostRegister.Rax, scratch);
     }
@@ -568,8 +533,7 @@ internal sealed unsafe class Emitter
 
     public void Jcc(int condition, byte* target)
     {
-        Byte(0x0F);
-        Byte(0x80 | condition);
+        Word((ushort)(0x800F | (condition << 8)));
         Relative(target);
     }
 
@@ -585,8 +549,7 @@ internal sealed unsafe class Emitter
         }
         else
         {
-            Byte(0x0F);
-            Byte(0x80 | condition);
+            Word((ushort)(0x800F | (condition << 8)));
         }
 
         Dword(0);
@@ -603,7 +566,7 @@ internal sealed unsafe class Emitter
                 Byte(0x90);
                 break;
             case 2:
-                Bytes([0x66, 0x90]);
+                Word(0x9066);
                 break;
             case 3:
                 Bytes([0x0F, 0x1F, 0x00]);
@@ -635,49 +598,47 @@ internal sealed unsafe class Emitter
         Dword(checked((int)(target - (Here + 4))));
     }
 
-    private void Opcode(int opcode)
+    /// <summary>What a ModR/M byte says instead of a base, where a SIB byte follows; and the base that only that one can name.</summary>
+    private const int NeedsSib = 4;
+
+    private const int NoSib = -1;
+
+    /// <summary>The prefix, if it is needed, and the opcode of one to three bytes. Returns where to go on: what of an instruction is common writes <see cref="_cursor"/> once.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private byte* Head(int rex, bool needed, int opcode)
     {
-        if (opcode > 0xFFFF)
+        byte* at = _cursor;
+        if (needed)
         {
-            Byte(opcode >> 16);
+            *at++ = (byte)rex;
         }
 
         if (opcode > 0xFF)
         {
-            Byte(opcode >> 8);
+            if (opcode > 0xFFFF)
+            {
+                *at++ = (byte)(opcode >> 16);
+            }
+
+            *at++ = (byte)(opcode >> 8);
         }
 
-        Byte(opcode);
+        *at = (byte)opcode;
+        return at + 1;
     }
 
-    private void ModRm(int reg, int @base, int disp)
+    /// <summary>A memory operand. Writes up to four bytes behind its end as well. Returns its end.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static byte* Operand(byte* at, int reg, int rm, int sib, int @base, int disp)
     {
-        int r = (reg & 7) << 3;
-        int b = @base & 7;
-        if (disp == 0 && b != 5)
+        (int mod, int width) = disp == 0 && (@base & 7) != 5 ? (0, 0) : disp == (sbyte)disp ? (0x40, sizeof(sbyte)) : (0x80, sizeof(int));
+        *at++ = (byte)(mod | ((reg & 7) << 3) | rm);
+        if (sib != NoSib)
         {
-            Byte(r | b);
-            Sib(b);
+            *at++ = (byte)sib;
         }
-        else if (disp == (sbyte)disp)
-        {
-            Byte(0x40 | r | b);
-            Sib(b);
-            Byte(disp);
-        }
-        else
-        {
-            Byte(0x80 | r | b);
-            Sib(b);
-            Dword(disp);
-        }
-    }
 
-    private void Sib(int b)
-    {
-        if (b == 4)
-        {
-            Byte(0x24);
-        }
+        Unsafe.WriteUnaligned(at, disp);
+        return at + width;
     }
 }

@@ -1,4 +1,4 @@
-using System.Runtime.InteropServices;
+using System.Runtime.CompilerServices;
 
 namespace Vivarium.Engine.Software.Translate;
 
@@ -64,7 +64,10 @@ internal readonly record struct Relocation(ushort Offset, RelocationKind Kind, i
 /// </summary>
 internal sealed class Relocations
 {
-    private readonly List<Relocation> _fields = [];
+    private const int InitialCapacity = 256;
+
+    private Relocation[] _fields = new Relocation[InitialCapacity];
+    private int _count;
     private ulong _rip;
 
     /// <summary>False: nobody asks, and everything may be as short as it can.</summary>
@@ -83,7 +86,7 @@ internal sealed class Relocations
     /// <summary>Where the first <see cref="Relocation.Masked"/> bytes stand in the guest's code, or -1.</summary>
     public int FirstMasked { get; private set; }
 
-    public ReadOnlySpan<Relocation> Fields => CollectionsMarshal.AsSpan(_fields);
+    public ReadOnlySpan<Relocation> Fields => _fields.AsSpan(0, _count);
 
     /// <summary>
     /// An immediate operand may be an address in a Linux kernel's image or its modules, which stand elsewhere at each boot.
@@ -100,7 +103,7 @@ internal sealed class Relocations
 
     public void Start(ulong rip, bool wanted)
     {
-        _fields.Clear();
+        _count = 0;
         _rip = rip;
         Wanted = Complete = wanted;
         Short = IsShort(rip);
@@ -113,23 +116,37 @@ internal sealed class Relocations
 
     public void Add(RelocationKind kind, int offset, int addend) => Add(new Relocation((ushort)offset, kind, addend));
 
-    public void Add(in Relocation field)
+    /// <summary>A field with <see cref="Relocation.Masked"/> bytes.</summary>
+    public void AddMasked(Relocation field)
     {
-        if (Wanted)
+        Add(field);
+        if (Wanted && FirstMasked < 0)
         {
-            _fields.Add(field);
-            if (FirstMasked < 0)
-            {
-                FirstMasked = field.Masked;
-            }
+            FirstMasked = field.Masked;
         }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Add(Relocation field)
+    {
+        if (!Wanted)
+        {
+            return;
+        }
+
+        if (_count == _fields.Length)
+        {
+            Array.Resize(ref _fields, _count * 2);
+        }
+
+        _fields[_count++] = field;
     }
 
     /// <summary>A field that depends on a RIP of the guest's.</summary>
     public void AddRip(RelocationKind kind, int offset, ulong rip)
     {
         long addend = (long)(rip - _rip);
-        if (addend != (int)addend || (Short && !IsShort(rip)) || rip < _rip != addend < 0 || !SoftwareVcpu.IsCanonical(rip))
+        if (addend != (int)addend || (Short ? !IsShort(rip) : !SoftwareVcpu.IsCanonical(rip)) || rip < _rip != addend < 0)
         {
             GiveUp();
             return;

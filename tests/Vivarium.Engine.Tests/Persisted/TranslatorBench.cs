@@ -115,7 +115,7 @@ internal sealed unsafe class TranslatorBench : IDisposable
 /// <summary>Looks templates up under all their numbers.</summary>
 internal static class TemplateLookups
 {
-    public static Template Find(this Templates templates, in CodeSource source, BlockMode mode) => templates.Find(TemplateKey.AllOf(source, mode), source, mode);
+    public static unsafe Template Find(this Templates templates, in CodeSource source, BlockMode mode) => templates.Find(TemplateKey.AllOf(mode, source.Rip, source.Bytes, source.Length), source, mode);
 
-    public static Template Find(this TranslationStore store, in CodeSource source, BlockMode mode) => store.Find(TemplateKey.AllOf(source, mode), source, mode);
+    public static unsafe Template Find(this TranslationStore store, in CodeSource source, BlockMode mode) => store.Find(TemplateKey.AllOf(mode, source.Rip, source.Bytes, source.Length), source, mode);
 }
