@@ -39,49 +39,41 @@ internal unsafe struct GuestInstruction
 
     public readonly bool Writes(int register) => (Written & (1 << register)) != 0;
 
-    /// <summary>Looks at what was decoded once, for all that is asked of it later.</summary>
-    public void Describe(InstructionForm form)
+    /// <summary>Looks once at what was decoded, for all that is asked of it later.</summary>
+    public void Describe(InstructionForms forms)
     {
+        InstructionForm form = forms.Get(this);
         Form = form;
         Named = Written = 0;
         HasHighByte = false;
         int general = form.GeneralRegisters;
-        if (general == 0)
+        if (general != 0)
         {
-            return;
-        }
-
-        int written = form.Traits.WrittenOperands;
-        if ((general & 1) != 0)
-        {
-            Note(Instruction.Op0Register, written);
-        }
-
-        if ((general & 2) != 0)
-        {
-            Note(Instruction.Op1Register, written >> 1);
-        }
-
-        if ((general & ~3) != 0)
-        {
-            for (int i = 2; i < Instruction.OpCount; i++)
-            {
-                if ((general & (1 << i)) != 0)
-                {
-                    Note(Instruction.GetOpRegister(i), written >> i);
-                }
-            }
+            NoteRegisters(general, form.Traits.WrittenOperands);
         }
     }
 
-    private void Note(Register register, int written)
+    /// <param name="general">One bit for each operand that is a general register.</param>
+    /// <param name="writtenOperands">Likewise, that is written.</param>
+    private void NoteRegisters(int general, int writtenOperands)
     {
-        int bit = 1 << GeneralRegister.NumberOf(register);
-        Named |= (ushort)bit;
-        HasHighByte |= GeneralRegister.IsHighByte(register);
-        if ((written & 1) != 0)
+        int named = 0;
+        int written = 0;
+        bool high = false;
+        for (int i = 0; general >> i != 0; i++)
         {
-            Written |= (ushort)bit;
+            if ((general & (1 << i)) == 0)
+            {
+                continue;
+            }
+
+            Register register = i switch { 0 => Instruction.Op0Register, 1 => Instruction.Op1Register, _ => Instruction.GetOpRegister(i) };
+            int bit = 1 << GeneralRegister.NumberOf(register);
+            named |= bit;
+            written |= (writtenOperands & (1 << i)) != 0 ? bit : 0;
+            high |= GeneralRegister.IsHighByte(register);
         }
+
+        (Named, Written, HasHighByte) = ((ushort)named, (ushort)written, high);
     }
 }

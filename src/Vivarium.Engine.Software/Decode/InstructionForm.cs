@@ -42,8 +42,11 @@ internal enum FormKinds : ushort
     /// <summary>Its registers and constants are all that it works on: the guest's bytes may run as they are.</summary>
     Registers = 1 << 10,
 
-    /// <summary>A conditional jump, or one to a known address.</summary>
+    /// <summary>A conditional jump.</summary>
     Jcc = 1 << 11,
+
+    /// <summary>SHL, SHR or SAR by a constant.</summary>
+    ConstantShift = 1 << 12,
 }
 
 /// <summary>

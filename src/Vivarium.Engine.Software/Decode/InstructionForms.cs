@@ -9,13 +9,12 @@ internal sealed unsafe class InstructionForms(CpuFeatures features)
     private readonly InstructionForm?[] _forms = new InstructionForm?[FormCounts.Codes * 4];
     private readonly CodeTraitsFactory _traits = new();
 
-    /// <param name="instruction">An instruction.</param>
-    /// <param name="code">Its bytes.</param>
-    public InstructionForm Get(in Instruction instruction, ReadOnlySpan<byte> code)
+    public InstructionForm Get(in GuestInstruction guest)
     {
+        ref readonly Instruction instruction = ref guest.Instruction;
         int memory = Operands.FindMemory(instruction);
-        int index = ((int)instruction.Code * 4) + (memory >= 0 ? 2 : 0) + (instruction.CodeSize == CodeSize.Code64 ? 1 : 0);
-        return _forms[index] ??= Describe(instruction, code, memory);
+        ref InstructionForm? form = ref _forms[((int)instruction.Code * 4) + (memory >= 0 ? 2 : 0) + (instruction.CodeSize == CodeSize.Code64 ? 1 : 0)];
+        return form ?? (form = Describe(instruction, guest.Code, memory));
     }
 
     private InstructionForm Describe(in Instruction instruction, ReadOnlySpan<byte> code, int memory)
@@ -60,6 +59,7 @@ internal sealed unsafe class InstructionForms(CpuFeatures features)
             | (memory >= 0 && instruction.Mnemonic is not (Mnemonic.Lea or Mnemonic.Nop) ? FormKinds.Accesses : 0)
             | (instruction.FlowControl != FlowControl.Next ? FormKinds.Jumps : 0)
             | (instruction.IsJccShortOrNear ? FormKinds.Jcc : 0)
+            | (instruction.Mnemonic is Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar && instruction.Op1Kind == OpKind.Immediate8 ? FormKinds.ConstantShift : 0)
             | (HasRegistersOnly(instruction) ? FormKinds.Registers : 0);
     }
 

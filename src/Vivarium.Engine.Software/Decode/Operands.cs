@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Iced.Intel;
 
 namespace Vivarium.Engine.Software.Decode;
@@ -6,6 +7,7 @@ namespace Vivarium.Engine.Software.Decode;
 internal static class Operands
 {
     /// <summary>The number of the operand that is in memory at an address of the instruction's own; -1 if none is.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int FindMemory(in Instruction instruction)
         => instruction.Op0Kind == OpKind.Memory ? 0
             : instruction.Op1Kind == OpKind.Memory ? 1

@@ -91,7 +91,7 @@ internal sealed unsafe partial class Translator
         }
 
         NeedFlagsIfRefused(guest);
-        PutShiftedAside(guest);
+        _shiftRecipe = guest.Is(FormKinds.ConstantShift) ? PutShiftedAside(guest) : default;
         EmitInstruction(guest);
         TrackRecipe(guest);
     }

@@ -105,25 +105,26 @@ internal sealed unsafe partial class Translator
     private bool MustNotBeRefused => !_source.IsLoop || _recipe.IsShift;
 
     /// <summary>
-    /// Before an instruction: if it is a shift, after which a check would have to save the flags, what it shifts is put aside instead.
+    /// Before a shift: if a check after it would have to save the flags, what it shifts is put aside instead.
     /// </summary>
-    private void PutShiftedAside(in GuestInstruction guestInstruction)
+    /// <returns>The recipe that is right then; else none.</returns>
+    private FlagRecipe PutShiftedAside(in GuestInstruction guestInstruction)
     {
-        _shiftRecipe = default;
         ref readonly Instruction instruction = ref guestInstruction.Instruction;
-        if (guestInstruction.Form.Mnemonic is not (Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar) || !Options.Has(Optimizations.ShiftRecipes)
-            || FlagRecipe.OfShift(instruction) is not { Exists: true } recipe || !IsCheckedBeforeNewFlags())
+        if (!Options.Has(Optimizations.ShiftRecipes) || FlagRecipe.OfShift(instruction) is not { Exists: true } recipe || !IsCheckedBeforeNewFlags())
         {
-            return;
+            return default;
         }
 
         int guest = GuestNumber(instruction.Op0Register);
         int host = HostRegister.Of(guest) is >= 0 and int own ? own : HeldIn(guest);
-        if (host >= 0)
+        if (host < 0)
         {
-            _e.StoreState(StateOffset.ShiftedValue, host);
-            _shiftRecipe = recipe;
+            return default;
         }
+
+        _e.StoreState(StateOffset.ShiftedValue, host);
+        return recipe;
     }
 
     /// <summary>After the present instruction, a memory access comes before the next that makes flags.</summary>

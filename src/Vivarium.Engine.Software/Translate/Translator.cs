@@ -353,8 +353,7 @@ internal sealed unsafe partial class Translator
             return false;
         }
 
-        ref GuestInstruction last = ref _guest.Last;
-        last.Describe(Forms.Get(last.Instruction, last.Code));
+        _guest.Last.Describe(Forms);
         return true;
     }
 
@@ -380,7 +379,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        PutShiftedAside(guest);
+        _shiftRecipe = guest.Is(FormKinds.ConstantShift) ? PutShiftedAside(guest) : default;
         EmitInstruction(guest);
         if (!_ended)
         {
@@ -969,25 +968,43 @@ internal sealed unsafe partial class Translator
     private void Mark(ulong rip)
     {
         var at = (uint)(_e.Here - _blockCode);
-        int flags = 0;
+        uint entry = at | ((uint)(rip - _source.Rip) << 16);
         if (!FlagsInHost)
         {
-            if ((_flags & FlagsAt.Saved) != 0)
-            {
-                flags = Block.FlagsSaved;
-            }
-            else if (_source.IsLoop)
-            {
-                flags = Block.FlagsByRecipe;
-                _recipes.Add(((ushort)at, _recipe));
-            }
+            entry |= (uint)WhereFlagsAre((ushort)at) << 16;
         }
 
-        if (_mapCount == _map.Length)
+        uint[] map = _map;
+        if ((uint)_mapCount < (uint)map.Length)
         {
-            Array.Resize(ref _map, _mapCount * 2);
+            map[_mapCount++] = entry;
+        }
+        else
+        {
+            GrowMap(entry);
+        }
+    }
+
+    /// <summary>They are not in RFLAGS.</summary>
+    private int WhereFlagsAre(ushort at)
+    {
+        if ((_flags & FlagsAt.Saved) != 0)
+        {
+            return Block.FlagsSaved;
         }
 
-        _map[_mapCount++] = at | ((uint)((int)(rip - _source.Rip) | flags) << 16);
+        if (!_source.IsLoop)
+        {
+            return 0;
+        }
+
+        _recipes.Add((at, _recipe));
+        return Block.FlagsByRecipe;
+    }
+
+    private void GrowMap(uint entry)
+    {
+        Array.Resize(ref _map, _mapCount * 2);
+        _map[_mapCount++] = entry;
     }
 }
