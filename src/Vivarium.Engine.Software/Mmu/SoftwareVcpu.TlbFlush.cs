@@ -140,24 +140,10 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Jumps of translated code find the blocks no more, which were marked as not valid before. Callable from any thread.</summary>
     internal void DropJumps(ReadOnlySpan<Block> blocks)
     {
+        bool loops = false;
         foreach (Block block in blocks)
         {
-            NativeFoundBlock* found = FoundBlockOf(block);
-            if (found->Code == block.Code)
-            {
-                Volatile.Write(ref found->Key, 0);
-            }
-
-            if (block.Loops)
-            {
-                LeaveLoops();
-            }
-        }
-
-        // From there the vCPU fills its jump caches, and then looks whether it is still there.
-        Interlocked.MemoryBarrier();
-        foreach (Block block in blocks)
-        {
+            loops |= block.Loops;
             if (block.Floats)
             {
                 FirstLevelTlb.Drop(JumpsOf(AddressSpace.User), AddressSpace.User, block.Code);
@@ -169,10 +155,13 @@ internal sealed unsafe partial class SoftwareVcpu
                 FirstLevelTlb.Drop(JumpsOf(space), space, block.Key.Rip, block.Code);
             }
         }
-    }
 
-    private NativeFoundBlock* FoundBlockOf(Block block)
-        => S->FoundBlocks + NativeFoundBlock.IndexOf(block.Key.Rip, NativeFoundBlock.KeyFor(block.Key.Gpa, block.Key.Mode));
+        // Last: who left a loop before could go back to it.
+        if (loops)
+        {
+            LeaveLoops();
+        }
+    }
 
     /// <summary>The next write to any page comes to the monitor (the dirty log begins anew).</summary>
     internal void ForgetWrites()
@@ -196,7 +185,7 @@ internal sealed unsafe partial class SoftwareVcpu
     internal void ForgetBlocks()
     {
         FlushJumpCaches();
-        new Span<NativeFoundBlock>(S->FoundBlocks, NativeFoundBlock.Count).Clear();
+        new Span<uint>(S->FoundBlocks.Entry, NativeFoundBlocks.Count).Clear();
         Array.Clear(_recentBlocks);
     }
 
@@ -206,14 +195,8 @@ internal sealed unsafe partial class SoftwareVcpu
         EnterJump(space, rip, block.Code);
         if (_findsByPage && Code64 && block.SecondPage == Block.NoPage)
         {
-            BlockKey key = block.Key;
-            PagesOf(space)->Entry[NativeExecutedPages.IndexOf(rip)] = NativeExecutedPages.EntryFor(rip, key.Gpa);
-            *FoundBlockOf(block) = new NativeFoundBlock
-            {
-                Rip = key.Rip,
-                Key = NativeFoundBlock.KeyFor(key.Gpa, key.Mode),
-                Code = block.Code,
-            };
+            PagesOf(space)->Entry[NativeExecutedPages.IndexOf(rip)] = NativeExecutedPages.EntryFor(rip, block.Key.Gpa);
+            S->FoundBlocks.Entry[NativeFoundBlocks.IndexOf(BlockHeader.Of(block.Key))] = (uint)(BlockHeader.Before(block.Code) - S->CodeStart);
         }
 
         // Who throws it away, which devices' threads do too, marks it first and then looks for it here.

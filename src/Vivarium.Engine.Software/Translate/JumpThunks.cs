@@ -1,3 +1,4 @@
+using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Mmu;
 using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
@@ -190,24 +191,23 @@ internal sealed unsafe class JumpThunks
         _e.Crc32(Rcx, Rax);
         _e.Crc32More(Rcx, T2);
         _e.Rr(0xC1, ShiftRight, Rcx, wide: false);
-        _e.Byte(NativeFoundBlock.IndexShift);
-        _e.Rr(0xC1, ShiftLeft, Rcx, wide: false);
-        _e.Byte(NativeFoundBlock.SizeShift);
-        _e.Rm(0x03, Rcx, State, StateOffset.FoundBlocks);
-        _e.Rm(0x3B, Rax, Rcx, 0);               // cmp
+        _e.Byte(NativeFoundBlocks.IndexShift);
+        _e.Rx(0x8B, Rcx, State, Rcx, 2, StateOffset.FoundBlocks, wide: false);
+        _e.Rm(0x03, Rcx, State, StateOffset.CodeStart);
+        _e.Rm(0x3B, Rax, Rcx, BlockHeader.RipOffset); // cmp
         byte* otherRip = _e.JumpForward(JneCondition);
-        _e.Rm(0x3B, T2, Rcx, 8);
-        byte* otherKey = _e.JumpForward(JneCondition);
+        _e.Rm(0x3B, T2, Rcx, BlockHeader.PlaceOffset);
+        byte* otherPlace = _e.JumpForward(JneCondition);
 
-        // Who throws a block away takes it out of the one table and then looks into the other; here it is the other way round.
+        // Who throws a block away clears its header and then looks into the jump caches; here it is the other way round.
         _e.JumpPlace(Rax, T1, space);
         _e.AddToFilled(StateOffset.FilledJumps(space), Rax, T2);
-        _e.Load(T2, Rcx, 16);
+        _e.Lea(T2, Rcx, BlockHeader.Size);
         _e.Rr(0xF7, 3, T1);                     // neg
         _e.Rx(0x89, T2, State, Rax, 0, jumps + 8);
         _e.Rx(0x89, T1, State, Rax, 0, jumps);
         _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
-        _e.Rm(0x83, 7, Rcx, 8);                 // cmp: no key any more
+        _e.Rm(0x83, 7, Rcx, BlockHeader.PlaceOffset); // cmp
         _e.Byte(0);
         byte* gone = _e.JumpForward(JeCondition);
         byte* go = _e.Here;
@@ -234,12 +234,12 @@ internal sealed unsafe class JumpThunks
         }
 
         _e.Land(otherRip);
-        _e.Land(otherKey);
+        _e.Land(otherPlace);
         _e.LoadState(Rcx, StateOffset.JumpRcx);
         _e.LoadState(Rax, StateOffset.JumpRax);
     }
 
-    /// <summary>Of a floating block, RAX becomes the offset in its page, and T2 tells that it floats, as in its <see cref="NativeFoundBlock"/>. RCX is lost.</summary>
+    /// <summary>Of a floating block, RAX becomes the offset in its page, and T2 tells that it floats, as in its <see cref="BlockHeader"/>. RCX is lost.</summary>
     private void EmitFloatingKey()
     {
         byte* standsStill = null;

@@ -22,6 +22,7 @@ internal static unsafe class StateOffset
     public static readonly int HostStackEnd = Of(s => &s->HostStackEnd);
     public static readonly int CodePage = Of(s => &s->CodePage);
     public static readonly int FoundBlocks = Of(s => &s->FoundBlocks);
+    public static readonly int CodeStart = Of(s => &s->CodeStart);
     public static readonly int InterruptRequested = Of(s => &s->InterruptRequested);
     public static readonly int KernelGsBase = Of(s => &s->KernelGsBase);
     public static readonly int TscAux = Of(s => &s->TscAux);
