@@ -223,7 +223,7 @@ internal unsafe struct NativeExecutedPages
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeFoundBlocks
 {
-    private const int CountBits = 17;
+    private const int CountBits = 18;
     public const int Count = 1 << CountBits;
 
     /// <summary>What is left of a header's hash is the index.</summary>
@@ -454,6 +454,11 @@ internal unsafe struct NativeState
     public NativeFilled UserJumpsFilled, SupervisorJumpsFilled, SupervisorAcJumpsFilled;
 
     public NativeJumpCache UserJumps, SupervisorJumps, SupervisorAcJumps;
+
+    /// <summary>The entries of <see cref="UserSites"/> that are in use.</summary>
+    public NativeFilled UserSitesFilled;
+
+    public NativeJumpSites UserSites;
 
     public NativeFoundBlocks FoundBlocks;
 

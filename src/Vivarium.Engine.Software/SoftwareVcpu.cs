@@ -56,6 +56,8 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
             FilledJumpsOf(space)->Count = NativeFilled.Capacity;
         }
 
+        S->UserSitesFilled.Count = NativeFilled.Capacity;
+
         FlushTlb(keepGlobal: false);
         rendezvous.Add(this);
     }

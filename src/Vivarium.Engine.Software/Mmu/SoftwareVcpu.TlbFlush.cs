@@ -82,6 +82,7 @@ internal sealed unsafe partial class SoftwareVcpu
         if (FirstLevelTlb.MayBeSeen(&S->UserPages, linear))
         {
             DropJumpsInto(AddressSpace.User, linear);
+            DropSitesInto(linear);
             FirstLevelTlb.FlushPage(&S->UserPages, linear);
         }
 
@@ -147,6 +148,7 @@ internal sealed unsafe partial class SoftwareVcpu
             if (block.Floats)
             {
                 FirstLevelTlb.Drop(JumpsOf(AddressSpace.User), AddressSpace.User, block.Code);
+                S->UserSites.Drop(block.Body);
                 continue;
             }
 
@@ -223,6 +225,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private void FlushUserCode()
     {
         FlushJumps(AddressSpace.User);
+        FlushSites();
         FirstLevelTlb.Flush(&S->UserPages);
     }
 
@@ -249,6 +252,29 @@ internal sealed unsafe partial class SoftwareVcpu
 
         filled->Count = 0;
         _basedJumps &= ~(1 << (int)space);
+    }
+
+    private void FlushSites()
+    {
+        NativeFilled* filled = &S->UserSitesFilled;
+        if (filled->TooMany || (filled->Count != 0 && !_listsFilled))
+        {
+            S->UserSites.Flush();
+        }
+        else
+        {
+            S->UserSites.Flush(filled);
+        }
+
+        filled->Count = 0;
+    }
+
+    private void DropSitesInto(ulong linear)
+    {
+        if (S->UserSitesFilled.Count != 0)
+        {
+            S->UserSites.DropPage(linear);
+        }
     }
 
     /// <summary>Takes from one jump cache what was looked up in a page. The rest is worth more than the search costs.</summary>

@@ -33,6 +33,8 @@ internal sealed unsafe class JumpThunks
     private readonly nint[] _knownWithRcxInT1;
     private readonly nint[] _returnSaving;
     private readonly nint[] _jumpSaving;
+    private byte* _site;
+    private byte* _siteSaving;
 
     /// <param name="emitter">Where to emit.</param>
     /// <param name="unknown">Exits with <see cref="ExitCode.Jump"/>.</param>
@@ -86,6 +88,10 @@ internal sealed unsafe class JumpThunks
 
     /// <summary>As <see cref="Direct"/>, with the target in T2 and RCX in T1.</summary>
     public byte* KnownWithRcxInT1(AddressSpace space) => (byte*)_knownWithRcxInT1[(int)space];
+
+    /// <summary>A jump of floating code that the entry of its site does not know; or called so, with a call frame: T1 = target, T2 = the entry's place.</summary>
+    /// <param name="saved">The flags are saved; else in RFLAGS.</param>
+    public byte* Site(bool saved) => saved ? _site : _siteSaving;
 
     private void Emit(AddressSpace space)
     {
@@ -142,6 +148,7 @@ internal sealed unsafe class JumpThunks
         _e.LoadState(T1, StateOffset.Rip);
         _e.Land(direct);
         _e.Land(knownSaved);
+        byte* find = _e.Here;
         if (_options.Has(Optimizations.JumpsByPage))
         {
             EmitFind(space);
@@ -151,6 +158,66 @@ internal sealed unsafe class JumpThunks
         _e.Land(requestedToo);
         _e.RestoreFlags(T1);
         _e.Jmp(_unknown);
+        if (space == AddressSpace.User && _options.Has(Optimizations.JumpSites))
+        {
+            EmitSite(find);
+        }
+    }
+
+    /// <summary>What the jump cache knows is entered for the site too; else it goes on at <paramref name="find"/>.</summary>
+    private void EmitSite(byte* find)
+    {
+        int jumps = StateOffset.Jumps(AddressSpace.User);
+        int sites = StateOffset.UserSites;
+        _siteSaving = _e.Here;
+        _e.SaveFlagsByStack();
+        _site = _e.Here;
+        _e.StoreState(StateOffset.Rip, T1);
+        _e.StoreStateImm(StateOffset.ExitHostPc, 0);
+        _e.StoreState(StateOffset.JumpRcx, Rcx);
+        _e.StoreState(StateOffset.JumpRax, Rax);
+        _e.MovRr(Rcx, T1);
+        _e.JumpPlace(Rax, T1, AddressSpace.User);
+        _e.Rx(0x03, T1, State, Rax, 0, jumps);  // add: zero if it is this RIP
+        byte* unknown = _e.JumpForward(JneCondition);
+        byte* standsStill = null;
+        if (!_options.FloatsEverywhere)
+        {
+            _e.MovRr(T1, Rcx);
+            _e.Rr(0xC1, ShiftRight, T1);
+            _e.Byte(32);
+            standsStill = _e.JumpForward(JeCondition);
+        }
+
+        _e.AddToFilled(StateOffset.UserSitesFilled, T2, T1);
+        _e.Rx(0x8B, T1, State, Rax, 0, jumps + 8);
+        _e.Lea(T1, T1, Translator.LandingBytes);
+        _e.Rx(0x89, T1, State, T2, 0, sites + 8);
+        _e.Rx(0x89, Rcx, State, T2, 0, sites);
+
+        // Who throws the block away takes it out of the jump cache first.
+        _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
+        _e.Rx(0x03, Rcx, State, Rax, 0, jumps);
+        byte* there = _e.ShortForward(0x74);
+        _e.MovImm(Rcx, NativeJumpSites.NoRip);
+        _e.Rx(0x89, Rcx, State, T2, 0, sites);
+        _e.LandShort(there);
+        if (standsStill != null)
+        {
+            _e.Land(standsStill);
+        }
+
+        _e.Rx(0x8B, T2, State, Rax, 0, jumps + 8);
+        _e.LoadState(Rcx, StateOffset.JumpRcx);
+        _e.LoadState(Rax, StateOffset.JumpRax);
+        _e.RestoreFlags(T1);
+        _e.Rr(0xFF, 4, T2, wide: false);        // jmp T2
+
+        _e.Land(unknown);
+        _e.MovRr(T1, Rcx);
+        _e.LoadState(Rcx, StateOffset.JumpRcx);
+        _e.LoadState(Rax, StateOffset.JumpRax);
+        _e.Jmp(find);
     }
 
     /// <summary>T1 = target, the flags saved: jumps to it and enters it into the jump cache, or goes on behind.</summary>

@@ -86,6 +86,8 @@ internal static unsafe class StateOffset
     public static readonly int UserPages = Of(s => &s->UserPages);
     public static readonly int UserLocal = Of(s => &s->UserLocal);
     public static readonly int UserJumpsFilled = Of(s => &s->UserJumpsFilled);
+    public static readonly int UserSitesFilled = Of(s => &s->UserSitesFilled);
+    public static readonly int UserSites = Of(s => &s->UserSites);
     public static readonly int UserJumps = Of(s => &s->UserJumps);
 
     /// <summary>Offsets within a <see cref="NativeSegment"/>.</summary>
