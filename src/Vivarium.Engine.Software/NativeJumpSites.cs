@@ -11,7 +11,7 @@ namespace Vivarium.Engine.Software;
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeJumpSites
 {
-    public const int Entries = 4096;
+    public const int Entries = 2048;
 
     /// <summary>Binary logarithm of an entry's bytes.</summary>
     public const int EntryShift = 4;
@@ -50,10 +50,16 @@ internal unsafe struct NativeJumpSites
     {
         for (int index = 0; index < Entries; index++)
         {
-            if ((linear & ~GuestMemory.PageMask) - (_entry[index * 2] & ~GuestMemory.PageMask) <= PageSize)
-            {
-                Empty(index);
-            }
+            DropPage(linear, index);
+        }
+    }
+
+    /// <summary>The same, among the entries in a list only.</summary>
+    public void DropPage(ulong linear, NativeFilled* filled)
+    {
+        for (ulong i = 0; i < filled->Count; i++)
+        {
+            DropPage(linear, (int)filled->Items[i] >> EntryShift);
         }
     }
 
@@ -66,6 +72,14 @@ internal unsafe struct NativeJumpSites
             {
                 Empty(index);
             }
+        }
+    }
+
+    private void DropPage(ulong linear, int index)
+    {
+        if ((linear & ~GuestMemory.PageMask) - (_entry[index * 2] & ~GuestMemory.PageMask) <= PageSize)
+        {
+            Empty(index);
         }
     }
 

@@ -271,9 +271,14 @@ internal sealed unsafe partial class SoftwareVcpu
 
     private void DropSitesInto(ulong linear)
     {
-        if (S->UserSitesFilled.Count != 0)
+        NativeFilled* filled = &S->UserSitesFilled;
+        if (filled->TooMany || !_listsFilled)
         {
             S->UserSites.DropPage(linear);
+        }
+        else
+        {
+            S->UserSites.DropPage(linear, filled);
         }
     }
 

@@ -312,7 +312,7 @@ public sealed class FloatingCodeTests
             c.call(Here + 0x1000);
             c.test(ecx, 31);
             c.jnz(same);
-            c.mov(__byte_ptr[rdi + 2], 2);
+            c.mov(__byte_ptr[rdi + 2], cl);
             c.Label(ref same);
             c.dec(ecx);
             c.jnz(again);
@@ -321,7 +321,7 @@ public sealed class FloatingCodeTests
         m.Rdi = There + 0x1000;
         m.State.Rip = Here;
         m.RunToEnd();
-        Assert.Equal(1u + (63 * 2), m.Rbx);
+        Assert.Equal(1u + (32 * 64) + (31 * 32), m.Rbx);
     }
 
     /// <summary>ADD EBX, imm32, and back: by a jump to RBP or by RET.</summary>
