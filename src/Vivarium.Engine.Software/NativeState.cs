@@ -163,7 +163,7 @@ internal unsafe struct NativeJumpCache
 
     /// <summary>
     /// How many entries an address space uses: a kernel's stay, programs' are emptied at every change of address space,
-    /// which must not cost more than they save. <see cref="NativeFoundBlock"/> fills them again.
+    /// which must not cost more than they save. <see cref="NativeFoundBlocks"/> fills them again.
     /// </summary>
     public static int EntriesOf(AddressSpace space) => space == AddressSpace.User ? UserEntries : Entries;
 
@@ -217,28 +217,22 @@ internal unsafe struct NativeExecutedPages
 
 /// <summary>
 /// Where jumps of 64-bit code look that the jump cache does not know: blocks by RIP, physical page and mode, which outlive
-/// changes of the address space.
+/// changes of the address space. Direct-mapped; an entry tells only where in the code region a <see cref="CodeCache.BlockHeader"/>
+/// stands, and that tells whether it is the block.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
-internal unsafe struct NativeFoundBlock
+internal unsafe struct NativeFoundBlocks
 {
-    private const int CountBits = 15;
+    private const int CountBits = 18;
     public const int Count = 1 << CountBits;
-    public const int SizeShift = 5;
 
-    /// <summary>As in <see cref="CodeCache.BlockKey"/>.</summary>
-    public ulong Rip;
-
-    /// <summary>Physical page number, and the <see cref="Translate.BlockMode"/> above it; 0: nothing here.</summary>
-    public ulong Key;
-    public byte* Code;
-    private readonly ulong _pad;
-
-    public static ulong KeyFor(ulong gpa, Translate.BlockMode mode) => (gpa >> 12) | ((ulong)mode << NativeExecutedPages.PhysicalBits);
-
-    public static int IndexOf(ulong rip, ulong key) => (int)(BitOperations.Crc32C(BitOperations.Crc32C(0, rip), key) >> IndexShift);
-
+    /// <summary>What is left of a header's hash is the index.</summary>
     public const int IndexShift = 32 - CountBits;
+
+    /// <summary>0: nothing; the header there is no block's.</summary>
+    public fixed uint Entry[Count];
+
+    public static int IndexOf(in CodeCache.BlockHeader header) => (int)(header.Hash >> IndexShift);
 }
 
 /// <summary>
@@ -373,8 +367,8 @@ internal unsafe struct NativeState
     /// <summary>Host address minus linear address of what <see cref="SoftwareVcpu.ResolveEntry"/> has found.</summary>
     public ulong ResolvedDelta;
 
-    /// <summary><see cref="NativeFoundBlock.Count"/> entries.</summary>
-    public NativeFoundBlock* FoundBlocks;
+    /// <summary>Where the code region begins.</summary>
+    public byte* CodeStart;
 
     /// <summary>IA32_KERNEL_GS_BASE: what SWAPGS exchanges with the base of GS.</summary>
     public ulong KernelGsBase;
@@ -460,6 +454,13 @@ internal unsafe struct NativeState
     public NativeFilled UserJumpsFilled, SupervisorJumpsFilled, SupervisorAcJumpsFilled;
 
     public NativeJumpCache UserJumps, SupervisorJumps, SupervisorAcJumps;
+
+    /// <summary>The entries of <see cref="UserSites"/> that are in use.</summary>
+    public NativeFilled UserSitesFilled;
+
+    public NativeJumpSites UserSites;
+
+    public NativeFoundBlocks FoundBlocks;
 
     /// <summary>Has translated code left at its next poll. From any thread.</summary>
     /// <remarks>

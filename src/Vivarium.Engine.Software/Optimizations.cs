@@ -60,6 +60,9 @@ public enum Optimizations : ulong
     /// <summary>Where a new translation's jumps go is copied along with it, as far as there are templates.</summary>
     CopyAhead = 1ul << 17,
 
+    /// <summary>Jumps of floating code to other pages look first where they went last.</summary>
+    JumpSites = 1ul << 18,
+
     /// <summary>Translated code walks 4-level paging structures itself.</summary>
     PageWalks = 1ul << 20,
 

@@ -78,6 +78,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
     /// <summary>As <see cref="CodeGranules.Bias"/>.</summary>
     public ulong GranuleBias => _granules.Bias;
 
+    /// <summary>Where translations begin.</summary>
+    public byte* Start => _cache.Region.Executable;
+
     /// <summary>The instructions of <see cref="ExitCode.Trap"/> exits.</summary>
     public TrapTable Traps => _translator.Traps;
 

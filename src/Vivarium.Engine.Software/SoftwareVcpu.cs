@@ -25,8 +25,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         Memory = memory;
         Model = model;
         Bus = _plainBus = bus;
-        nuint foundBlocks = (nuint)(NativeFoundBlock.Count * sizeof(NativeFoundBlock));
-        _tables = new TableMemory(TableMemory.SizeOf((nuint)sizeof(NativeState)) + TableMemory.SizeOf(foundBlocks) + TableMemory.SizeOf(SecondLevelTlb.Size));
+        _tables = new TableMemory(TableMemory.SizeOf((nuint)sizeof(NativeState)) + TableMemory.SizeOf(SecondLevelTlb.Size));
         S = (NativeState*)_tables.Take((nuint)sizeof(NativeState));
         S->Xsave = (byte*)NativeMemory.AlignedAlloc(CpuModel.MaxXsaveSize, 64);
         NativeMemory.Clear(S->Xsave, CpuModel.MaxXsaveSize);
@@ -35,7 +34,6 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         InterruptReturn.Forget(S);
         *(uint*)(S->Xsave + MxcsrOffset) = DefaultMxcsr;
         S->ExtendedInMemory = 1;
-        S->FoundBlocks = (NativeFoundBlock*)_tables.Take(foundBlocks);
         _handle = GCHandle.Alloc(this);
         S->Handle = GCHandle.ToIntPtr(_handle);
 
@@ -48,6 +46,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
         _chaos = code.Options.ChaosSeed is { } seed ? new Chaos(seed, index) : null;
         S->ExitThunk = code.Thunks.Exit;
         S->GranuleBias = code.GranuleBias;
+        S->CodeStart = code.Start;
         _tlb = new SecondLevelTlb(_tables);
         S->SecondLevel = _tlb.Native;
         CodeWatch = code;
@@ -56,6 +55,8 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
             // What stands there at first is nothing.
             FilledJumpsOf(space)->Count = NativeFilled.Capacity;
         }
+
+        S->UserSitesFilled.Count = NativeFilled.Capacity;
 
         FlushTlb(keepGlobal: false);
         rendezvous.Add(this);

@@ -60,7 +60,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     public int ThunkBytes => (int)(_start - Region.Executable);
 
     /// <summary>Keeps what was emitted so far (the thunks) for good.</summary>
-    public void Seal(byte* end) => _start = _next = Align(end);
+    public void Seal(byte* end) => _start = _next = Place(end);
 
     public byte* ToWritable(byte* executable) => executable + (Region.Writable - Region.Executable);
 
@@ -93,7 +93,8 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// <param name="replaces">There may be one of the same key.</param>
     public void Add(Block block, ulong rip, bool replaces)
     {
-        _next = Align(block.Code + block.CodeLength);
+        *HeaderOf(block) = BlockHeader.Of(block.Key);
+        _next = Place(block.Code + block.CodeLength);
         Region.ForgetWritable(_next);
         Region.Prepare(_next + PreparedAhead);
         if (replaces && _blocks.Find(block.Key) is { Exists: true } old)
@@ -198,12 +199,20 @@ internal sealed unsafe class TranslationCache : IDisposable
         Region.Dispose();
     }
 
-    private static byte* Align(byte* address) => (byte*)(((nuint)address + 15) & ~(nuint)15);
+    /// <summary>Where the next code may begin.</summary>
+    private static byte* Place(byte* end) => (byte*)(((nuint)end + 15) & ~(nuint)15) + BlockHeader.Size;
 
-    /// <summary>Jumps into the block go to the run loop again: each goes to its own stub once more.</summary>
+    /// <summary>To be written.</summary>
+    private BlockHeader* HeaderOf(Block block) => (BlockHeader*)ToWritable(BlockHeader.Before(block.Code));
+
+    /// <summary>
+    /// Jumps into the block go to the run loop again: no jump finds it by its header, and those that were linked go to their
+    /// own stubs once more.
+    /// </summary>
     private void Retire(Block block)
     {
         block.Invalidate();
+        *HeaderOf(block) = default;
         for (int chain = block.IncomingJumps; chain != Chain.None;)
         {
             // Also those of blocks that are not valid any more: a vCPU may still be in one.

@@ -82,6 +82,7 @@ internal sealed unsafe partial class SoftwareVcpu
         if (FirstLevelTlb.MayBeSeen(&S->UserPages, linear))
         {
             DropJumpsInto(AddressSpace.User, linear);
+            DropSitesInto(linear);
             FirstLevelTlb.FlushPage(&S->UserPages, linear);
         }
 
@@ -140,27 +141,14 @@ internal sealed unsafe partial class SoftwareVcpu
     /// <summary>Jumps of translated code find the blocks no more, which were marked as not valid before. Callable from any thread.</summary>
     internal void DropJumps(ReadOnlySpan<Block> blocks)
     {
+        bool loops = false;
         foreach (Block block in blocks)
         {
-            NativeFoundBlock* found = FoundBlockOf(block);
-            if (found->Code == block.Code)
-            {
-                Volatile.Write(ref found->Key, 0);
-            }
-
-            if (block.Loops)
-            {
-                LeaveLoops();
-            }
-        }
-
-        // From there the vCPU fills its jump caches, and then looks whether it is still there.
-        Interlocked.MemoryBarrier();
-        foreach (Block block in blocks)
-        {
+            loops |= block.Loops;
             if (block.Floats)
             {
                 FirstLevelTlb.Drop(JumpsOf(AddressSpace.User), AddressSpace.User, block.Code);
+                S->UserSites.Drop(block.Body);
                 continue;
             }
 
@@ -169,10 +157,13 @@ internal sealed unsafe partial class SoftwareVcpu
                 FirstLevelTlb.Drop(JumpsOf(space), space, block.Key.Rip, block.Code);
             }
         }
-    }
 
-    private NativeFoundBlock* FoundBlockOf(Block block)
-        => S->FoundBlocks + NativeFoundBlock.IndexOf(block.Key.Rip, NativeFoundBlock.KeyFor(block.Key.Gpa, block.Key.Mode));
+        // Last: who left a loop before could go back to it.
+        if (loops)
+        {
+            LeaveLoops();
+        }
+    }
 
     /// <summary>The next write to any page comes to the monitor (the dirty log begins anew).</summary>
     internal void ForgetWrites()
@@ -196,7 +187,7 @@ internal sealed unsafe partial class SoftwareVcpu
     internal void ForgetBlocks()
     {
         FlushJumpCaches();
-        new Span<NativeFoundBlock>(S->FoundBlocks, NativeFoundBlock.Count).Clear();
+        new Span<uint>(S->FoundBlocks.Entry, NativeFoundBlocks.Count).Clear();
         Array.Clear(_recentBlocks);
     }
 
@@ -206,14 +197,8 @@ internal sealed unsafe partial class SoftwareVcpu
         EnterJump(space, rip, block.Code);
         if (_findsByPage && Code64 && block.SecondPage == Block.NoPage)
         {
-            BlockKey key = block.Key;
-            PagesOf(space)->Entry[NativeExecutedPages.IndexOf(rip)] = NativeExecutedPages.EntryFor(rip, key.Gpa);
-            *FoundBlockOf(block) = new NativeFoundBlock
-            {
-                Rip = key.Rip,
-                Key = NativeFoundBlock.KeyFor(key.Gpa, key.Mode),
-                Code = block.Code,
-            };
+            PagesOf(space)->Entry[NativeExecutedPages.IndexOf(rip)] = NativeExecutedPages.EntryFor(rip, block.Key.Gpa);
+            S->FoundBlocks.Entry[NativeFoundBlocks.IndexOf(BlockHeader.Of(block.Key))] = (uint)(BlockHeader.Before(block.Code) - S->CodeStart);
         }
 
         // Who throws it away, which devices' threads do too, marks it first and then looks for it here.
@@ -241,6 +226,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private void FlushUserCode()
     {
         FlushJumps(AddressSpace.User);
+        FlushSites();
         FirstLevelTlb.Flush(&S->UserPages);
     }
 
@@ -267,6 +253,34 @@ internal sealed unsafe partial class SoftwareVcpu
 
         filled->Count = 0;
         _basedJumps &= ~(1 << (int)space);
+    }
+
+    private void FlushSites()
+    {
+        NativeFilled* filled = &S->UserSitesFilled;
+        if (filled->TooMany || (filled->Count != 0 && !_listsFilled))
+        {
+            S->UserSites.Flush();
+        }
+        else
+        {
+            S->UserSites.Flush(filled);
+        }
+
+        filled->Count = 0;
+    }
+
+    private void DropSitesInto(ulong linear)
+    {
+        NativeFilled* filled = &S->UserSitesFilled;
+        if (filled->TooMany || !_listsFilled)
+        {
+            S->UserSites.DropPage(linear);
+        }
+        else
+        {
+            S->UserSites.DropPage(linear, filled);
+        }
     }
 
     /// <summary>Takes from one jump cache what was looked up in a page. The rest is worth more than the search costs.</summary>

@@ -74,6 +74,9 @@ internal enum ColdKind : byte
     /// <summary>A cross-page jump, or (if it resumes) call, that the jump cache does not know, with the target in S-&gt;Rip and the flags not in RFLAGS.</summary>
     MissByRip,
 
+    /// <summary>T1 = target: the entry of a jump's site does not know it.</summary>
+    SiteMiss,
+
     /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,
 

@@ -1,3 +1,4 @@
+using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Mmu;
 using Vivarium.Memory;
 using static Vivarium.Engine.Software.Translate.HostRegister;
@@ -32,6 +33,8 @@ internal sealed unsafe class JumpThunks
     private readonly nint[] _knownWithRcxInT1;
     private readonly nint[] _returnSaving;
     private readonly nint[] _jumpSaving;
+    private byte* _site;
+    private byte* _siteSaving;
 
     /// <param name="emitter">Where to emit.</param>
     /// <param name="unknown">Exits with <see cref="ExitCode.Jump"/>.</param>
@@ -85,6 +88,10 @@ internal sealed unsafe class JumpThunks
 
     /// <summary>As <see cref="Direct"/>, with the target in T2 and RCX in T1.</summary>
     public byte* KnownWithRcxInT1(AddressSpace space) => (byte*)_knownWithRcxInT1[(int)space];
+
+    /// <summary>A jump of floating code that the entry of its site does not know; or called so, with a call frame: T1 = target, T2 = the entry's place.</summary>
+    /// <param name="saved">The flags are saved; else in RFLAGS.</param>
+    public byte* Site(bool saved) => saved ? _site : _siteSaving;
 
     private void Emit(AddressSpace space)
     {
@@ -141,6 +148,7 @@ internal sealed unsafe class JumpThunks
         _e.LoadState(T1, StateOffset.Rip);
         _e.Land(direct);
         _e.Land(knownSaved);
+        byte* find = _e.Here;
         if (_options.Has(Optimizations.JumpsByPage))
         {
             EmitFind(space);
@@ -150,6 +158,66 @@ internal sealed unsafe class JumpThunks
         _e.Land(requestedToo);
         _e.RestoreFlags(T1);
         _e.Jmp(_unknown);
+        if (space == AddressSpace.User && _options.Has(Optimizations.JumpSites))
+        {
+            EmitSite(find);
+        }
+    }
+
+    /// <summary>What the jump cache knows is entered for the site too; else it goes on at <paramref name="find"/>.</summary>
+    private void EmitSite(byte* find)
+    {
+        int jumps = StateOffset.Jumps(AddressSpace.User);
+        int sites = StateOffset.UserSites;
+        _siteSaving = _e.Here;
+        _e.SaveFlagsByStack();
+        _site = _e.Here;
+        _e.StoreState(StateOffset.Rip, T1);
+        _e.StoreStateImm(StateOffset.ExitHostPc, 0);
+        _e.StoreState(StateOffset.JumpRcx, Rcx);
+        _e.StoreState(StateOffset.JumpRax, Rax);
+        _e.MovRr(Rcx, T1);
+        _e.JumpPlace(Rax, T1, AddressSpace.User);
+        _e.Rx(0x03, T1, State, Rax, 0, jumps);  // add: zero if it is this RIP
+        byte* unknown = _e.JumpForward(JneCondition);
+        byte* standsStill = null;
+        if (!_options.FloatsEverywhere)
+        {
+            _e.MovRr(T1, Rcx);
+            _e.Rr(0xC1, ShiftRight, T1);
+            _e.Byte(32);
+            standsStill = _e.JumpForward(JeCondition);
+        }
+
+        _e.AddToFilled(StateOffset.UserSitesFilled, T2, T1);
+        _e.Rx(0x8B, T1, State, Rax, 0, jumps + 8);
+        _e.Lea(T1, T1, Translator.LandingBytes);
+        _e.Rx(0x89, T1, State, T2, 0, sites + 8);
+        _e.Rx(0x89, Rcx, State, T2, 0, sites);
+
+        // Who throws the block away takes it out of the jump cache first.
+        _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
+        _e.Rx(0x03, Rcx, State, Rax, 0, jumps);
+        byte* there = _e.ShortForward(0x74);
+        _e.MovImm(Rcx, NativeJumpSites.NoRip);
+        _e.Rx(0x89, Rcx, State, T2, 0, sites);
+        _e.LandShort(there);
+        if (standsStill != null)
+        {
+            _e.Land(standsStill);
+        }
+
+        _e.Rx(0x8B, T2, State, Rax, 0, jumps + 8);
+        _e.LoadState(Rcx, StateOffset.JumpRcx);
+        _e.LoadState(Rax, StateOffset.JumpRax);
+        _e.RestoreFlags(T1);
+        _e.Rr(0xFF, 4, T2, wide: false);        // jmp T2
+
+        _e.Land(unknown);
+        _e.MovRr(T1, Rcx);
+        _e.LoadState(Rcx, StateOffset.JumpRcx);
+        _e.LoadState(Rax, StateOffset.JumpRax);
+        _e.Jmp(find);
     }
 
     /// <summary>T1 = target, the flags saved: jumps to it and enters it into the jump cache, or goes on behind.</summary>
@@ -190,24 +258,23 @@ internal sealed unsafe class JumpThunks
         _e.Crc32(Rcx, Rax);
         _e.Crc32More(Rcx, T2);
         _e.Rr(0xC1, ShiftRight, Rcx, wide: false);
-        _e.Byte(NativeFoundBlock.IndexShift);
-        _e.Rr(0xC1, ShiftLeft, Rcx, wide: false);
-        _e.Byte(NativeFoundBlock.SizeShift);
-        _e.Rm(0x03, Rcx, State, StateOffset.FoundBlocks);
-        _e.Rm(0x3B, Rax, Rcx, 0);               // cmp
+        _e.Byte(NativeFoundBlocks.IndexShift);
+        _e.Rx(0x8B, Rcx, State, Rcx, 2, StateOffset.FoundBlocks, wide: false);
+        _e.Rm(0x03, Rcx, State, StateOffset.CodeStart);
+        _e.Rm(0x3B, Rax, Rcx, BlockHeader.RipOffset); // cmp
         byte* otherRip = _e.JumpForward(JneCondition);
-        _e.Rm(0x3B, T2, Rcx, 8);
-        byte* otherKey = _e.JumpForward(JneCondition);
+        _e.Rm(0x3B, T2, Rcx, BlockHeader.PlaceOffset);
+        byte* otherPlace = _e.JumpForward(JneCondition);
 
-        // Who throws a block away takes it out of the one table and then looks into the other; here it is the other way round.
+        // Who throws a block away clears its header and then looks into the jump caches; here it is the other way round.
         _e.JumpPlace(Rax, T1, space);
         _e.AddToFilled(StateOffset.FilledJumps(space), Rax, T2);
-        _e.Load(T2, Rcx, 16);
+        _e.Lea(T2, Rcx, BlockHeader.Size);
         _e.Rr(0xF7, 3, T1);                     // neg
         _e.Rx(0x89, T2, State, Rax, 0, jumps + 8);
         _e.Rx(0x89, T1, State, Rax, 0, jumps);
         _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
-        _e.Rm(0x83, 7, Rcx, 8);                 // cmp: no key any more
+        _e.Rm(0x83, 7, Rcx, BlockHeader.PlaceOffset); // cmp
         _e.Byte(0);
         byte* gone = _e.JumpForward(JeCondition);
         byte* go = _e.Here;
@@ -234,12 +301,12 @@ internal sealed unsafe class JumpThunks
         }
 
         _e.Land(otherRip);
-        _e.Land(otherKey);
+        _e.Land(otherPlace);
         _e.LoadState(Rcx, StateOffset.JumpRcx);
         _e.LoadState(Rax, StateOffset.JumpRax);
     }
 
-    /// <summary>Of a floating block, RAX becomes the offset in its page, and T2 tells that it floats, as in its <see cref="NativeFoundBlock"/>. RCX is lost.</summary>
+    /// <summary>Of a floating block, RAX becomes the offset in its page, and T2 tells that it floats, as in its <see cref="BlockHeader"/>. RCX is lost.</summary>
     private void EmitFloatingKey()
     {
         byte* standsStill = null;

@@ -22,6 +22,7 @@ internal static unsafe class StateOffset
     public static readonly int HostStackEnd = Of(s => &s->HostStackEnd);
     public static readonly int CodePage = Of(s => &s->CodePage);
     public static readonly int FoundBlocks = Of(s => &s->FoundBlocks);
+    public static readonly int CodeStart = Of(s => &s->CodeStart);
     public static readonly int InterruptRequested = Of(s => &s->InterruptRequested);
     public static readonly int KernelGsBase = Of(s => &s->KernelGsBase);
     public static readonly int TscAux = Of(s => &s->TscAux);
@@ -85,6 +86,8 @@ internal static unsafe class StateOffset
     public static readonly int UserPages = Of(s => &s->UserPages);
     public static readonly int UserLocal = Of(s => &s->UserLocal);
     public static readonly int UserJumpsFilled = Of(s => &s->UserJumpsFilled);
+    public static readonly int UserSitesFilled = Of(s => &s->UserSitesFilled);
+    public static readonly int UserSites = Of(s => &s->UserSites);
     public static readonly int UserJumps = Of(s => &s->UserJumps);
 
     /// <summary>Offsets within a <see cref="NativeSegment"/>.</summary>

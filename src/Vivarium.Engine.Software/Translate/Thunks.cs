@@ -43,6 +43,9 @@ internal sealed unsafe class Thunks
         _e = emitter;
         _avx = avx;
         _besideCode = options.Has(Optimizations.BesideCode);
+
+        // The header of no block, where empty entries of NativeFoundBlocks lead.
+        _e.Bytes(new byte[BlockHeader.Size]);
         PageWalkThunk? walk = options.Has(Optimizations.PageWalks) ? new PageWalkThunk(emitter) : null;
         _secondLevel = options.Has(Optimizations.SecondLevelTlb) ? new SecondLevelSearch(emitter, alone, walk) : null;
         Leave = EmitLeave();

@@ -92,6 +92,11 @@ internal sealed unsafe partial class Translator
                 EmitRecipe(part);
                 EmitMissByRip(part);
                 break;
+            case ColdKind.SiteMiss:
+                EmitRecipe(part);
+                _e.MovImm(T2, (ulong)NativeJumpSites.PlaceOf(part.Rip, part.Data));
+                EmitMissTo(part, _thunks.Jumps.Site(saved: (part.Flags & FlagsAt.Recipe) == 0));
+                break;
             case ColdKind.Miss:
                 if (IsSmall(part.Data))
                 {
@@ -158,15 +163,20 @@ internal sealed unsafe partial class Translator
 
     private void EmitMissByRip(in ColdPart part)
     {
-        byte* known = _thunks.Jumps.Known(_mode.Space(), saved: (part.Flags & FlagsAt.Recipe) == 0);
         _e.LoadState(T2, StateOffset.Rip);
+        EmitMissTo(part, _thunks.Jumps.Known(_mode.Space(), saved: (part.Flags & FlagsAt.Recipe) == 0));
+    }
+
+    /// <summary>Goes to a thunk as the jump would have gone to its target.</summary>
+    private void EmitMissTo(in ColdPart part, byte* thunk)
+    {
         if (part.Resume == null)
         {
-            _e.Jmp(known);
+            _e.Jmp(thunk);
             return;
         }
 
-        _e.Call(known);
+        _e.Call(thunk);
         _e.Jmp(part.Resume);
     }
 

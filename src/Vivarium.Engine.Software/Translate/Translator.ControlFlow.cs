@@ -232,6 +232,12 @@ internal sealed unsafe partial class Translator
     private void EmitJumpByRip(ulong target, bool call, int nextRip = -1)
     {
         EmitCalledRip(T1, target, _nextRip, nextRip);
+        if (GoesBySite)
+        {
+            EmitJumpBySite(target, call);
+            return;
+        }
+
         _e.StoreState(StateOffset.Rip, T1);
         if (FlagsInHost)
         {
@@ -244,6 +250,27 @@ internal sealed unsafe partial class Translator
         NeedFlags(T1);
         _e.Rx(0xFF, call ? 2 : 4, State, T2, 0, StateOffset.Jumps(_mode.Space()) + 8, wide: false);
         _cold.Add(new ColdPart(ColdKind.MissByRip, _rip, miss, call ? _e.Here : null, target, flags, recipe: _recipe));
+    }
+
+    private bool GoesBySite => Floating && Options.Has(Optimizations.JumpSites);
+
+    /// <summary>As <see cref="EmitJumpByRip"/>, with the target in T1: it floats, or the site's entry does not know it.</summary>
+    private void EmitJumpBySite(ulong target, bool call)
+    {
+        int entry = StateOffset.UserSites + NativeJumpSites.PlaceOf(_rip, target);
+        if (FlagsInHost)
+        {
+            DestroyFlags(check: true);
+        }
+
+        _e.Rm(0x3B, T1, State, entry);          // cmp
+        byte* miss = _e.JumpForward(JnzCondition);
+        FlagsAt flags = _flags;
+        _e.LeaFar(T1, T1, -(int)(target & GuestMemory.PageMask));
+        _e.StoreState(StateOffset.CodePage, T1);
+        NeedFlags(T1);
+        _e.Rm(0xFF, call ? 2 : 4, State, entry + 8, wide: false);
+        _cold.Add(new ColdPart(ColdKind.SiteMiss, _rip, miss, call ? _e.Here : null, target, flags, recipe: _recipe));
     }
 
     /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>

@@ -11,7 +11,7 @@ public sealed class FloatingCodeTests
     private const ulong Here = 0x7F12_3456_0000;
     private const ulong There = 0x55AA_0000_3000;
 
-    public static TheoryData<string> Options => ["", "no-floating-code", "no-paired-returns", "no-linking", "no-jumps-by-page", "loops-at-once"];
+    public static TheoryData<string> Options => ["", "no-floating-code", "no-paired-returns", "no-linking", "no-jumps-by-page", "no-jump-sites", "no-flush-lists", "loops-at-once"];
 
     /// <summary>Addresses relative to RIP, calls, returns and jumps across pages, from wherever it runs.</summary>
     [Theory]
@@ -229,6 +229,104 @@ public sealed class FloatingCodeTests
             Assert.Equal(page + 5, m.Rax);
         }
     }
+
+    /// <summary>The same, page by page and while the code runs that goes there: each time by the same jump.</summary>
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void ATargetInAnotherPageIsTheOneThatIsThere(string options)
+    {
+        foreach (bool jump in (ReadOnlySpan<bool>)[false, true])
+        {
+            GoWhereItIsMapped(options, jump, byPage: false);
+            GoWhereItIsMapped(options, jump, byPage: true);
+        }
+    }
+
+    private static void GoWhereItIsMapped(string options, bool jump, bool byPage)
+    {
+        const ulong first = SnippetMachine.Code + 0x1000, second = SnippetMachine.Code + 0x2000;
+        using SnippetMachine m = Create(options);
+        WriteTarget(m, first, 1, jump);
+        WriteTarget(m, second, 0x100, jump);
+        m.Write(Here, c =>
+        {
+            Label again = c.CreateLabel();
+            c.mov(ecx, 80);
+            c.Label(ref again);
+            if (jump)
+            {
+                c.jmp(Here + 0x1000);
+                c.nop();
+            }
+            else
+            {
+                c.call(Here + 0x1000);
+            }
+
+            c.@int(0x30);
+            c.dec(ecx);
+            c.jnz(again);
+            c.@int(EndVector);
+        }, physical: SnippetMachine.Code);
+        m.SetGate(0x30, Handlers + 0x308);
+        m.Write(Handlers + 0x308, c =>
+        {
+            Label same = c.CreateLabel();
+            c.dec(edx);
+            c.jnz(same);
+            c.mov(edx, 5);
+            c.xor(__qword_ptr[rsi], (int)(first ^ second));
+            if (byPage)
+            {
+                c.invlpg(__byte_ptr[rdi]);
+            }
+            else
+            {
+                c.mov(rax, cr3);
+                c.mov(cr3, rax);
+            }
+
+            c.Label(ref same);
+            c.iretq();
+        });
+        m.Rdx = 5;
+        m.Rsi = m.Pages.Entry(Here + 0x1000, 12);
+        m.Rdi = Here + 0x1000;
+        m.Rbp = Here + 10;
+        m.State.Rip = Here;
+        m.RunToEnd();
+        Assert.Equal(40u + (40 * 0x100), m.Rbx);
+    }
+
+    [Theory]
+    [MemberData(nameof(Options))]
+    public void ATargetInAnotherPageThatWasOverwrittenIsTheNewCode(string options)
+    {
+        using SnippetMachine m = Create(options);
+        WriteTarget(m, SnippetMachine.Code + 0x1000, 1, jump: false);
+        m.Write(Here, c =>
+        {
+            Label again = c.CreateLabel(), same = c.CreateLabel();
+            c.mov(ecx, 64);
+            c.Label(ref again);
+            c.call(Here + 0x1000);
+            c.test(ecx, 31);
+            c.jnz(same);
+            c.mov(__byte_ptr[rdi + 2], cl);
+            c.Label(ref same);
+            c.dec(ecx);
+            c.jnz(again);
+            c.@int(EndVector);
+        }, physical: SnippetMachine.Code);
+        m.Rdi = There + 0x1000;
+        m.State.Rip = Here;
+        m.RunToEnd();
+        Assert.Equal(1u + (32 * 64) + (31 * 32), m.Rbx);
+    }
+
+    /// <summary>ADD EBX, imm32, and back: by a jump to RBP or by RET.</summary>
+    private static void WriteTarget(SnippetMachine m, ulong physical, uint value, bool jump)
+        => m.Memory.Write(physical, [0x81, 0xC3, .. BitConverter.GetBytes(value), .. (ReadOnlySpan<byte>)(jump ? [0xFF, 0xE5] : [0xC3])]);
 
     private static ulong FunctionOffset(SnippetMachine m)
     {
