@@ -42,6 +42,15 @@ internal static class LinuxShell
     public static void CheckKernelLog(VivProcess viv) => Assert.Equal("", Answer(viv,
         "dmesg | grep -iE 'BUG[: ]|WARNING|lockup|rcu: INFO|stall|Oops|Call Trace|unstable|warp|blocked for more'"));
 
+    /// <summary>Programs compute rightly, pipes carry their data, and the kernel has nothing to complain about.</summary>
+    public static void CheckShell(VivProcess viv)
+    {
+        Assert.Equal("2.718281828459", Answer(viv, """awk 'BEGIN { e = f = 1; for (i = 1; i < 20; i++) { f /= i; e += f } printf "%.12f\n", e }'"""));
+        Assert.Equal("185191760", Answer(viv, "seq 1 100000 | awk '{ s = (s * 31 + $1) % 4294967296 } END { print s }' | cat"));
+        Assert.Equal("10000", Answer(viv, "seq 1 10000 | sort -r | sort -n | uniq | tail -n 1"));
+        CheckKernelLog(viv);
+    }
+
     /// <summary>Lets the guest switch its machine off.</summary>
     public static void PowerOff(VivProcess viv)
     {
