@@ -47,6 +47,12 @@ internal enum FormKinds : ushort
 
     /// <summary>SHL, SHR or SAR by a constant.</summary>
     ConstantShift = 1 << 12,
+
+    /// <summary>It needs more than new names for its operands.</summary>
+    Special = 1 << 13,
+
+    /// <summary>Its second and last operand is a constant of four bytes that is sign-extended to eight.</summary>
+    ExtendsImmediate = 1 << 14,
 }
 
 /// <summary>

@@ -60,6 +60,8 @@ internal sealed unsafe class InstructionForms(CpuFeatures features)
             | (instruction.FlowControl != FlowControl.Next ? FormKinds.Jumps : 0)
             | (instruction.IsJccShortOrNear ? FormKinds.Jcc : 0)
             | (instruction.Mnemonic is Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar && instruction.Op1Kind == OpKind.Immediate8 ? FormKinds.ConstantShift : 0)
+            | (IsSpecial(instruction.Mnemonic) ? FormKinds.Special : 0)
+            | (instruction.OpCount == 2 && instruction.Op1Kind == OpKind.Immediate32to64 ? FormKinds.ExtendsImmediate : 0)
             | (HasRegistersOnly(instruction) ? FormKinds.Registers : 0);
     }
 
@@ -67,6 +69,10 @@ internal sealed unsafe class InstructionForms(CpuFeatures features)
         or Mnemonic.Add or Mnemonic.Sub or Mnemonic.And or Mnemonic.Or or Mnemonic.Xor or Mnemonic.Cmp or Mnemonic.Test
         or Mnemonic.Movups or Mnemonic.Movdqu or Mnemonic.Movaps or Mnemonic.Movdqa or Mnemonic.Movq or Mnemonic.Movd or Mnemonic.Movss or Mnemonic.Movsd
         or Mnemonic.Addsd or Mnemonic.Mulsd or Mnemonic.Subsd or Mnemonic.Movhps or Mnemonic.Movlps;
+
+    private static bool IsSpecial(Mnemonic mnemonic) => mnemonic is Mnemonic.Push or Mnemonic.Pop or Mnemonic.Leave or Mnemonic.Lea
+        or Mnemonic.Nop or Mnemonic.Reservednop or Mnemonic.Prefetchnta or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2
+        or Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc;
 
     private static bool IsSimple(in Instruction instruction) => instruction.Mnemonic switch
     {

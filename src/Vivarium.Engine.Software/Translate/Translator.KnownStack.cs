@@ -28,9 +28,9 @@ internal sealed unsafe partial class Translator
     /// <summary>The instructions before the present one may have moved the stack pointer.</summary>
     private void FollowKnownStack()
     {
-        for (; _knownIndex < _index; _knownIndex++)
+        for (; _knownTo != _knownFrom && _knownIndex < _index; _knownIndex++)
         {
-            if (_knownTo != _knownFrom && TryFollowStack(_guest[_knownIndex], out int by))
+            if (TryFollowStack(_guest[_knownIndex], out int by))
             {
                 _knownFrom -= by;
                 _knownTo -= by;

@@ -34,7 +34,7 @@ internal sealed unsafe partial class Translator
 
         LoseRecipe();
         FlagRecipe recipe = _shiftRecipe.Exists ? _shiftRecipe
-            : guest.Form.Traits.Flags == FlagUse.Replaces && (_source.IsLoop || !IsMovableImmediate(guest.Instruction)) ? FlagRecipe.Of(guest.Instruction) : default;
+            : guest.Form.Traits.Flags == FlagUse.Replaces && (_source.IsLoop || !IsMovableImmediate(guest)) ? FlagRecipe.Of(guest.Instruction) : default;
         if (recipe.Exists && FlagsInHost)
         {
             _recipe = recipe;

@@ -244,7 +244,7 @@ internal sealed unsafe partial class Translator
     {
         RunAccess none = RunAccess.Nothing;
         ref readonly Instruction instruction = ref guest.Instruction;
-        if (IsMovableImmediate(instruction)
+        if (IsMovableImmediate(guest)
             || (_e.Relocations.Wanted && Relocations.MayBeKernelAddress(instruction.MemoryDisplacement64)))
         {
             // The copy's constant may be another: it is to stand in one place.
@@ -291,7 +291,7 @@ internal sealed unsafe partial class Translator
         }
 
         ref readonly Instruction instruction = ref guest.Instruction;
-        if (!form.Is(FormKinds.Conditional | FormKinds.Simple) || !form.HasGeneralRegister(0) || guest.HasHighByte || IsMovableImmediate(instruction))
+        if (!form.Is(FormKinds.Conditional | FormKinds.Simple) || !form.HasGeneralRegister(0) || guest.HasHighByte || IsMovableImmediate(guest))
         {
             return false;
         }

@@ -363,6 +363,7 @@ internal sealed unsafe partial class Translator
             && !_source.ChecksItself && Options.Has(Optimizations.LongBlocks);
 
     /// <summary>All jumps of a block lead to blocks of one mode: what changes it ends one that has jumps already.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool EndsBefore(int index)
         => _hasSideExits && index < _guest.Count && _guest[index].Form.Mnemonic is Mnemonic.Stac or Mnemonic.Clac;
 
@@ -428,7 +429,8 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        if (form.Is(FormKinds.Jumps) ? EmitControlFlow(instruction) : EmitStackOperation(instruction) || EmitSpecial(instruction))
+        if ((form.Is(FormKinds.Jumps) && EmitControlFlow(instruction))
+            || (form.Is(FormKinds.Special) && (EmitStackOperation(instruction) || EmitSpecial(instruction))))
         {
             return;
         }
@@ -437,7 +439,7 @@ internal sealed unsafe partial class Translator
         {
             BeforeInstruction(instruction, traits.Flags, InRun ? T1 : T2);
             _e.Copy(guest.Bytes, guest.Length);
-            NoteImmediate(instruction);
+            NoteImmediate(guest);
             AfterInstruction(traits.Flags);
             return;
         }
@@ -454,7 +456,7 @@ internal sealed unsafe partial class Translator
             {
                 BeforeInstruction(instruction, traits.Flags, InRun ? T1 : T2);
                 InstructionRewriter.WithRegisters(_e, guest.Code, form.RegisterField == RegisterField.General);
-                NoteImmediate(instruction);
+                NoteImmediate(guest);
                 AfterInstruction(traits.Flags);
                 return;
             }
@@ -499,7 +501,7 @@ internal sealed unsafe partial class Translator
         }
 
         InstructionRewriter.WithMemory(_e, guest.Code, register, operand);
-        NoteImmediate(instruction);
+        NoteImmediate(guest);
         AfterInstruction(traits.Flags);
         if (inState != 0)
         {
@@ -516,16 +518,16 @@ internal sealed unsafe partial class Translator
     /// The host instruction just written ends, as the guest's does, with a sign-extended immediate. Nothing else depends on it,
     /// so that one translation serves whatever it is.
     /// </summary>
-    private void NoteImmediate(in Instruction instruction)
+    private void NoteImmediate(in GuestInstruction guest)
     {
-        if (IsMovableImmediate(instruction))
+        if (IsMovableImmediate(guest))
         {
-            _e.NoteImmediate(_guest[_index].End - sizeof(int));
+            _e.NoteImmediate(guest.End - sizeof(int));
         }
     }
 
-    private static bool IsMovableImmediate(in Instruction instruction)
-        => instruction.OpCount == 2 && instruction.Op1Kind == OpKind.Immediate32to64 && Relocations.MayBeKernelAddress(instruction.GetImmediate(1));
+    private static bool IsMovableImmediate(in GuestInstruction guest)
+        => guest.Is(FormKinds.ExtendsImmediate) && Relocations.MayBeKernelAddress(guest.Instruction.GetImmediate(1));
 
     /// <summary>True if the guest's bytes can run as they are: no memory, and only registers that have their own places.</summary>
     private static bool CanCopy(in GuestInstruction guest) => guest.Is(FormKinds.Registers) && (guest.Named & MovedRegisters) == 0;
@@ -627,7 +629,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        NoteImmediate(original);
+        NoteImmediate(guestInstruction);
         AfterInstruction(traits.Flags);
         if (swapped && !UsesScratchForHighByte(original))
         {
