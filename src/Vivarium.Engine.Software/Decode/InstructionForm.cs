@@ -36,7 +36,7 @@ internal enum FormKinds : ushort
     /// <summary>It accesses memory, not only names an address.</summary>
     Accesses = 1 << 8,
 
-    /// <summary>A near transfer of control.</summary>
+    /// <summary>What comes next may be another than what stands behind it.</summary>
     Jumps = 1 << 9,
 
     /// <summary>Its registers and constants are all that it works on: the guest's bytes may run as they are.</summary>
@@ -48,7 +48,7 @@ internal enum FormKinds : ushort
     /// <summary>SHL, SHR or SAR by a constant.</summary>
     ConstantShift = 1 << 12,
 
-    /// <summary>It needs more than new names for its operands.</summary>
+    /// <summary>It is one of the stack's, or one that needs more than new names for its operands: those that the translator has methods of their own for.</summary>
     Special = 1 << 13,
 
     /// <summary>Its second and last operand is a constant of four bytes that is sign-extended to eight.</summary>

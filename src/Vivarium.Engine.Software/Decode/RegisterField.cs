@@ -19,7 +19,7 @@ internal enum RegisterField : byte
 /// <summary>Opcode maps of 64-bit code: the common instructions in legacy encoding (SDM vol. 2D, appendix A.3).</summary>
 internal static class RegisterFields
 {
-    private const byte TwoByteEscape = 0x0F;
+    public const byte TwoByteEscape = 0x0F;
     private const byte ThreeByteEscape = 0x38;
 
     /// <param name="code">An instruction's bytes.</param>

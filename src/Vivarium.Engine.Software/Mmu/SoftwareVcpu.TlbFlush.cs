@@ -223,6 +223,9 @@ internal sealed unsafe partial class SoftwareVcpu
         }
     }
 
+    /// <summary>What was filled since the list was emptied last is not all in it.</summary>
+    private bool LacksSome(NativeFilled* list) => list->TooMany || (list->Count != 0 && !_listsFilled);
+
     private void FlushUserCode()
     {
         FlushJumps(AddressSpace.User);
@@ -242,7 +245,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private void FlushJumps(AddressSpace space)
     {
         NativeFilled* filled = FilledJumpsOf(space);
-        if (filled->TooMany || (filled->Count != 0 && !_listsFilled))
+        if (LacksSome(filled))
         {
             FirstLevelTlb.Flush(JumpsOf(space), space);
         }
@@ -258,7 +261,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private void FlushSites()
     {
         NativeFilled* filled = &S->UserSitesFilled;
-        if (filled->TooMany || (filled->Count != 0 && !_listsFilled))
+        if (LacksSome(filled))
         {
             S->UserSites.Flush();
         }
@@ -307,7 +310,7 @@ internal sealed unsafe partial class SoftwareVcpu
         for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
         {
             NativeFilled* local = LocalPagesOf(space);
-            if (!keepGlobal || local->TooMany || (local->Count != 0 && !_listsFilled))
+            if (!keepGlobal || LacksSome(local))
             {
                 FirstLevelTlb.Flush(TlbOf(space));
             }

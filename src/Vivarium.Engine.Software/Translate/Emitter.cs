@@ -537,6 +537,9 @@ internal sealed unsafe class Emitter
         Relative(target);
     }
 
+    /// <summary>What was written before is seen before what comes next is read (SDM vol. 3A, 9.2.3). Changes the flags.</summary>
+    public void Barrier() => Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
+
     /// <summary>For <see cref="JumpForward"/>: CALL instead of a jump.</summary>
     public const int CallCondition = -2;
 

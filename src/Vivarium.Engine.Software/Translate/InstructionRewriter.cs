@@ -11,7 +11,6 @@ namespace Vivarium.Engine.Software.Translate;
 internal static unsafe class InstructionRewriter
 {
     private const int RexW = 8;
-    private const byte TwoByteEscape = 0x0F;
 
     /// <summary>For a register: the one in the instruction stays.</summary>
     public const int Same = -1;
@@ -71,12 +70,7 @@ internal static unsafe class InstructionRewriter
             to += sizeof(int);
         }
 
-        for (; at < code.Length; at++)
-        {
-            *to++ = code[at];
-        }
-
-        emitter.Cursor = to;
+        emitter.Cursor = CopyRest(code, at, to);
     }
 
     /// <summary>With both operands in registers, that of the stack pointer in its place.</summary>
@@ -95,12 +89,18 @@ internal static unsafe class InstructionRewriter
         int rm = Of((modRm & 7) | ((rex & 1) << 3));
         to = PlaceRex(rexPlace, to, (rex & RexW) | ((reg >> 3) << 2) | (rm >> 3), rex != 0);
         *to++ = (byte)(0xC0 | ((reg & 7) << 3) | (rm & 7));
+        emitter.Cursor = CopyRest(code, at, to);
+    }
+
+    /// <summary>What stands behind the operands: constants. Returns where to go on.</summary>
+    private static byte* CopyRest(ReadOnlySpan<byte> code, int at, byte* to)
+    {
         for (; at < code.Length; at++)
         {
             *to++ = code[at];
         }
 
-        emitter.Cursor = to;
+        return to;
     }
 
     /// <summary>Returns where the opcode begins. A REX prefix that others follow does not count.</summary>
@@ -133,7 +133,7 @@ internal static unsafe class InstructionRewriter
     {
         byte opcode = code[at++];
         *to++ = opcode;
-        if (opcode == TwoByteEscape)
+        if (opcode == RegisterFields.TwoByteEscape)
         {
             opcode = code[at++];
             *to++ = opcode;

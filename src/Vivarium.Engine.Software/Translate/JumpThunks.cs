@@ -196,7 +196,7 @@ internal sealed unsafe class JumpThunks
         _e.Rx(0x89, Rcx, State, T2, 0, sites);
 
         // Who throws the block away takes it out of the jump cache first.
-        _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
+        _e.Barrier();
         _e.Rx(0x03, Rcx, State, Rax, 0, jumps);
         byte* there = _e.ShortForward(0x74);
         _e.MovImm(Rcx, NativeJumpSites.NoRip);
@@ -273,7 +273,7 @@ internal sealed unsafe class JumpThunks
         _e.Rr(0xF7, 3, T1);                     // neg
         _e.Rx(0x89, T2, State, Rax, 0, jumps + 8);
         _e.Rx(0x89, T1, State, Rax, 0, jumps);
-        _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
+        _e.Barrier();
         _e.Rm(0x83, 7, Rcx, BlockHeader.PlaceOffset); // cmp
         _e.Byte(0);
         byte* gone = _e.JumpForward(JeCondition);

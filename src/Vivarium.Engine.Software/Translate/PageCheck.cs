@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software.Translate;
 
@@ -43,7 +44,7 @@ internal sealed unsafe class PageCheck
     }
 
     /// <summary>What is compared with an offset in the page: greater ones reach into the next.</summary>
-    public static int Highest(int size) => 4096 - size;
+    public static int Highest(int size) => (int)GuestMemory.PageSize - size;
 
     /// <summary>Returns where the jump's displacement stands.</summary>
     public byte* Emit(Emitter emitter, int size)

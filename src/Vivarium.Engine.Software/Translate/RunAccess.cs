@@ -9,9 +9,7 @@ internal readonly record struct RunAccess(sbyte Base, int Displacement, byte Siz
 {
     public const int None = -1;
 
-    private static readonly RunAccess NothingThere = new(None, 0, 0, false);
-
-    public static ref readonly RunAccess Nothing => ref NothingThere;
+    public static RunAccess Nothing => new(None, 0, 0, Writes: false);
 
     public bool Exists => Base != None;
 }

@@ -109,7 +109,7 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone, Page
         if (!alone)
         {
             // As in TryResolve: first the tag, then the look whether the page holds code.
-            _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
+            _e.Barrier();
             _e.Rm(0xF6, Test, Rcx, 0, wide: false);
             _e.Byte((int)PageFlags.Code);
             lost = _e.JumpForward(NotEqual);

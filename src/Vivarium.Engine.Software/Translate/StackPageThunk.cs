@@ -61,7 +61,7 @@ internal sealed unsafe class StackPageThunk(Emitter emitter, bool alone)
         if (!alone)
         {
             // Who takes write tags away does it here after the TLB: that one sees this tag, or the TLB's is seen to have gone.
-            _e.Bytes([0xF0, 0x83, 0x0C, 0x24, 0x00]); // lock or dword [rsp], 0
+            _e.Barrier();
         }
 
         _e.TlbField(Compare, Rcx, tlb, T2, NativeTlbEntry.WriteTagOffset);

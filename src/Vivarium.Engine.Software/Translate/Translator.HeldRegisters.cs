@@ -21,6 +21,7 @@ internal sealed unsafe partial class Translator
     private bool _newInT1;
     private bool _newInT2;
 
+    /// <summary>The present block holds registers.</summary>
     private bool _holdsRegisters;
 
     private bool HoldsRegisters => CodeBits == 64 && !Careful && !_source.ChecksItself && Options.Has(Optimizations.HeldRegisters | Optimizations.LazyFlags);

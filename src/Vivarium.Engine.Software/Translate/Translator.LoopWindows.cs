@@ -156,10 +156,10 @@ internal sealed unsafe partial class Translator
             bool push = instruction.Mnemonic == Mnemonic.Push;
             displacement = push ? -8 : 0;
             write = push;
-            return instruction.StackPointerIncrement is 8 or -8 && instruction.Mnemonic is Mnemonic.Push or Mnemonic.Pop && MemoryOperand(instruction) < 0;
+            return instruction.StackPointerIncrement is 8 or -8 && instruction.Mnemonic is Mnemonic.Push or Mnemonic.Pop && guest.Form.Memory < 0;
         }
 
-        if (MemoryOperand(instruction) < 0 || instruction.Mnemonic == Mnemonic.Lea || instruction.HasLockPrefix || IsMasked(instruction)
+        if (guest.Form.Memory < 0 || instruction.Mnemonic == Mnemonic.Lea || instruction.HasLockPrefix || IsMasked(instruction)
             || SegmentOf(instruction) >= SegmentFs || instruction.MemorySize.GetSize() is 0 or > 64)
         {
             return false;

@@ -90,10 +90,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        NeedFlagsIfRefused(guest);
-        _shiftRecipe = guest.Is(FormKinds.ConstantShift) ? PutShiftedAside(guest) : default;
-        EmitInstruction(guest);
-        TrackRecipe(guest);
+        EmitTracked(guest);
     }
 
     /// <summary>A conditional jump that the loop goes on behind.</summary>

@@ -14,9 +14,10 @@ internal sealed unsafe partial class Translator
     /// <summary>What the present instruction shifts has been put aside, for this recipe.</summary>
     private FlagRecipe _shiftRecipe;
 
-    /// <summary>Blocks other than loops may use recipes. Constants must stand in one place of the translation only where they may change.</summary>
+    /// <summary>The present block uses recipes.</summary>
     private bool _usesRecipes;
 
+    /// <summary>Blocks other than loops may use recipes. Constants must stand in one place of the translation only where they may change.</summary>
     private bool UsesRecipes => CodeBits == 64 && !Careful && !_source.ChecksItself && Options.Has(Optimizations.FlagRecipes | Optimizations.LazyFlags);
 
     /// <summary>An instruction has been translated, which may have made the flags, or changed what they were made from.</summary>
@@ -66,8 +67,7 @@ internal sealed unsafe partial class Translator
         int count = _source.IsLoop ? _guest.Count : _guest.Count - from;
         for (int i = 0; i < count; i++)
         {
-            int at = from + i;
-            at -= at >= _guest.Count ? _guest.Count : 0;
+            int at = Around(from + i);
             ref readonly GuestInstruction guest = ref _guest[at];
             if (i == 0 && guest.Is(FormKinds.MayBeRefused) && MustNotBeRefused)
             {
@@ -88,6 +88,9 @@ internal sealed unsafe partial class Translator
         return true;
     }
 
+    /// <summary>Behind a loop's last instruction comes its first.</summary>
+    private int Around(int at) => at < _guest.Count ? at : at - _guest.Count;
+
     /// <summary>
     /// Before an instruction that the host may refuse: the run loop then wants the flags. Recipes are kept for that of loops only, which are
     /// neither copied nor kept on disk. T1 is lost.
@@ -97,6 +100,15 @@ internal sealed unsafe partial class Translator
         if (guest.Is(FormKinds.MayBeRefused) && (_flags & (FlagsAt.Host | FlagsAt.Saved)) == 0 && MustNotBeRefused)
         {
             NeedFlags(HostRegister.T1);
+            Mark(_rip);
+        }
+    }
+
+    /// <summary>Just before an instruction that the host may refuse: the flags have gone elsewhere since its first mark.</summary>
+    private void MarkIfRefused(in GuestInstruction guest, FlagsAt before)
+    {
+        if (_flags != before && guest.Is(FormKinds.MayBeRefused))
+        {
             Mark(_rip);
         }
     }
@@ -133,7 +145,7 @@ internal sealed unsafe partial class Translator
         int count = _source.IsLoop ? _guest.Count : _guest.Count - _index;
         for (int i = 1; i < count; i++)
         {
-            int at = (_index + i) % _guest.Count;
+            int at = Around(_index + i);
             ref readonly GuestInstruction guest = ref _guest[at];
             if (guest.Is(FormKinds.Stack | FormKinds.Accesses) && at >= _runEnd && !(_secondRound && HasWindow(at)))
             {

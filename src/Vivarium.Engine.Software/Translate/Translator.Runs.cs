@@ -33,6 +33,7 @@ internal sealed unsafe partial class Translator
 
     private bool InRun => _runEnd != 0;
 
+    /// <summary>The present block makes runs.</summary>
     private bool _makesRuns;
 
     private bool MakesRuns => CodeBits == 64 && !Careful && !_apart && !_source.ChecksItself && Stops.Count == 0
@@ -56,7 +57,7 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        if (!InRun && _makesRuns && _index < _guest.Count && _guest[_index].Is(FormKinds.Stack | FormKinds.Accesses) && AccessOf(_index).Exists && FindRun() is { } found)
+        if (!InRun && _makesRuns && _index < _guest.Count && AccessOf(_index).Exists && FindRun() is { } found)
         {
             ForgetHeld();
             ExtendedKind extended = _guest[_index].Form.Traits.Extended;
@@ -164,7 +165,7 @@ internal sealed unsafe partial class Translator
         for (int i = _index; i < _guest.Count; i++)
         {
             ref readonly GuestInstruction guest = ref _guest[i];
-            ref readonly RunAccess access = ref (guest.Is(FormKinds.Stack | FormKinds.Accesses) ? ref AccessOf(i) : ref RunAccess.Nothing);
+            ref readonly RunAccess access = ref AccessOf(i);
             if (!access.Exists || HasWindow(i))
             {
                 if (accesses == 0 || !IsNeutral(guest, number, ref moved))
@@ -242,39 +243,37 @@ internal sealed unsafe partial class Translator
 
     private RunAccess FindAccess(in GuestInstruction guest)
     {
-        RunAccess none = RunAccess.Nothing;
         ref readonly Instruction instruction = ref guest.Instruction;
-        if (IsMovableImmediate(guest)
-            || (_e.Relocations.Wanted && Relocations.MayBeKernelAddress(instruction.MemoryDisplacement64)))
+        if (IsMovableImmediate(guest) || (_e.Relocations.Wanted && Relocations.MayBeKernelAddress(instruction.MemoryDisplacement64)))
         {
             // The copy's constant may be another: it is to stand in one place.
-            return none;
+            return RunAccess.Nothing;
         }
 
         switch (instruction.Code)
         {
             case Code.Push_r64:
-                return guest.Names(GuestRspNumber) ? none : new RunAccess(GuestRspNumber, -8, 8, Writes: true);
+                return guest.Names(GuestRspNumber) ? RunAccess.Nothing : new RunAccess(GuestRspNumber, -8, 8, Writes: true);
             case Code.Pushq_imm8 or Code.Pushq_imm32 or Code.Call_rel32_64:
                 return new RunAccess(GuestRspNumber, -8, 8, Writes: true);
             case Code.Pop_r64:
-                return guest.Names(GuestRspNumber) ? none : new RunAccess(GuestRspNumber, 0, 8, Writes: false);
+                return guest.Names(GuestRspNumber) ? RunAccess.Nothing : new RunAccess(GuestRspNumber, 0, 8, Writes: false);
             case Code.Retnq:
                 return new RunAccess(GuestRspNumber, 0, 8, Writes: false);
         }
 
         InstructionForm form = guest.Form;
-        if (!form.Is(FormKinds.Plain) || instruction.HasLockPrefix || !GeneralRegister.Is64(instruction.MemoryBase) || instruction.MemoryIndex != Register.None
+        if (!form.Is(FormKinds.Plain) || instruction.HasLockPrefix || !instruction.MemoryBase.IsGPR64() || instruction.MemoryIndex != Register.None
             || form.Memory < 0 || SegmentOf(instruction) >= SegmentFs || guest.HasHighByte)
         {
-            return none;
+            return RunAccess.Nothing;
         }
 
         long far = (long)instruction.MemoryDisplacement64;
         return far == (int)far && Math.Abs(far) < int.MaxValue / 2 && form.MemorySize is > 0 and <= 32
             && form.Traits.Extended switch { ExtendedKind.None => true, ExtendedKind.Sse => (_mode & BlockMode.Sse) != 0, _ => false }
             ? new RunAccess((sbyte)GuestNumber(instruction.MemoryBase), (int)far, (byte)form.MemorySize, form.Traits.WritesMemory)
-            : none;
+            : RunAccess.Nothing;
     }
 
     /// <summary>An access of a run that may be #GP for its alignment, or #XM for what it works on.</summary>

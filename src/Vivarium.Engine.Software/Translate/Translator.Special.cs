@@ -7,6 +7,7 @@ namespace Vivarium.Engine.Software.Translate;
 // Instructions that need more than new names for their operands.
 internal sealed unsafe partial class Translator
 {
+    /// <summary>Asked of <see cref="FormKinds.Special"/> ones only.</summary>
     private bool EmitSpecial(in Instruction instruction)
     {
         switch (instruction.Mnemonic)

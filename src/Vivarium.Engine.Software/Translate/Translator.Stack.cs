@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vivarium.Engine.Software.Decode;
 using static Vivarium.Engine.Software.Translate.HostRegister;
 
 namespace Vivarium.Engine.Software.Translate;
@@ -6,6 +7,7 @@ namespace Vivarium.Engine.Software.Translate;
 // PUSH, POP, LEAVE: the stack is guest memory like any other; the stack pointer moves only when nothing can fault any more.
 internal sealed unsafe partial class Translator
 {
+    /// <summary>Asked of <see cref="FormKinds.Special"/> ones only.</summary>
     private bool EmitStackOperation(in Instruction instruction)
     {
         switch (instruction.Mnemonic)

@@ -157,7 +157,7 @@ internal sealed unsafe partial class Translator
         _hasSideExits = false;
         _flags = FlagsAt.Host;
         _accessCount = 0;
-        _usesRecipes = UsesRecipes;
+        _usesRecipes = source.IsLoop || UsesRecipes;
         _makesRuns = MakesRuns;
         _holdsRegisters = HoldsRegisters;
         _blockCode = _cache.Next;
@@ -370,7 +370,7 @@ internal sealed unsafe partial class Translator
     private static bool IsLocked(in Instruction instruction)
         => instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.Op0Kind == OpKind.Memory);
 
-    /// <summary>An instruction of a block that is no loop.</summary>
+    /// <summary>An instruction, and what it makes of the flags.</summary>
     private void EmitTracked(in GuestInstruction guest)
     {
         NeedFlagsIfRefused(guest);
@@ -473,25 +473,20 @@ internal sealed unsafe partial class Translator
         CodeTraits traits = form.Traits;
         FlagsAt before = _flags;
         HostOperand operand = EmitMemory(instruction, form.MemorySize, traits.ReadsMemory, traits.WritesMemory, Rules(instruction, traits));
-        bool isGeneral = form.RegisterField == RegisterField.General;
-        int inState = guest.Named & StateRegisters;
-        if ((isGeneral && inState != 0) || (!FlagsInHost && MustHaveFlags(instruction, traits.Flags)))
+        if (NeedsScratch(guest))
         {
             operand = Collapse(operand);
         }
 
         int free = operand.FreeScratch;
         BeforeInstruction(instruction, traits.Flags, free);
-        if (_flags != before && form.Is(FormKinds.MayBeRefused))
-        {
-            // The run loop must know where the flags are.
-            Mark(_rip);
-        }
+        MarkIfRefused(guest, before);
 
         Scratches scratches = default;
         int register = InstructionRewriter.Same;
-        if (isGeneral && (guest.Named & MovedRegisters) != 0)
+        if ((guest.Named & MovedRegisters) != 0)
         {
+            // What is not in the register field is RAX or CL.
             int number = System.Numerics.BitOperations.Log2((uint)(guest.Named & MovedRegisters));
             register = Of(number);
             if (register < 0)
@@ -503,11 +498,7 @@ internal sealed unsafe partial class Translator
         InstructionRewriter.WithMemory(_e, guest.Code, register, operand);
         NoteImmediate(guest);
         AfterInstruction(traits.Flags);
-        if (inState != 0)
-        {
-            EmitStoreScratches(scratches);
-        }
-
+        EmitStoreScratches(scratches);
         if (traits.WritesMemory)
         {
             EmitCommit();
@@ -538,9 +529,13 @@ internal sealed unsafe partial class Translator
     private static int OfGuest(Register register) => Of(GuestNumber(register));
 
     /// <summary>The register of the same width with another number.</summary>
-    private static Register Renumber(Register register, int number) => GeneralRegister.Of(number, GeneralRegister.SizeOf(register));
-
-    private static bool IsHighByte(Register register) => GeneralRegister.IsHighByte(register);
+    private static Register Renumber(Register register, int number) => register.GetSize() switch
+    {
+        1 => number < 4 ? Register.AL + number : Register.SPL + (number - 4),
+        2 => Register.AX + number,
+        4 => Register.EAX + number,
+        _ => Register.RAX + number,
+    };
 
     private void EmitRenamed(in GuestInstruction guestInstruction)
     {
@@ -552,7 +547,7 @@ internal sealed unsafe partial class Translator
 
         FlagsAt before = _flags;
         HostOperand operand = default;
-        int memory = MemoryOperand(instruction);
+        int memory = guestInstruction.Form.Memory;
         int taken = memory < 0 ? TakeFromState(ref instruction, traits) : -1;
 
         Register highByte = HighByte(instruction);
@@ -567,7 +562,7 @@ internal sealed unsafe partial class Translator
             bool environment = original.Mnemonic is Mnemonic.Fnstenv or Mnemonic.Fnsave;
             operand = EmitMemory(original, instruction.MemorySize.GetSize(), traits.ReadsMemory, traits.WritesMemory, Rules(original, traits),
                 direct: highByte == Register.None && !environment);
-            if (environment || scratchForHighByte || NeedsScratch(original, traits.Flags))
+            if (environment || scratchForHighByte || NeedsScratch(guestInstruction))
             {
                 operand = Collapse(operand);
             }
@@ -576,11 +571,7 @@ internal sealed unsafe partial class Translator
         // Registers free for operands: one beside a memory operand, else two.
         int free = memory < 0 ? (InRun ? T1 : T2) : operand.FreeScratch;
         BeforeInstruction(original, traits.Flags, free);
-        if (_flags != before && (traits.Extended != ExtendedKind.None || original.Mnemonic is Mnemonic.Div or Mnemonic.Idiv))
-        {
-            // The host may refuse it, and then the run loop must know where the flags are.
-            Mark(_rip);
-        }
+        MarkIfRefused(guestInstruction, before);
 
         // R12-R15 of the guest come from the state block into scratch registers where read, and go back where written.
         Scratches scratches = default;
@@ -593,7 +584,7 @@ internal sealed unsafe partial class Translator
             }
 
             Register register = instruction.GetOpRegister(i);
-            if (!register.IsGPR() || IsHighByte(register))
+            if (!register.IsGPR() || GeneralRegister.IsHighByte(register))
             {
                 continue;
             }
@@ -788,31 +779,14 @@ internal sealed unsafe partial class Translator
     private static Register HighByte(in Instruction instruction)
     {
         // No form has one behind its second operand.
-        return instruction.Op0Kind == OpKind.Register && IsHighByte(instruction.Op0Register) ? instruction.Op0Register
-            : instruction.Op1Kind == OpKind.Register && IsHighByte(instruction.Op1Register) ? instruction.Op1Register
+        return instruction.Op0Kind == OpKind.Register && GeneralRegister.IsHighByte(instruction.Op0Register) ? instruction.Op0Register
+            : instruction.Op1Kind == OpKind.Register && GeneralRegister.IsHighByte(instruction.Op1Register) ? instruction.Op1Register
             : Register.None;
     }
 
     /// <summary>Beside its memory operand the instruction needs a scratch register.</summary>
-    private bool NeedsScratch(in Instruction instruction, FlagUse use)
-    {
-        if (MustHaveFlags(instruction, use) && !FlagsInHost)
-        {
-            return true;
-        }
-
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR() && OfGuest(instruction.GetOpRegister(i)) < 0)
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
-
-    private static int MemoryOperand(in Instruction instruction) => Operands.FindMemory(instruction);
+    private bool NeedsScratch(in GuestInstruction guest)
+        => (guest.Named & StateRegisters) != 0 || (!FlagsInHost && MustHaveFlags(guest.Instruction, guest.Form.Traits.Flags));
 
     /// <summary>
     /// AH-BH cannot be named beside a REX prefix: the two low bytes change places around the instruction. CMPXCHG
