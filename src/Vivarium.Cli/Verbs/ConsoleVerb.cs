@@ -36,7 +36,7 @@ internal static class ConsoleVerb
                 status = with;
                 left = true;
                 terminal?.Dispose();
-                socket.Shutdown(SocketShutdown.Both);
+                ShutDown(socket);
             }
 
             void LeaveBySignal(PosixSignalContext context)
@@ -98,6 +98,19 @@ internal static class ConsoleVerb
         }
     }
 
+    /// <summary>Ends <see cref="Show"/>, which may have ended already: the machine can end while a key or a signal is acted on.</summary>
+    private static void ShutDown(Socket socket)
+    {
+        try
+        {
+            socket.Shutdown(SocketShutdown.Both);
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            // Nothing is left to end.
+        }
+    }
+
     private static void KillQuietly(MachineEntry machine)
     {
         try
@@ -109,28 +122,5 @@ internal static class ConsoleVerb
         {
             Notices.Say(e.Message);
         }
-    }
-
-    private sealed class SocketKeyboard(Socket socket) : IKeyboard
-    {
-        public bool Type(ReadOnlySpan<byte> keys)
-        {
-            try
-            {
-                while (!keys.IsEmpty)
-                {
-                    keys = keys[socket.Send(keys)..];
-                }
-
-                return true;
-            }
-            catch (Exception e) when (e is SocketException or ObjectDisposedException)
-            {
-                return false;
-            }
-        }
-
-        /// <summary>Without waiting, so that Ctrl-A always gets through: keys that a deaf guest does not take are dropped.</summary>
-        public bool TryType(ReadOnlySpan<byte> keys) => socket.Poll(0, SelectMode.SelectWrite) && Type(keys);
     }
 }

@@ -19,6 +19,25 @@ public sealed class VsockSocketsTests : IDisposable
         Assert.False(File.Exists(Path));
     }
 
+    /// <summary>The end comes at any moment of the thread's being woken for something else.</summary>
+    [Fact]
+    public async Task The_end_is_not_missed_when_there_is_work_too()
+    {
+        const int rounds = 3000;
+        var ends = Task.Run(
+            () =>
+            {
+                for (var round = 0; round < rounds; round++)
+                {
+                    using var sockets = VsockSockets.Open(Path);
+                    sockets.Wake();
+                    Thread.SpinWait(round % 1000);
+                }
+            },
+            TestContext.Current.CancellationToken);
+        await ends.WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
+    }
+
     [Fact]
     public void A_socket_that_a_dead_process_has_left_is_replaced()
     {

@@ -144,11 +144,11 @@ public sealed class VsockSockets : IDisposable
     private void Run()
     {
         Span<LinuxSockets.Event> events = stackalloc LinuxSockets.Event[EventsAtOnce];
-        while (true)
+
+        // Looked at only after what woke the thread has been drained: the end that has not been seen by then wakes it again.
+        while (!_stopping)
         {
             var count = LinuxSockets.Wait(_epoll, events, _deaf ? DeafTime : -1);
-            if (_stopping)
-                return;
             if (_deaf)
                 _deaf = !LinuxSockets.Watch(_epoll, _listener, LinuxSockets.In, ListenerToken);
             var device = _device;
