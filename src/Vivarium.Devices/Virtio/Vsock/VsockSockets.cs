@@ -144,11 +144,11 @@ public sealed class VsockSockets : IDisposable
     private void Run()
     {
         Span<LinuxSockets.Event> events = stackalloc LinuxSockets.Event[EventsAtOnce];
-
-        // Looked at only after what woke the thread has been drained: the end that has not been seen by then wakes it again.
-        while (!_stopping)
+        while (true)
         {
             var count = LinuxSockets.Wait(_epoll, events, _deaf ? DeafTime : -1);
+            if (_stopping)
+                return;
             if (_deaf)
                 _deaf = !LinuxSockets.Watch(_epoll, _listener, LinuxSockets.In, ListenerToken);
             var device = _device;
@@ -158,6 +158,10 @@ public sealed class VsockSockets : IDisposable
                 {
                     case WakeToken:
                         LinuxSockets.Drain(_wake);
+
+                        // What was drained may have been the end.
+                        if (_stopping)
+                            return;
                         break;
                     case ListenerToken:
                         Accept(device);
