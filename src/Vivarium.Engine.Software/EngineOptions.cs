@@ -19,6 +19,7 @@ public sealed record EngineOptions
     public static IReadOnlyList<(string Name, Optimizations Optimization, string Meaning)> Names { get; } =
     [
         ("string-thunks", Optimizations.StringThunks, "repeated string instructions run as the host's own within known pages"),
+        ("quick-decoder", Optimizations.QuickDecoder, "the common instructions of 64-bit code have a decoder of their own"),
         ("linking", Optimizations.Linking, "direct jumps within a page go straight to the next translation"),
         ("relocation", Optimizations.Relocation, "the same code at another address is copied from its first translation"),
         ("persisted", Optimizations.Persisted, "translations are kept on disk for the next start, where a folder for them is given"),

@@ -108,5 +108,8 @@ public enum Optimizations : ulong
     /// <summary>What a shift works on is put aside where a check would otherwise save the shift's flags.</summary>
     ShiftRecipes = 1ul << 39,
 
+    /// <summary>The common instructions of 64-bit code have a decoder of their own.</summary>
+    QuickDecoder = 1ul << 40,
+
     All = ulong.MaxValue,
 }

@@ -57,8 +57,9 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveRunEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, Thunks, _records) { Forms = new InstructionForms(new CpuFeatures(model)), Model = model, AlignJumps = model.ProcessorCount > 1, Options = options };
-        _relocator = new Relocator(_cache, _translator.Traps, _records) { KeepsTemplates = options.CheckRelocation };
+        var forms = new InstructionForms(new CpuFeatures(model));
+        _translator = new Translator(emitter, _cache, Thunks, _records, forms, options) { Model = model, AlignJumps = model.ProcessorCount > 1 };
+        _relocator = new Relocator(_cache, _translator.Traps, _records, forms) { KeepsTemplates = options.CheckRelocation };
         if (options.TranslationFolder is { } folder && options.Has(Optimizations.Relocation | Optimizations.Persisted))
         {
             Identity identity = Identity.Of(model, options.Optimizations, _translator.AlignJumps, emitter.Here - _cache.Region.Executable);

@@ -6,7 +6,7 @@ namespace Vivarium.Engine.Software.Decode;
 
 /// <summary>
 /// The decoded instructions of a block: decoded from host memory with reused decoders, into an array that is reused too.
-/// Each instruction is decoded from a copy of its bytes, for another processor or a device may change them at any moment:
+/// They are decoded from a copy of their bytes, for another processor or a device may change them at any moment:
 /// what is translated must be what was decoded.
 /// </summary>
 internal sealed unsafe class GuestCode
@@ -17,14 +17,16 @@ internal sealed unsafe class GuestCode
     /// <summary>Most bytes that an instruction may have (SDM vol. 2A, 2.3.11).</summary>
     public const int MaxInstructionBytes = 15;
 
-    /// <summary>Bytes that are copied for each instruction; those behind it do not count.</summary>
-    private const int CopySize = 16;
+    /// <summary>Bytes that are copied at once.</summary>
+    private const int CopyStep = 32;
 
     private readonly Reader _reader = new();
 
-    /// <summary>The instructions' bytes, one behind the other.</summary>
-    private readonly byte[] _copies = GC.AllocateArray<byte>((Capacity * MaxInstructionBytes) + CopySize, pinned: true);
+    /// <summary>A copy of the bytes from the first instruction on, aligned as they are. What stands behind it may be looked at, but says nothing.</summary>
+    private readonly byte[] _copy = GC.AllocateArray<byte>((Capacity * MaxInstructionBytes) + CopyStep + (2 * sizeof(ulong)), pinned: true);
     private readonly GuestInstruction[] _instructions = new GuestInstruction[Capacity];
+    private readonly InstructionForms _forms;
+    private readonly QuickDecoder? _quick;
     private readonly Decoder _decoder16;
     private readonly Decoder _decoder32;
     private readonly Decoder _decoder64;
@@ -34,8 +36,16 @@ internal sealed unsafe class GuestCode
     private byte* _position;
     private byte* _end;
 
-    public GuestCode()
+    /// <summary>What is to be copied next, aligned, and how far away its copy goes.</summary>
+    private byte* _copied;
+    private long _toCopy;
+
+    /// <param name="forms">What is known of instructions' forms.</param>
+    /// <param name="quick">For those who decode many.</param>
+    public GuestCode(InstructionForms forms, bool quick)
     {
+        _forms = forms;
+        _quick = quick ? new QuickDecoder(forms) : null;
         _decoder16 = Decoder.Create(16, _reader);
         _decoder32 = Decoder.Create(32, _reader);
         _decoder64 = Decoder.Create(64, _reader);
@@ -50,18 +60,16 @@ internal sealed unsafe class GuestCode
 
     public ref readonly GuestInstruction this[int index] => ref _instructions[index];
 
-    /// <summary>The one that was decoded last.</summary>
-    public ref GuestInstruction Last => ref _instructions[Count - 1];
-
     /// <summary>Forgets what was decoded, and goes on at other code.</summary>
     public void Start(int bits, ulong rip, byte* bytes, int length)
     {
         _current = bits switch { 16 => _decoder16, 32 => _decoder32, _ => _decoder64 };
-        _current.IP = rip;
         _ripMask = bits == 64 ? ulong.MaxValue : uint.MaxValue;
         _start = bytes;
         _position = bytes;
         _end = bytes + length;
+        _copied = bytes - ((ulong)bytes & (sizeof(ulong) - 1));
+        _toCopy = (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_copy)) - _copied;
         NextRip = rip;
         Count = 0;
     }
@@ -73,45 +81,53 @@ internal sealed unsafe class GuestCode
     public bool TryDecode()
     {
         ref GuestInstruction next = ref _instructions[Count];
-        byte* copy = Copy((int)Math.Min(_end - _position, MaxInstructionBytes));
-        _current.Decode(out next.Instruction);
-        if (next.Instruction.Code == Code.INVALID && _current.LastError == DecoderError.NoMoreBytes)
+        var available = (int)Math.Min(_end - _position, MaxInstructionBytes);
+        if (_position + available > _copied)
+        {
+            Copy();
+        }
+
+        byte* copy = _position + _toCopy;
+        next.Bytes = copy;
+        next.Rip = NextRip;
+        int length = _quick != null && _current == _decoder64 ? _quick.Decode(copy, available, NextRip, ref next) : 0;
+        if (length == 0 && (length = Decode(copy, available, ref next)) == 0)
         {
             return false;
         }
 
-        next.Bytes = copy;
-        next.Length = (int)(_reader.Position - copy);
-        next.Rip = NextRip;
-        _position += next.Length;
+        next.Length = length;
+        _position += length;
         next.End = (int)(_position - _start);
-        next.NextRip = NextRip = (NextRip + (uint)next.Length) & _ripMask;
+        next.NextRip = NextRip = (NextRip + (uint)length) & _ripMask;
         Count++;
         return true;
     }
 
-    /// <summary>In aligned pieces, so that what another processor changes by one aligned store is seen before or after it.</summary>
-    private byte* Copy(int length)
+    /// <summary>Returns the length; 0 if the bytes end before the instruction does.</summary>
+    private int Decode(byte* copy, int available, ref GuestInstruction next)
     {
-        int offset = (int)((ulong)_position & 7);
-        var from = (ulong*)(_position - offset);
-        ulong first = Volatile.Read(ref from[0]);
-        ulong second = offset + length > 8 ? Volatile.Read(ref from[1]) : 0;
-        if (offset != 0)
+        _reader.Position = copy;
+        _reader.End = copy + available;
+        _current.IP = next.Rip;
+        _current.Decode(out next.Instruction);
+        if (next.Instruction.Code == Code.INVALID && _current.LastError == DecoderError.NoMoreBytes)
         {
-            ulong third = offset + length > 16 ? Volatile.Read(ref from[2]) : 0;
-            int low = offset * 8;
-            int high = 64 - low;
-            first = (first >> low) | (second << high);
-            second = (second >> low) | (third << high);
+            return 0;
         }
 
-        byte* copy = (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_copies)) + (_position - _start);
-        Unsafe.WriteUnaligned(copy, first);
-        Unsafe.WriteUnaligned(copy + 8, second);
-        _reader.Position = copy;
-        _reader.End = copy + length;
-        return copy;
+        next.Length = (int)(_reader.Position - copy);
+        next.Describe(_forms);
+        return next.Length;
+    }
+
+    /// <summary>In aligned pieces, so that what another processor changes by one aligned store is seen before or after it.</summary>
+    private void Copy()
+    {
+        for (byte* end = _copied + CopyStep; _copied < end && _copied < _end; _copied += sizeof(ulong))
+        {
+            *(ulong*)(_copied + _toCopy) = Volatile.Read(ref *(ulong*)_copied);
+        }
     }
 
     private sealed class Reader : CodeReader

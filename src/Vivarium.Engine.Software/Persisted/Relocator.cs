@@ -5,9 +5,9 @@ using Vivarium.Engine.Software.Translate;
 namespace Vivarium.Engine.Software.Persisted;
 
 /// <summary>Makes a block by copying a template to where the translator would have put it.</summary>
-internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps, BlockRecords records)
+internal sealed unsafe class Relocator(TranslationCache cache, TrapTable traps, BlockRecords records, InstructionForms forms)
 {
-    private readonly GuestCode _guest = new();
+    private readonly GuestCode _guest = new(forms, quick: false);
 
     /// <summary>Blocks that are copied from a file are to be templates in their turn, for <see cref="RelocationCheck"/>.</summary>
     public bool KeepsTemplates { get; init; }

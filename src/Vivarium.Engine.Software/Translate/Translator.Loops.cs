@@ -27,7 +27,7 @@ internal sealed unsafe partial class Translator
     private bool DecodeLoop()
     {
         _guest.Start(CodeBits, _source.Rip, _source.Bytes, _source.Length);
-        while (_guest.Count < MaxLoopInstructions && TryDecode())
+        while (_guest.Count < MaxLoopInstructions && _guest.TryDecode())
         {
             int at = _guest.Count - 1;
             ref readonly Instruction last = ref _guest[at].Instruction;

@@ -72,7 +72,7 @@ internal sealed unsafe partial class Translator
     private readonly TranslationCache _cache;
     private readonly Thunks _thunks;
     private readonly InstructionEncoder _encoder;
-    private readonly GuestCode _guest = new();
+    private readonly GuestCode _guest;
 
     /// <summary>As <see cref="Block.Map"/>: the offset in the translation in the lower half of each.</summary>
     private uint[] _map = new uint[MaxInstructions * 2];
@@ -101,8 +101,10 @@ internal sealed unsafe partial class Translator
     /// <summary>A conditional jump has left the block that goes on behind it.</summary>
     private bool _hasSideExits;
 
-    public Translator(Emitter emitter, TranslationCache cache, Thunks thunks, BlockRecords records)
+    public Translator(Emitter emitter, TranslationCache cache, Thunks thunks, BlockRecords records, InstructionForms forms, EngineOptions options)
     {
+        Options = options;
+        _guest = new GuestCode(forms, quick: options.Has(Optimizations.QuickDecoder));
         _records = records;
         _e = emitter;
         _cache = cache;
@@ -116,11 +118,9 @@ internal sealed unsafe partial class Translator
     /// <summary>Jumps that are linked while others execute them are aligned, so that they change at once (SDM vol. 3A, 9.1.1).</summary>
     public bool AlignJumps { get; init; }
 
-    public required InstructionForms Forms { get; init; }
-
     public required CpuModel Model { get; init; }
 
-    public required EngineOptions Options { get; init; }
+    public EngineOptions Options { get; }
 
     /// <summary>RIPs at which translations, but not careful ones, leave for the run loop: a debugger's breakpoints.</summary>
     public HashSet<ulong> Stops { get; } = [];
@@ -322,7 +322,7 @@ internal sealed unsafe partial class Translator
     {
         int sideExits = 0;
         _guest.Start(CodeBits, _source.Rip, _source.Bytes, _source.Length);
-        while (_guest.Count < limit && TryDecode())
+        while (_guest.Count < limit && _guest.TryDecode())
         {
             ref readonly GuestInstruction last = ref _guest[_guest.Count - 1];
             if (last.Is(FormKinds.Jumps))
@@ -343,18 +343,6 @@ internal sealed unsafe partial class Translator
         }
 
         return _guest.Count != 0;
-    }
-
-    /// <summary>One more instruction; false if the bytes ended before it did.</summary>
-    private bool TryDecode()
-    {
-        if (!_guest.TryDecode())
-        {
-            return false;
-        }
-
-        _guest.Last.Describe(Forms);
-        return true;
     }
 
     /// <summary>A conditional jump forward in the page, behind which the block may go on.</summary>

@@ -31,8 +31,9 @@ internal sealed unsafe class TranslatorBench : IDisposable
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         var thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), null, null, null, null, SoftwareVcpu.Spaces, EngineOptions.Default, alone: true);
         _cache.Seal(emitter.Here);
-        _translator = new Translator(emitter, _cache, thunks, _records) { Forms = new InstructionForms(new CpuFeatures(_model)), Model = _model, Options = EngineOptions.Default };
-        Relocator = new Relocator(_cache, _translator.Traps, _records);
+        var forms = new InstructionForms(new CpuFeatures(_model));
+        _translator = new Translator(emitter, _cache, thunks, _records, forms, EngineOptions.Default) { Model = _model };
+        Relocator = new Relocator(_cache, _translator.Traps, _records, forms);
         Check = new RelocationCheck(_cache, _translator, Relocator);
         Identity = Identity.Of(_model, Optimizations.All, false, emitter.Here - _cache.Region.Executable);
     }
