@@ -1,6 +1,7 @@
 using System.Text;
 using Vivarium.Devices;
 using Vivarium.Expect;
+using Vivarium.Guests.Tests.Debian;
 using Vivarium.Serial;
 using Xunit;
 
@@ -88,6 +89,16 @@ public sealed class ExpectTests
         Assert.NotNull(await Find("goes on", onlyNew: true));
         Assert.Null(await Find("goes on", onlyNew: true));
         Assert.NotNull(await Find(" in 9s.", onlyNew: true));
+    }
+
+    /// <summary>As SeaBIOS's serial console writes a prompt of GRUB's when its clock ticks in the middle of it.</summary>
+    [Fact]
+    public async Task A_machine_in_a_test_is_read_as_a_terminal_shows_it()
+    {
+        using var scratch = new Scratch();
+        await using var machine = new LibraryMachine(new MachineSpec { Kernel = scratch.Write("kernel", TinyKernel.Echo) });
+        machine.Send("gru\u001b[09;03H\u001b[09;04Hb> ");
+        machine.Expect("^grub> ", TimeSpan.FromSeconds(20));
     }
 
     [Fact]
