@@ -1,6 +1,7 @@
 using System.Text;
 using Vivarium.Devices;
 using Vivarium.Expect;
+using Vivarium.Guests.Tests.Debian;
 using Vivarium.Serial;
 using Xunit;
 
@@ -39,6 +40,25 @@ public sealed class ExpectTests
     }
 
     [Fact]
+    public void Bytes_in_pieces_are_the_same_text_as_bytes_at_once()
+    {
+        byte[] bytes = [.. Encoding.UTF8.GetBytes("a\r\n\u001b[1;32mé\u001b]0;title\u001b\\│\u001b(B𝄞\u001bcz\u001bP1\a"), 0xE2, 0x94, (byte)'!', 0xC3];
+        var whole = new PlainText(bytes);
+        Assert.Equal("a\né│𝄞z\uFFFD!", whole.ToString());
+        var pieces = new PlainText();
+        foreach (byte piece in bytes)
+        {
+            pieces.Append([piece]);
+            Assert.StartsWith(pieces.ToString(), whole.ToString(), StringComparison.Ordinal);
+        }
+
+        Assert.Equal(whole.ToString(), pieces.ToString());
+        Assert.Equal("│𝄞z\uFFFD!", pieces.From(3));
+        Assert.Equal([0, 1, 3], [whole.BytesOf(0), whole.BytesOf(1), whole.BytesOf(2)]);
+        Assert.Equal(bytes.Length - 1, whole.BytesOf(whole.Length));
+    }
+
+    [Fact]
     public async Task A_regular_expression_sees_lines()
     {
         Say("one\r\ntwo 2\r\nthree\r\n");
@@ -58,6 +78,27 @@ public sealed class ExpectTests
         Say("pwd\r\n/root\r\n$ ");
         Assert.NotNull(await Find("/root", onlyNew: true));
         Assert.NotNull(await Find("$ ", onlyNew: true));
+    }
+
+    [Fact]
+    public async Task A_dialogue_misses_nothing_among_cursor_moves_and_what_is_no_text()
+    {
+        Say("\u001b[2;1Hmenu\u001b[3;1H\u001b[0mgoes on in 9s.\u001b[5;78H\r\n\u001b[2J\u0007");
+        _serial.Append([0xFF]);
+        Assert.NotNull(await Find("menu", onlyNew: true));
+        Assert.NotNull(await Find("goes on", onlyNew: true));
+        Assert.Null(await Find("goes on", onlyNew: true));
+        Assert.NotNull(await Find(" in 9s.", onlyNew: true));
+    }
+
+    /// <summary>As SeaBIOS's serial console writes a prompt of GRUB's when its clock ticks in the middle of it.</summary>
+    [Fact]
+    public async Task A_machine_in_a_test_is_read_as_a_terminal_shows_it()
+    {
+        using var scratch = new Scratch();
+        await using var machine = new LibraryMachine(new MachineSpec { Kernel = scratch.Write("kernel", TinyKernel.Echo) });
+        machine.Send("gru\u001b[09;03H\u001b[09;04Hb> ");
+        machine.Expect("^grub> ", TimeSpan.FromSeconds(20));
     }
 
     [Fact]

@@ -80,8 +80,8 @@ public sealed class Uart16550 : IPortDevice
     private const int WaitingCapacity = 16384;
 
     /// <summary>
-    /// A guest that reads the line status this often, and does nothing else, polls for input. (Reading it once per byte
-    /// sent is waiting for the transmitter.)
+    /// A guest that reads the line status this often more than it sends bytes, and does nothing else, polls for input.
+    /// (Reading it once per byte sent is waiting for the transmitter.)
     /// </summary>
     private const int PollsForInput = 16;
 
@@ -288,8 +288,11 @@ public sealed class Uart16550 : IPortDevice
     /// <summary>Returns true if the byte goes to the backend.</summary>
     private bool WriteRegister(int register, byte value)
     {
-        _polls = 0;
         var latch = (_lineControl & DivisorLatchAccess) != 0;
+
+        // Output takes back the one poll that waited for the transmitter: a guest that speaks as often as a slow host lets it
+        // look for input, as SeaBIOS's console under a boot menu that counts seconds, gets its input all the same.
+        _polls = register == DataRegister && !latch ? Math.Max(_polls - 1, 0) : 0;
         switch (register)
         {
             case DataRegister when latch:

@@ -1,4 +1,3 @@
-using System.Text;
 using Vivarium.Devices;
 using Vivarium.Serial;
 
@@ -60,17 +59,18 @@ internal sealed class TextWatcher(ConsoleTranscript serial, Func<ScreenText?> sc
 
     private FoundText? SearchSerial(TextPattern pattern, long from)
     {
-        string text = PlainText.Of(serial.From(from, out long end));
+        byte[] bytes = serial.From(from, out long end);
+        var plain = new PlainText(bytes);
+        string text = plain.ToString();
         if (pattern.Find(text) is not { } place)
         {
             return null;
         }
 
-        // What follows the found text is new to the next question. Its bytes are as many as those of the characters, or more
-        // where escape sequences were left out: then its first bytes are not seen.
+        // What follows the found text is new to the next question.
         lock (_lock)
         {
-            _serialMark = Math.Max(_serialMark, end - Encoding.UTF8.GetByteCount(text.AsSpan(place.Index + place.Length)));
+            _serialMark = Math.Max(_serialMark, end - bytes.Length + plain.BytesOf(place.Index + place.Length));
         }
 
         return Describe(TextSource.Serial, text, place);

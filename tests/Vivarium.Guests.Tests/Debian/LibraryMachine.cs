@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.RegularExpressions;
+using Vivarium.Expect;
 
 namespace Vivarium.Guests.Tests.Debian;
 
@@ -12,8 +13,14 @@ internal sealed class LibraryMachine : IGuestConsole, IAsyncDisposable
     public LibraryMachine(MachineSpec spec)
     {
         Machine = VirtualMachine.Create(TestOptions.With(spec));
-        Machine.Console.Output = new Listener(_transcript);
-        Machine.DebugOutput = new Listener(_log);
+        var console = new PlainText();
+        Machine.Console.Output = new Listener(bytes =>
+        {
+            int before = console.Length;
+            console.Append(bytes);
+            _transcript.Add(console.From(before));
+        });
+        Machine.DebugOutput = new Listener(bytes => _log.Add(Encoding.Latin1.GetString(bytes)));
         Machine.Start();
     }
 
@@ -21,6 +28,11 @@ internal sealed class LibraryMachine : IGuestConsole, IAsyncDisposable
 
     public void Send(string text) => Machine.Console.Send(Encoding.Latin1.GetBytes(text));
 
+    /// <inheritdoc/>
+    /// <remarks>
+    /// As a terminal shows it: SeaBIOS's serial console moves the cursor with every tick of its clock that comes between a character and
+    /// the call that moves it on, so that any text of a boot loader may have a control sequence in it.
+    /// </remarks>
     public Match Expect(string pattern, TimeSpan patience) => _transcript.Expect(pattern, patience, () => $"and the log:\n{_log}");
 
     /// <summary>As <see cref="Expect"/>, of what the guest writes to debug ports: firmware's messages.</summary>
@@ -28,7 +40,7 @@ internal sealed class LibraryMachine : IGuestConsole, IAsyncDisposable
 
     public async ValueTask DisposeAsync() => await Machine.DisposeAsync();
 
-    private sealed class Listener(Transcript transcript) : Stream
+    private sealed class Listener(Action<ReadOnlySpan<byte>> heard) : Stream
     {
         public override bool CanRead => false;
 
@@ -54,8 +66,8 @@ internal sealed class LibraryMachine : IGuestConsole, IAsyncDisposable
 
         public override void SetLength(long value) => throw new NotSupportedException();
 
-        public override void Write(byte[] buffer, int offset, int count) => transcript.Add(Encoding.Latin1.GetString(buffer, offset, count));
+        public override void Write(byte[] buffer, int offset, int count) => heard(buffer.AsSpan(offset, count));
 
-        public override void Write(ReadOnlySpan<byte> buffer) => transcript.Add(Encoding.Latin1.GetString(buffer));
+        public override void Write(ReadOnlySpan<byte> buffer) => heard(buffer);
     }
 }
