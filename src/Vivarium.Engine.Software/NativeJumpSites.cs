@@ -5,8 +5,8 @@ using Vivarium.Memory;
 namespace Vivarium.Engine.Software;
 
 /// <summary>
-/// Where jumps of floating code to other pages look first: by the place of the jump, which needs no hash when it runs, and
-/// leads behind the landing (<see cref="CodeCache.Block.Body"/>). Filled from the jump cache of programs, and emptied with it.
+/// Where jumps of floating code to other pages, and most indirect calls and some indirect jumps, look first: by the place of the jump, which needs no hash when it
+/// runs, and leads behind the landing (<see cref="CodeCache.Block.Body"/>). Filled from the jump cache of programs or the kernel, and emptied with it.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeJumpSites
@@ -16,6 +16,12 @@ internal unsafe struct NativeJumpSites
     /// <summary>Binary logarithm of an entry's bytes.</summary>
     public const int EntryShift = 4;
 
+    /// <summary>Where the counts of misses begin.</summary>
+    public const int MissesOffset = Entries << EntryShift;
+
+    /// <summary>To fill an entry costs some times more than to ask the jump cache: where a jump has several targets it is not done each time.</summary>
+    public const int MostMisses = 31;
+
     /// <summary>No jump's target: not canonical, and as <see cref="NativeStackPage.NoPage"/> one that the guest cannot know.</summary>
     public static readonly ulong NoRip = NativeStackPage.NoPage;
 
@@ -24,9 +30,15 @@ internal unsafe struct NativeJumpSites
     /// <summary>Pairs: RIP, address of a block's body.</summary>
     private fixed ulong _entry[Entries * 2];
 
+    /// <summary>How often an indirect jump or call may still go elsewhere before its entry is filled anew.</summary>
+    private fixed byte _misses[Entries];
+
     /// <summary>In bytes, where the entry of a jump stands: the same wherever its page is mapped.</summary>
     public static int PlaceOf(ulong rip, ulong target)
         => (int)(BitOperations.Crc32C(BitOperations.Crc32C(0, rip & GuestMemory.PageMask), target - rip) & (Entries - 1)) << EntryShift;
+
+    /// <summary>Where the count of misses of an entry stands, by the entry's place.</summary>
+    public static int MissesOf(int place) => MissesOffset + (place >> EntryShift);
 
     public void Flush()
     {
@@ -83,5 +95,9 @@ internal unsafe struct NativeJumpSites
         }
     }
 
-    private void Empty(int index) => Volatile.Write(ref _entry[index * 2], NoRip);
+    private void Empty(int index)
+    {
+        Volatile.Write(ref _entry[index * 2], NoRip);
+        _misses[index] = 0;
+    }
 }

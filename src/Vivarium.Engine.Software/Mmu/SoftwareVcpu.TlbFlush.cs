@@ -1,5 +1,6 @@
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Mmu;
+using Vivarium.Engine.Software.Translate;
 using Vivarium.Memory;
 
 namespace Vivarium.Engine.Software;
@@ -82,7 +83,7 @@ internal sealed unsafe partial class SoftwareVcpu
         if (FirstLevelTlb.MayBeSeen(&S->UserPages, linear))
         {
             DropJumpsInto(AddressSpace.User, linear);
-            DropSitesInto(linear);
+            DropSitesInto(AddressSpace.User, linear);
             FirstLevelTlb.FlushPage(&S->UserPages, linear);
         }
 
@@ -90,6 +91,7 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             DropJumpsInto(AddressSpace.Supervisor, linear);
             DropJumpsInto(AddressSpace.SupervisorAc, linear);
+            DropSitesInto(AddressSpace.Supervisor, linear);
             FirstLevelTlb.FlushPage(&S->SupervisorPages, linear);
         }
     }
@@ -148,13 +150,24 @@ internal sealed unsafe partial class SoftwareVcpu
             if (block.Floats)
             {
                 FirstLevelTlb.Drop(JumpsOf(AddressSpace.User), AddressSpace.User, block.Code);
-                S->UserSites.Drop(block.Body);
-                continue;
             }
-
-            for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
+            else
             {
-                FirstLevelTlb.Drop(JumpsOf(space), space, block.Key.Rip, block.Code);
+                for (AddressSpace space = AddressSpace.User; space <= AddressSpace.SupervisorAc; space++)
+                {
+                    FirstLevelTlb.Drop(JumpsOf(space), space, block.Key.Rip, block.Code);
+                }
+            }
+        }
+
+        // Who fills an entry of a site looks into the jump cache again afterwards.
+        Interlocked.MemoryBarrier();
+        foreach (Block block in blocks)
+        {
+            AddressSpace space = block.Key.Mode.Space();
+            if (space != AddressSpace.SupervisorAc)
+            {
+                SitesOf(space)->Drop(block.Body);
             }
         }
 
@@ -229,7 +242,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private void FlushUserCode()
     {
         FlushJumps(AddressSpace.User);
-        FlushSites();
+        FlushSites(AddressSpace.User);
         FirstLevelTlb.Flush(&S->UserPages);
     }
 
@@ -237,6 +250,7 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         FlushJumps(AddressSpace.Supervisor);
         FlushJumps(AddressSpace.SupervisorAc);
+        FlushSites(AddressSpace.Supervisor);
         FirstLevelTlb.Flush(&S->SupervisorPages);
         _ranLocal = false;
     }
@@ -258,31 +272,33 @@ internal sealed unsafe partial class SoftwareVcpu
         _basedJumps &= ~(1 << (int)space);
     }
 
-    private void FlushSites()
+    private void FlushSites(AddressSpace space)
     {
-        NativeFilled* filled = &S->UserSitesFilled;
+        NativeFilled* filled = FilledSitesOf(space);
+        NativeJumpSites* sites = SitesOf(space);
         if (LacksSome(filled))
         {
-            S->UserSites.Flush();
+            sites->Flush();
         }
         else
         {
-            S->UserSites.Flush(filled);
+            sites->Flush(filled);
         }
 
         filled->Count = 0;
     }
 
-    private void DropSitesInto(ulong linear)
+    private void DropSitesInto(AddressSpace space, ulong linear)
     {
-        NativeFilled* filled = &S->UserSitesFilled;
+        NativeFilled* filled = FilledSitesOf(space);
+        NativeJumpSites* sites = SitesOf(space);
         if (filled->TooMany || !_listsFilled)
         {
-            S->UserSites.DropPage(linear);
+            sites->DropPage(linear);
         }
         else
         {
-            S->UserSites.DropPage(linear, filled);
+            sites->DropPage(linear, filled);
         }
     }
 
@@ -336,6 +352,11 @@ internal sealed unsafe partial class SoftwareVcpu
     private NativeFilled* LocalPagesOf(AddressSpace space) => &S->UserLocal + (int)space;
 
     private NativeFilled* FilledJumpsOf(AddressSpace space) => &S->UserJumpsFilled + (int)space;
+
+    /// <summary>Of user or supervisor.</summary>
+    private NativeJumpSites* SitesOf(AddressSpace space) => &S->UserSites + (int)space;
+
+    private NativeFilled* FilledSitesOf(AddressSpace space) => &S->UserSitesFilled + (int)space;
 
     private void ForgetStackPages()
     {

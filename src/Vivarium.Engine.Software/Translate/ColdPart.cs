@@ -80,6 +80,15 @@ internal enum ColdKind : byte
     /// <summary>An indirect jump that the jump cache does not know; S-&gt;Rip is set.</summary>
     IndirectMiss,
 
+    /// <summary>An indirect jump whose site does not know the target, which is in T1.</summary>
+    IndirectSiteMiss,
+
+    /// <summary>A request is pending at an indirect jump: T1 = target.</summary>
+    IndirectRequest,
+
+    /// <summary>An indirect call whose site does not know the target: in T1 and S-&gt;JumpTarget.</summary>
+    CallSiteMiss,
+
     /// <summary>What the next part is for, from one more place.</summary>
     AsNext,
 

@@ -33,6 +33,7 @@ internal sealed unsafe class JumpThunks
     private readonly nint[] _knownWithRcxInT1;
     private readonly nint[] _returnSaving;
     private readonly nint[] _jumpSaving;
+    private readonly nint[] _fillSite;
     private byte* _site;
     private byte* _siteSaving;
 
@@ -56,6 +57,7 @@ internal sealed unsafe class JumpThunks
         _knownWithRcxInT1 = new nint[spaces];
         _returnSaving = new nint[spaces];
         _jumpSaving = new nint[spaces];
+        _fillSite = new nint[spaces];
         for (int i = 0; i < spaces; i++)
         {
             Emit((AddressSpace)i);
@@ -93,8 +95,74 @@ internal sealed unsafe class JumpThunks
     /// <param name="saved">The flags are saved; else in RFLAGS.</param>
     public byte* Site(bool saved) => saved ? _site : _siteSaving;
 
+    /// <summary>
+    /// Called of user or supervisor, where an indirect jump or call goes elsewhere than its site's entry says: S-&gt;JumpTarget, T1 = its code as
+    /// the jump cache knows it, T2 = the entry's place. Fills the entry; T1 becomes the address of the body. RFLAGS are lost.
+    /// </summary>
+    public byte* FillSite(AddressSpace space) => (byte*)_fillSite[(int)space];
+
+    /// <summary>T1 = the body of the block of S-&gt;JumpTarget whose code T1 is. RFLAGS and the scratch register are lost.</summary>
+    public void EmitToBody(AddressSpace space, int scratch)
+    {
+        if (space != AddressSpace.User || !_options.Has(Optimizations.FloatingCode))
+        {
+            return;
+        }
+
+        byte* standsStill = null;
+        if (!_options.FloatsEverywhere)
+        {
+            _e.LoadState(scratch, StateOffset.JumpTarget);
+            _e.Rr(0xC1, ShiftRight, scratch);
+            _e.Byte(32);
+            standsStill = _e.ShortForward(0x74);    // jz
+        }
+
+        _e.Lea(T1, T1, Translator.LandingBytes);
+        if (standsStill != null)
+        {
+            _e.LandShort(standsStill);
+        }
+    }
+
+    private byte* EmitFillSite(AddressSpace space)
+    {
+        byte* start = _e.Here;
+        int sites = StateOffset.Sites(space);
+        _e.StoreState(StateOffset.JumpRcx, Rcx);
+        _e.StoreState(StateOffset.JumpRax, Rax);
+        EmitToBody(space, Rcx);
+        _e.LoadState(Rcx, StateOffset.JumpTarget);
+        _e.AddToFilled(StateOffset.FilledSites(space), T2, Rax);
+        _e.MovRr(Rax, T2);
+        _e.Rr(0xC1, ShiftRight, Rax);
+        _e.Byte(NativeJumpSites.EntryShift);
+        _e.Rx(0xC6, 0, State, Rax, 0, sites + NativeJumpSites.MissesOffset, wide: false); // mov byte
+        _e.Byte(NativeJumpSites.MostMisses);
+        _e.Rx(0x89, T1, State, T2, 0, sites + 8);
+        _e.Rx(0x89, Rcx, State, T2, 0, sites);
+
+        // Who throws the block away takes it out of the jump cache first.
+        _e.Barrier();
+        _e.JumpPlace(Rax, Rcx, space);
+        _e.Rx(0x03, Rcx, State, Rax, 0, StateOffset.Jumps(space));
+        byte* there = _e.ShortForward(0x74);
+        _e.MovImm(Rcx, NativeJumpSites.NoRip);
+        _e.Rx(0x89, Rcx, State, T2, 0, sites);
+        _e.LandShort(there);
+        _e.LoadState(Rcx, StateOffset.JumpRcx);
+        _e.LoadState(Rax, StateOffset.JumpRax);
+        _e.Byte(0xC3);
+        return start;
+    }
+
     private void Emit(AddressSpace space)
     {
+        if (space != AddressSpace.SupervisorAc && _options.Has(Optimizations.InlineCaches))
+        {
+            _fillSite[(int)space] = (nint)EmitFillSite(space);
+        }
+
         int jumps = StateOffset.Jumps(space);
 
         _knownSaved[(int)space] = (nint)_e.Here;

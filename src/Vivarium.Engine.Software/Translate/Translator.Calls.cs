@@ -120,22 +120,42 @@ internal sealed unsafe partial class Translator
         _ended = true;
         _e.StoreState(StateOffset.JumpTarget, T1);
         DestroyFlags(check: true);
-        EmitProbe();
-        byte* miss = _e.JumpForward(JnzCondition);
-        FlagsAt flags = _flags;
-        _e.Rx(0x8B, T1, State, T2, 0, StateOffset.Jumps(_mode.Space()) + 8);
-        _cold.Add(new ColdPart(ColdKind.CallMiss, _rip, miss, _e.Here, 0, flags, recipe: _recipe));
+        int site = SiteOf(instruction);
+        if (site != NoSite)
+        {
+            int entry = StateOffset.Sites(_mode.Space()) + site;
+            _e.Rm(0x3B, T1, State, entry);      // cmp
+            byte* miss = _e.JumpForward(JnzCondition);
+            _e.LoadState(T1, entry + 8);
+            _cold.Add(new ColdPart(ColdKind.CallSiteMiss, _rip, miss, _e.Here, (ulong)site, _flags, recipe: _recipe));
+        }
+        else
+        {
+            EmitProbe();
+            byte* miss = _e.JumpForward(JnzCondition);
+            FlagsAt flags = _flags;
+            _e.Rx(0x8B, T1, State, T2, 0, StateOffset.Jumps(_mode.Space()) + 8);
+            _cold.Add(new ColdPart(ColdKind.CallMiss, _rip, miss, _e.Here, 0, flags, recipe: _recipe));
+        }
+
         _e.StoreState(StateOffset.JumpCode, T1);
         EndCheck();
         int nextRip = EmitPushNextRip(instruction);
         EmitCallPoll(ColdKind.PollAtTarget, 0);
+        EmitPushFrame(nextRip);
         if (_mode.Space() == AddressSpace.User)
         {
             _e.LoadState(T2, StateOffset.JumpTarget);
-            _e.StoreState(StateOffset.Rip, T2);
+            if (site != NoSite)
+            {
+                EmitCodePageOf(T2);
+            }
+            else
+            {
+                _e.StoreState(StateOffset.Rip, T2);
+            }
         }
 
-        EmitPushFrame(nextRip);
         NeedFlags();
         _e.Rm(0xFF, 2, State, StateOffset.JumpCode, wide: false);
         EmitReturnPoint();

@@ -121,6 +121,16 @@ internal sealed unsafe partial class Translator
             case ColdKind.ReturnMiss:
                 EmitIndirectMiss(part);
                 break;
+            case ColdKind.IndirectRequest:
+                _e.StoreState(StateOffset.Rip, T1);
+                EmitIndirectMiss(part);
+                break;
+            case ColdKind.IndirectSiteMiss:
+                EmitIndirectSiteMiss(part);
+                break;
+            case ColdKind.CallSiteMiss:
+                _e.Land(EmitCallSiteMiss(part));
+                goto case ColdKind.CallMiss;
             case ColdKind.CallMiss:
                 _e.LoadState(T1, StateOffset.JumpTarget);
                 EmitCanonicalTest(T1);
@@ -247,6 +257,59 @@ internal sealed unsafe partial class Translator
         _e.LeaHostAhead(T2, sizeOfJump);
         _e.Jmp(part.Kind == ColdKind.ReturnMiss ? _thunks.Jumps.Return(space, saved) : _thunks.Jumps.Jump(space, saved));
         _e.Dword((int)part.Data);
+    }
+
+    /// <summary>Goes on by the jump cache, and fills the entry of the site if it has missed often enough.</summary>
+    private void EmitIndirectSiteMiss(in ColdPart part)
+    {
+        AddressSpace space = _mode.Space();
+        _e.StoreState(StateOffset.Rip, T1);
+        _e.StoreState(StateOffset.JumpTarget, T1);
+        EmitProbe();
+        byte* unknown = _e.JumpForward(JnzCondition);
+        _e.Rx(0x8B, T1, State, T2, 0, StateOffset.Jumps(space) + 8);
+        _e.StoreState(StateOffset.JumpCode, T1);
+        byte* often = EmitCountMiss((int)part.Data);
+        EmitFillSite((int)part.Data);
+        _e.LandShort(often);
+        if ((part.Flags & FlagsAt.Host) == 0)
+        {
+            MakeFlags(part.Flags, part.Recipe, T1);
+        }
+
+        _e.Rm(0xFF, 4, State, StateOffset.JumpCode, wide: false);
+        _e.Land(unknown);
+        EmitIndirectMiss(new ColdPart(ColdKind.IndirectMiss, part.Rip, null, null, 0, part.Flags, recipe: part.Recipe));
+    }
+
+    /// <summary>The same for a call, whose target's body is in T1 afterwards. Returns the jump to be landed where the jump cache does not know the target either.</summary>
+    private byte* EmitCallSiteMiss(in ColdPart part)
+    {
+        AddressSpace space = _mode.Space();
+        EmitProbe();
+        byte* unknown = _e.JumpForward(JnzCondition);
+        _e.Rx(0x8B, T1, State, T2, 0, StateOffset.Jumps(space) + 8);
+        byte* often = EmitCountMiss((int)part.Data);
+        EmitFillSite((int)part.Data);
+        _e.Jmp(part.Resume);
+        _e.LandShort(often);
+        _thunks.Jumps.EmitToBody(space, T2);
+        _e.Jmp(part.Resume);
+        return unknown;
+    }
+
+    /// <summary>Returns the jump to be landed where the entry of a site is not to be filled.</summary>
+    private byte* EmitCountMiss(int site)
+    {
+        _e.Rm(0xFE, 1, State, StateOffset.Sites(_mode.Space()) + NativeJumpSites.MissesOf(site), wide: false); // dec
+        return _e.ShortForward(0x79);           // jns
+    }
+
+    /// <summary>As <see cref="JumpThunks.FillSite"/>. T2 is lost.</summary>
+    private void EmitFillSite(int site)
+    {
+        _e.MovImm(T2, (ulong)site);
+        _e.Call(_thunks.Jumps.FillSite(_mode.Space()));
     }
 
     private void EmitRefusedTarget(in ColdPart part)

@@ -12,6 +12,7 @@ internal sealed unsafe partial class Translator
     private const int Jrcxz = 0xE3;
     private const int JnzCondition = 5;
     private const int JaCondition = 7;
+    private const int NoSite = -1;
 
     /// <summary>For <see cref="Emitter.JumpForward"/>: CALL instead of JMP.</summary>
     private const int CallOpcode = Emitter.CallCondition;
@@ -37,7 +38,7 @@ internal sealed unsafe partial class Translator
                 return true;
             case FlowControl.IndirectBranch when instruction.IsJmpNearIndirect:
                 EmitBranchOperand(instruction);
-                EmitIndirectJump(OperandSize(instruction));
+                EmitIndirectJump(OperandSize(instruction), site: SiteOf(instruction));
                 return true;
             case FlowControl.Call when instruction.IsCallNear:
                 EmitCall(instruction);
@@ -276,9 +277,16 @@ internal sealed unsafe partial class Translator
     /// <summary>Goes on at the RIP in T1; ends the block. Keeps flags.</summary>
     /// <param name="size">Bytes of the target.</param>
     /// <param name="popped">What the instruction has added to the stack pointer: taken back if the target is refused.</param>
-    private void EmitIndirectJump(int size, int popped = 0)
+    /// <param name="site">As <see cref="SiteOf"/> returns it.</param>
+    private void EmitIndirectJump(int size, int popped = 0, int site = NoSite)
     {
         _ended = true;
+        if (site != NoSite)
+        {
+            EmitJumpAtSite(site);
+            return;
+        }
+
         if (Careful || CodeBits != 64)
         {
             EmitTargetCheck(size, popped);
@@ -300,6 +308,57 @@ internal sealed unsafe partial class Translator
         _cold.Add(new ColdPart(ColdKind.IndirectMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)popped, _flags, recipe: _recipe));
         NeedFlags(T1);
         _e.Rx(0xFF, 4, State, T2, 0, jumps + 8, wide: false);
+    }
+
+    /// <summary>
+    /// The place of the entry that tells where an indirect jump or call of 64-bit code went last (<see cref="NativeJumpSites"/>), or <see cref="NoSite"/>:
+    /// jumps through registers and what goes through a table, as interpreters and switches do, go elsewhere each time.
+    /// </summary>
+    private int SiteOf(in Instruction instruction)
+    {
+        if (!Options.Has(Optimizations.InlineCaches) || Careful || CodeBits != 64 || _mode.Space() == AddressSpace.SupervisorAc)
+        {
+            return NoSite;
+        }
+
+        bool call = instruction.FlowControl == FlowControl.IndirectCall;
+        bool register = instruction.Op0Kind == OpKind.Register;
+        bool relative = !register && instruction.MemoryBase == Register.RIP;
+        if (call ? !register && instruction.MemoryIndex != Register.None : !relative)
+        {
+            return NoSite;
+        }
+
+        // A far operand may be any in a copy. Stubs that lead to libraries differ in what they read only.
+        bool tells = relative && !Relocations.IsFarOperand(_rip, instruction.IPRelativeMemoryAddress);
+        return NativeJumpSites.PlaceOf(_rip, tells ? instruction.IPRelativeMemoryAddress : _source.Rip);
+    }
+
+    /// <summary>As <see cref="EmitIndirectJump"/>, by the site's entry if it knows the target.</summary>
+    private void EmitJumpAtSite(int site)
+    {
+        AddressSpace space = _mode.Space();
+        int entry = StateOffset.Sites(space) + site;
+        DestroyFlags(check: true);
+        _e.Rm(0x3B, T1, State, entry);          // cmp
+        _cold.Add(new ColdPart(ColdKind.IndirectSiteMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)site, _flags, recipe: _recipe));
+        _e.CmpStateImm8(StateOffset.ExitRequest, 0);
+        _cold.Add(new ColdPart(ColdKind.IndirectRequest, _rip, _e.JumpForward(JnzCondition), null, 0, _flags, recipe: _recipe));
+        if (space == AddressSpace.User)
+        {
+            EmitCodePageOf(T1);
+        }
+
+        NeedFlags(T1);
+        _e.Rm(0xFF, 4, State, entry + 8, wide: false);
+    }
+
+    /// <summary>The page of the RIP in a register, which is lost, is the one that runs. RFLAGS are lost.</summary>
+    private void EmitCodePageOf(int register)
+    {
+        _e.Rr(0x81, 4, register);               // and
+        _e.Dword(-(int)GuestMemory.PageSize);
+        _e.StoreState(StateOffset.CodePage, register);
     }
 
     /// <summary>T2 = where in the jump cache the RIP in T1 would stand; T1 and ZF become zero if it does.</summary>
