@@ -37,7 +37,7 @@ public sealed record EngineOptions
         ("loop-windows", Optimizations.LoopWindows, "such a loop checks once a round that its accesses stay in the same pages"),
         ("floating-code", Optimizations.FloatingCode, "one translation of a library's page serves all programs, wherever they have it mapped"),
         ("jump-sites", Optimizations.JumpSites, "jumps of such code to other pages look first where they went last"),
-        ("inline-caches", Optimizations.InlineCaches, "indirect calls, and jumps through pointers at constant places, look first where they went last"),
+        ("inline-caches", Optimizations.InlineCaches, "programs' indirect calls, and jumps through pointers at constant places, look first where they went last"),
         ("long-blocks", Optimizations.LongBlocks, "a translation goes on behind conditional jumps that are not taken"),
         ("shared-checks", Optimizations.SharedChecks, "accesses in a row through one register are checked together"),
         ("stack-pages", Optimizations.StackPages, "accesses through the stack pointer look first at the page that it was in last"),

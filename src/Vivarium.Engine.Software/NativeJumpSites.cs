@@ -5,8 +5,8 @@ using Vivarium.Memory;
 namespace Vivarium.Engine.Software;
 
 /// <summary>
-/// Where jumps of floating code to other pages, and most indirect calls and some indirect jumps, look first: by the place of the jump, which needs no hash when it
-/// runs, and leads behind the landing (<see cref="CodeCache.Block.Body"/>). Filled from the jump cache of programs or the kernel, and emptied with it.
+/// Where jumps of floating code to other pages, and most of programs' indirect calls and some of their indirect jumps, look first: by the place of the jump,
+/// which needs no hash when it runs, and leads behind the landing (<see cref="CodeCache.Block.Body"/>). Filled from the jump cache of programs, and emptied with it.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct NativeJumpSites

@@ -455,10 +455,10 @@ internal unsafe struct NativeState
 
     public NativeJumpCache UserJumps, SupervisorJumps, SupervisorAcJumps;
 
-    /// <summary>The entries of <see cref="UserSites"/> and <see cref="SupervisorSites"/> that are in use.</summary>
-    public NativeFilled UserSitesFilled, SupervisorSitesFilled;
+    /// <summary>The entries of <see cref="UserSites"/> that are in use.</summary>
+    public NativeFilled UserSitesFilled;
 
-    public NativeJumpSites UserSites, SupervisorSites;
+    public NativeJumpSites UserSites;
 
     public NativeFoundBlocks FoundBlocks;
 

@@ -63,7 +63,7 @@ public enum Optimizations : ulong
     /// <summary>Jumps of floating code to other pages look first where they went last.</summary>
     JumpSites = 1ul << 18,
 
-    /// <summary>Indirect calls, and jumps through pointers at constant places, look first where they went last.</summary>
+    /// <summary>Programs' indirect calls, and jumps through pointers at constant places, look first where they went last.</summary>
     InlineCaches = 1ul << 19,
 
     /// <summary>Translated code walks 4-level paging structures itself.</summary>

@@ -56,7 +56,7 @@ internal sealed unsafe partial class SoftwareVcpu : IVcpu
             FilledJumpsOf(space)->Count = NativeFilled.Capacity;
         }
 
-        S->UserSitesFilled.Count = S->SupervisorSitesFilled.Count = NativeFilled.Capacity;
+        S->UserSitesFilled.Count = NativeFilled.Capacity;
 
         FlushTlb(keepGlobal: false);
         rendezvous.Add(this);

@@ -83,7 +83,7 @@ internal sealed unsafe partial class SoftwareVcpu
         if (FirstLevelTlb.MayBeSeen(&S->UserPages, linear))
         {
             DropJumpsInto(AddressSpace.User, linear);
-            DropSitesInto(AddressSpace.User, linear);
+            DropSitesInto(linear);
             FirstLevelTlb.FlushPage(&S->UserPages, linear);
         }
 
@@ -91,7 +91,6 @@ internal sealed unsafe partial class SoftwareVcpu
         {
             DropJumpsInto(AddressSpace.Supervisor, linear);
             DropJumpsInto(AddressSpace.SupervisorAc, linear);
-            DropSitesInto(AddressSpace.Supervisor, linear);
             FirstLevelTlb.FlushPage(&S->SupervisorPages, linear);
         }
     }
@@ -164,10 +163,9 @@ internal sealed unsafe partial class SoftwareVcpu
         Interlocked.MemoryBarrier();
         foreach (Block block in blocks)
         {
-            AddressSpace space = block.Key.Mode.Space();
-            if (space != AddressSpace.SupervisorAc)
+            if (block.Key.Mode.Space() == AddressSpace.User)
             {
-                SitesOf(space)->Drop(block.Body);
+                S->UserSites.Drop(block.Body);
             }
         }
 
@@ -242,7 +240,7 @@ internal sealed unsafe partial class SoftwareVcpu
     private void FlushUserCode()
     {
         FlushJumps(AddressSpace.User);
-        FlushSites(AddressSpace.User);
+        FlushSites();
         FirstLevelTlb.Flush(&S->UserPages);
     }
 
@@ -250,7 +248,6 @@ internal sealed unsafe partial class SoftwareVcpu
     {
         FlushJumps(AddressSpace.Supervisor);
         FlushJumps(AddressSpace.SupervisorAc);
-        FlushSites(AddressSpace.Supervisor);
         FirstLevelTlb.Flush(&S->SupervisorPages);
         _ranLocal = false;
     }
@@ -272,33 +269,31 @@ internal sealed unsafe partial class SoftwareVcpu
         _basedJumps &= ~(1 << (int)space);
     }
 
-    private void FlushSites(AddressSpace space)
+    private void FlushSites()
     {
-        NativeFilled* filled = FilledSitesOf(space);
-        NativeJumpSites* sites = SitesOf(space);
+        NativeFilled* filled = &S->UserSitesFilled;
         if (LacksSome(filled))
         {
-            sites->Flush();
+            S->UserSites.Flush();
         }
         else
         {
-            sites->Flush(filled);
+            S->UserSites.Flush(filled);
         }
 
         filled->Count = 0;
     }
 
-    private void DropSitesInto(AddressSpace space, ulong linear)
+    private void DropSitesInto(ulong linear)
     {
-        NativeFilled* filled = FilledSitesOf(space);
-        NativeJumpSites* sites = SitesOf(space);
+        NativeFilled* filled = &S->UserSitesFilled;
         if (filled->TooMany || !_listsFilled)
         {
-            sites->DropPage(linear);
+            S->UserSites.DropPage(linear);
         }
         else
         {
-            sites->DropPage(linear, filled);
+            S->UserSites.DropPage(linear, filled);
         }
     }
 
@@ -352,11 +347,6 @@ internal sealed unsafe partial class SoftwareVcpu
     private NativeFilled* LocalPagesOf(AddressSpace space) => &S->UserLocal + (int)space;
 
     private NativeFilled* FilledJumpsOf(AddressSpace space) => &S->UserJumpsFilled + (int)space;
-
-    /// <summary>Of user or supervisor.</summary>
-    private NativeJumpSites* SitesOf(AddressSpace space) => &S->UserSites + (int)space;
-
-    private NativeFilled* FilledSitesOf(AddressSpace space) => &S->UserSitesFilled + (int)space;
 
     private void ForgetStackPages()
     {

@@ -33,7 +33,7 @@ internal sealed unsafe class JumpThunks
     private readonly nint[] _knownWithRcxInT1;
     private readonly nint[] _returnSaving;
     private readonly nint[] _jumpSaving;
-    private readonly nint[] _fillSite;
+    private byte* _fillSite;
     private byte* _site;
     private byte* _siteSaving;
 
@@ -57,7 +57,11 @@ internal sealed unsafe class JumpThunks
         _knownWithRcxInT1 = new nint[spaces];
         _returnSaving = new nint[spaces];
         _jumpSaving = new nint[spaces];
-        _fillSite = new nint[spaces];
+        if (options.Has(Optimizations.InlineCaches))
+        {
+            _fillSite = EmitFillSite();
+        }
+
         for (int i = 0; i < spaces; i++)
         {
             Emit((AddressSpace)i);
@@ -96,15 +100,15 @@ internal sealed unsafe class JumpThunks
     public byte* Site(bool saved) => saved ? _site : _siteSaving;
 
     /// <summary>
-    /// Called of user or supervisor, where an indirect jump or call goes elsewhere than its site's entry says: S-&gt;JumpTarget, T1 = its code as
+    /// Called where an indirect jump or call of a program goes elsewhere than its site's entry says: S-&gt;JumpTarget, T1 = its code as
     /// the jump cache knows it, T2 = the entry's place. Fills the entry; T1 becomes the address of the body. RFLAGS are lost.
     /// </summary>
-    public byte* FillSite(AddressSpace space) => (byte*)_fillSite[(int)space];
+    public byte* FillSite => _fillSite;
 
-    /// <summary>T1 = the body of the block of S-&gt;JumpTarget whose code T1 is. RFLAGS and the scratch register are lost.</summary>
-    public void EmitToBody(AddressSpace space, int scratch)
+    /// <summary>T1 = the body of the program's block of S-&gt;JumpTarget whose code T1 is. RFLAGS and the scratch register are lost.</summary>
+    public void EmitToBody(int scratch)
     {
-        if (space != AddressSpace.User || !_options.Has(Optimizations.FloatingCode))
+        if (!_options.Has(Optimizations.FloatingCode))
         {
             return;
         }
@@ -125,15 +129,15 @@ internal sealed unsafe class JumpThunks
         }
     }
 
-    private byte* EmitFillSite(AddressSpace space)
+    private byte* EmitFillSite()
     {
         byte* start = _e.Here;
-        int sites = StateOffset.Sites(space);
+        int sites = StateOffset.UserSites;
         _e.StoreState(StateOffset.JumpRcx, Rcx);
         _e.StoreState(StateOffset.JumpRax, Rax);
-        EmitToBody(space, Rcx);
+        EmitToBody(Rcx);
         _e.LoadState(Rcx, StateOffset.JumpTarget);
-        _e.AddToFilled(StateOffset.FilledSites(space), T2, Rax);
+        _e.AddToFilled(StateOffset.UserSitesFilled, T2, Rax);
         _e.MovRr(Rax, T2);
         _e.Rr(0xC1, ShiftRight, Rax);
         _e.Byte(NativeJumpSites.EntryShift);
@@ -144,8 +148,8 @@ internal sealed unsafe class JumpThunks
 
         // Who throws the block away takes it out of the jump cache first.
         _e.Barrier();
-        _e.JumpPlace(Rax, Rcx, space);
-        _e.Rx(0x03, Rcx, State, Rax, 0, StateOffset.Jumps(space));
+        _e.JumpPlace(Rax, Rcx, AddressSpace.User);
+        _e.Rx(0x03, Rcx, State, Rax, 0, StateOffset.Jumps(AddressSpace.User));
         byte* there = _e.ShortForward(0x74);
         _e.MovImm(Rcx, NativeJumpSites.NoRip);
         _e.Rx(0x89, Rcx, State, T2, 0, sites);
@@ -158,11 +162,6 @@ internal sealed unsafe class JumpThunks
 
     private void Emit(AddressSpace space)
     {
-        if (space != AddressSpace.SupervisorAc && _options.Has(Optimizations.InlineCaches))
-        {
-            _fillSite[(int)space] = (nint)EmitFillSite(space);
-        }
-
         int jumps = StateOffset.Jumps(space);
 
         _knownSaved[(int)space] = (nint)_e.Here;

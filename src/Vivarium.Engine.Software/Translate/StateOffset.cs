@@ -120,11 +120,6 @@ internal static unsafe class StateOffset
 
     public static int FilledJumps(AddressSpace space) => UserJumpsFilled + ((int)space * sizeof(NativeFilled));
 
-    /// <summary>Of user or supervisor.</summary>
-    public static int Sites(AddressSpace space) => UserSites + ((int)space * sizeof(NativeJumpSites));
-
-    public static int FilledSites(AddressSpace space) => UserSitesFilled + ((int)space * sizeof(NativeFilled));
-
     public static int Jumps(AddressSpace space) => UserJumps + ((int)space * sizeof(NativeJumpCache));
 
     private static int Of(Field field) => (int)((byte*)field(Sample) - (byte*)Sample) - Bias;

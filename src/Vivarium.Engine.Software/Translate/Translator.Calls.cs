@@ -123,7 +123,7 @@ internal sealed unsafe partial class Translator
         int site = SiteOf(instruction);
         if (site != NoSite)
         {
-            int entry = StateOffset.Sites(_mode.Space()) + site;
+            int entry = StateOffset.UserSites + site;
             _e.Rm(0x3B, T1, State, entry);      // cmp
             byte* miss = _e.JumpForward(JnzCondition);
             _e.LoadState(T1, entry + 8);

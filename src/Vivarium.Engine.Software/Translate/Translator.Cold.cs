@@ -262,12 +262,11 @@ internal sealed unsafe partial class Translator
     /// <summary>Goes on by the jump cache, and fills the entry of the site if it has missed often enough.</summary>
     private void EmitIndirectSiteMiss(in ColdPart part)
     {
-        AddressSpace space = _mode.Space();
         _e.StoreState(StateOffset.Rip, T1);
         _e.StoreState(StateOffset.JumpTarget, T1);
         EmitProbe();
         byte* unknown = _e.JumpForward(JnzCondition);
-        _e.Rx(0x8B, T1, State, T2, 0, StateOffset.Jumps(space) + 8);
+        _e.Rx(0x8B, T1, State, T2, 0, StateOffset.Jumps(AddressSpace.User) + 8);
         _e.StoreState(StateOffset.JumpCode, T1);
         byte* often = EmitCountMiss((int)part.Data);
         EmitFillSite((int)part.Data);
@@ -285,15 +284,14 @@ internal sealed unsafe partial class Translator
     /// <summary>The same for a call, whose target's body is in T1 afterwards. Returns the jump to be landed where the jump cache does not know the target either.</summary>
     private byte* EmitCallSiteMiss(in ColdPart part)
     {
-        AddressSpace space = _mode.Space();
         EmitProbe();
         byte* unknown = _e.JumpForward(JnzCondition);
-        _e.Rx(0x8B, T1, State, T2, 0, StateOffset.Jumps(space) + 8);
+        _e.Rx(0x8B, T1, State, T2, 0, StateOffset.Jumps(AddressSpace.User) + 8);
         byte* often = EmitCountMiss((int)part.Data);
         EmitFillSite((int)part.Data);
         _e.Jmp(part.Resume);
         _e.LandShort(often);
-        _thunks.Jumps.EmitToBody(space, T2);
+        _thunks.Jumps.EmitToBody(T2);
         _e.Jmp(part.Resume);
         return unknown;
     }
@@ -301,7 +299,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Returns the jump to be landed where the entry of a site is not to be filled.</summary>
     private byte* EmitCountMiss(int site)
     {
-        _e.Rm(0xFE, 1, State, StateOffset.Sites(_mode.Space()) + NativeJumpSites.MissesOf(site), wide: false); // dec
+        _e.Rm(0xFE, 1, State, StateOffset.UserSites + NativeJumpSites.MissesOf(site), wide: false); // dec
         return _e.ShortForward(0x79);           // jns
     }
 
@@ -309,7 +307,7 @@ internal sealed unsafe partial class Translator
     private void EmitFillSite(int site)
     {
         _e.MovImm(T2, (ulong)site);
-        _e.Call(_thunks.Jumps.FillSite(_mode.Space()));
+        _e.Call(_thunks.Jumps.FillSite);
     }
 
     private void EmitRefusedTarget(in ColdPart part)

@@ -311,12 +311,12 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>
-    /// The place of the entry that tells where an indirect jump or call of 64-bit code went last (<see cref="NativeJumpSites"/>), or <see cref="NoSite"/>:
+    /// The place of the entry that tells where an indirect jump or call of a 64-bit program went last (<see cref="NativeJumpSites"/>), or <see cref="NoSite"/>:
     /// jumps through registers and what goes through a table, as interpreters and switches do, go elsewhere each time.
     /// </summary>
     private int SiteOf(in Instruction instruction)
     {
-        if (!Options.Has(Optimizations.InlineCaches) || Careful || CodeBits != 64 || _mode.Space() == AddressSpace.SupervisorAc)
+        if (!Options.Has(Optimizations.InlineCaches) || Careful || CodeBits != 64 || _mode.Space() != AddressSpace.User)
         {
             return NoSite;
         }
@@ -337,18 +337,13 @@ internal sealed unsafe partial class Translator
     /// <summary>As <see cref="EmitIndirectJump"/>, by the site's entry if it knows the target.</summary>
     private void EmitJumpAtSite(int site)
     {
-        AddressSpace space = _mode.Space();
-        int entry = StateOffset.Sites(space) + site;
+        int entry = StateOffset.UserSites + site;
         DestroyFlags(check: true);
         _e.Rm(0x3B, T1, State, entry);          // cmp
         _cold.Add(new ColdPart(ColdKind.IndirectSiteMiss, _rip, _e.JumpForward(JnzCondition), null, (ulong)site, _flags, recipe: _recipe));
         _e.CmpStateImm8(StateOffset.ExitRequest, 0);
         _cold.Add(new ColdPart(ColdKind.IndirectRequest, _rip, _e.JumpForward(JnzCondition), null, 0, _flags, recipe: _recipe));
-        if (space == AddressSpace.User)
-        {
-            EmitCodePageOf(T1);
-        }
-
+        EmitCodePageOf(T1);
         NeedFlags(T1);
         _e.Rm(0xFF, 4, State, entry + 8, wide: false);
     }
