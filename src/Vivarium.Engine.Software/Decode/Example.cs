@@ -15,8 +15,8 @@ internal struct Example
     public FieldOperand Rm;
 
     /// <summary>General registers that are operands without a field, and those of them that are written, a bit for each.</summary>
-    public ushort Named;
-    public ushort Written;
+    public int Named;
+    public int Written;
 
     /// <summary>Bytes of the constant at the instruction's end; 0 for none.</summary>
     public byte ConstantSize;

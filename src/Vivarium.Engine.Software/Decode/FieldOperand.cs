@@ -48,7 +48,9 @@ internal struct FieldOperand
     /// <param name="number">The field, with the bit of the REX prefix.</param>
     /// <param name="rex">The REX prefix, or 0.</param>
     /// <param name="guest">The instruction.</param>
-    public readonly void Put(int number, int rex, ref GuestInstruction guest)
+    /// <param name="named">Gets the bit of a general register.</param>
+    /// <param name="written">Likewise, of one that is written.</param>
+    public readonly void Put(int number, int rex, ref GuestInstruction guest, ref int named, ref int written)
     {
         var register = (Register)(First + number);
         if (_isByte && number >= 4)
@@ -59,7 +61,7 @@ internal struct FieldOperand
             number -= rex == 0 ? 4 : 0;
         }
 
-        Note(number, ref guest.Named, ref guest.Written);
+        Note(number, ref named, ref written);
         if (_order == 1)
         {
             guest.Instruction.Op0Register = register;
@@ -71,9 +73,9 @@ internal struct FieldOperand
     }
 
     /// <summary>Sets the register's bit.</summary>
-    public readonly void Note(int number, ref ushort named, ref ushort written)
+    public readonly void Note(int number, ref int named, ref int written)
     {
-        named |= (ushort)(_general << number);
-        written |= (ushort)(_written << number);
+        named |= _general << number;
+        written |= _written << number;
     }
 }

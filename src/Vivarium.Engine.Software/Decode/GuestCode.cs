@@ -26,11 +26,14 @@ internal sealed unsafe class GuestCode
     private readonly byte[] _copy = GC.AllocateArray<byte>((Capacity * MaxInstructionBytes) + CopyStep + (2 * sizeof(ulong)), pinned: true);
     private readonly GuestInstruction[] _instructions = new GuestInstruction[Capacity];
     private readonly InstructionForms _forms;
-    private readonly QuickDecoder? _quick;
+    private readonly QuickDecoder? _quick64;
     private readonly Decoder _decoder16;
     private readonly Decoder _decoder32;
     private readonly Decoder _decoder64;
     private Decoder _current;
+
+    /// <summary>In front of it, if there is one for such code.</summary>
+    private QuickDecoder? _quick;
     private ulong _ripMask;
     private byte* _start;
     private byte* _position;
@@ -45,7 +48,7 @@ internal sealed unsafe class GuestCode
     public GuestCode(InstructionForms forms, bool quick)
     {
         _forms = forms;
-        _quick = quick ? new QuickDecoder(forms) : null;
+        _quick64 = quick ? new QuickDecoder(forms) : null;
         _decoder16 = Decoder.Create(16, _reader);
         _decoder32 = Decoder.Create(32, _reader);
         _decoder64 = Decoder.Create(64, _reader);
@@ -64,6 +67,7 @@ internal sealed unsafe class GuestCode
     public void Start(int bits, ulong rip, byte* bytes, int length)
     {
         _current = bits switch { 16 => _decoder16, 32 => _decoder32, _ => _decoder64 };
+        _quick = bits == 64 ? _quick64 : null;
         _ripMask = bits == 64 ? ulong.MaxValue : uint.MaxValue;
         _start = bytes;
         _position = bytes;
@@ -81,25 +85,28 @@ internal sealed unsafe class GuestCode
     public bool TryDecode()
     {
         ref GuestInstruction next = ref _instructions[Count];
-        var available = (int)Math.Min(_end - _position, MaxInstructionBytes);
-        if (_position + available > _copied)
+        byte* position = _position;
+        var available = (int)Math.Min(_end - position, MaxInstructionBytes);
+        if (position + available > _copied)
         {
             Copy();
         }
 
-        byte* copy = _position + _toCopy;
+        byte* copy = position + _toCopy;
+        ulong rip = NextRip;
         next.Bytes = copy;
-        next.Rip = NextRip;
-        int length = _quick != null && _current == _decoder64 ? _quick.Decode(copy, available, NextRip, ref next) : 0;
+        next.Rip = rip;
+        int length = _quick != null ? _quick.Decode(copy, available, rip, ref next) : 0;
         if (length == 0 && (length = Decode(copy, available, ref next)) == 0)
         {
             return false;
         }
 
         next.Length = length;
-        _position += length;
-        next.End = (int)(_position - _start);
-        next.NextRip = NextRip = (NextRip + (uint)length) & _ripMask;
+        next.End = (int)(position + length - _start);
+        next.NextRip = (rip + (uint)length) & _ripMask;
+        NextRip = next.NextRip;
+        _position = position + length;
         Count++;
         return true;
     }

@@ -115,16 +115,16 @@ internal sealed unsafe class QuickDecoder
 
         guest.Instruction = example.Instruction;
         guest.Form = example.Form;
-        guest.Named = example.Named;
-        guest.Written = example.Written;
+        int named = example.Named;
+        int written = example.Written;
         guest.HasHighByte = false;
         var address = default(Address);
         if (modRm >= 0)
         {
-            example.Register.Put(((modRm >> 3) & 7) | ((rex & RexR) << 1), rex, ref guest);
+            example.Register.Put(((modRm >> 3) & 7) | ((rex & RexR) << 1), rex, ref guest, ref named, ref written);
             if (modRm >= DirectModRm)
             {
-                example.Rm.Put((modRm & 7) | ((rex & RexB) << 3), rex, ref guest);
+                example.Rm.Put((modRm & 7) | ((rex & RexB) << 3), rex, ref guest, ref named, ref written);
             }
             else
             {
@@ -133,9 +133,11 @@ internal sealed unsafe class QuickDecoder
         }
         else if (shape == OpcodeShape.Register)
         {
-            example.Rm.Put((opcode & 7) | ((rex & RexB) << 3), rex, ref guest);
+            example.Rm.Put((opcode & 7) | ((rex & RexB) << 3), rex, ref guest, ref named, ref written);
         }
 
+        guest.Named = (ushort)named;
+        guest.Written = (ushort)written;
         int length = (int)(at - code) + example.ConstantSize;
         if (length > available)
         {
