@@ -138,10 +138,10 @@ internal sealed unsafe partial class Translator
                 _e.LeaHost(T1, _thunks.Jumps.Call(_mode.Space()));
                 _e.Jmp(part.Resume);
                 _e.Land(refused);
-                EmitRefusedTarget(part);
+                EmitRefusedTarget(part, popped: 0);
                 break;
             case ColdKind.RefusedTarget:
-                EmitRefusedTarget(part);
+                EmitRefusedTarget(part, (int)part.Data);
                 break;
         }
     }
@@ -310,12 +310,14 @@ internal sealed unsafe partial class Translator
         _e.Call(_thunks.Jumps.FillSite);
     }
 
-    private void EmitRefusedTarget(in ColdPart part)
+    /// <param name="part">Of the instruction whose target is refused.</param>
+    /// <param name="popped">What it has added to the stack pointer.</param>
+    private void EmitRefusedTarget(in ColdPart part, int popped)
     {
         RestoreFlags(part);
-        if (part.Data != 0)
+        if (popped != 0)
         {
-            EmitAdjustStack(-(int)part.Data);
+            EmitAdjustStack(-popped);
         }
 
         EmitExitAt(part.Rip, ExitCode.Protection);

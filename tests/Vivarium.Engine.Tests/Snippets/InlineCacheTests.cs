@@ -16,6 +16,9 @@ public sealed class InlineCacheTests
     private const ulong Caller = 0x20_2000;
     private const int Rounds = 80;
 
+    /// <summary>Bytes of a caller's code before its jump or call.</summary>
+    private const int BeforeBranch = 12;
+
     public enum Form
     {
         CallRegister,
@@ -104,6 +107,25 @@ public sealed class InlineCacheTests
         }
 
         Assert.Equal(expected, m.Rbx);
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void ATargetThatIsNotCanonicalFaultsWithTheStackUnchanged(string options, Form form, int cpl, bool high)
+    {
+        const ulong notCanonical = 0x1234_0000_0000_0000;
+        ulong at = high ? High : Low;
+        using SnippetMachine m = Create(options, cpl, at);
+        WriteTarget(m, First, 1);
+        WriteCaller(m, form, at, c =>
+        {
+            c.mov(rdx, notCanonical);
+            c.mov(__qword_ptr[rsi], rdx);
+        });
+        ulong stack = m.Rsp;
+        Stop stop = m.RunToFault(13);
+        Assert.Equal(1u, m.Rbx);
+        Assert.Equal((at + BeforeBranch, stack), (stop.Rip, stop.Rsp));
     }
 
     private static void GoWhereItIsMapped(string options, Form form, int cpl, ulong at, bool byPage)
