@@ -28,7 +28,7 @@ internal static unsafe class Comparison
             return $"  {expected.Failure ?? actual.Failure}\n";
         }
 
-        if (IsFaultOfAnotherPart(test, expected, actual))
+        if (IsFaultOfAnotherPart(test, expected, actual) || IsFaultOfTarget(test, expected, actual))
         {
             return null;
         }
@@ -74,6 +74,20 @@ internal static unsafe class Comparison
             && actual.Vector is 12 or 13
             && (ushort)expected.FaultAddress > ushort.MaxValue - LongestInParts
             && test.Instructions.Exists(instruction => instruction.MemorySize is MemorySize.Float80 or MemorySize.Bcd or MemorySize.Bound16_WordWord or MemorySize.Bound32_DwordDword);
+
+    /// <summary>
+    /// A call whose target is not canonical and whose return address cannot be written: AMD's processors have the stack's fault, the engine the
+    /// target's, which comes first in the SDM's operation of CALL (vol. 2A; the order is left to the processor, as above).
+    /// </summary>
+    private static bool IsFaultOfTarget(TestCase test, Outcome expected, Outcome actual)
+    {
+        ulong stack = expected.State->Gpr[4];
+        return test.Bitness == 64
+            && (expected.Vector == 12 || (expected.Vector == 14 && stack - 1 - expected.FaultAddress < sizeof(ulong)))
+            && actual is { Vector: 13, Error: 0 }
+            && (expected.State->Rip, stack) == (actual.State->Rip, actual.State->Gpr[4])
+            && test.Instructions.Exists(instruction => instruction.IsCallNearIndirect);
+    }
 
     private static bool InWindow(ulong address)
         => address >= CaseWindow.DataBase - CaseWindow.PageSize && address < CaseWindow.WindowEnd + CaseWindow.PageSize;
