@@ -132,7 +132,6 @@ internal sealed unsafe class JumpThunks
     private byte* EmitFillSite()
     {
         byte* start = _e.Here;
-        int sites = StateOffset.UserSites;
         _e.StoreState(StateOffset.JumpRcx, Rcx);
         _e.StoreState(StateOffset.JumpRax, Rax);
         EmitToBody(Rcx);
@@ -141,23 +140,30 @@ internal sealed unsafe class JumpThunks
         _e.MovRr(Rax, T2);
         _e.Rr(0xC1, ShiftRight, Rax);
         _e.Byte(NativeJumpSites.EntryShift);
-        _e.Rx(0xC6, 0, State, Rax, 0, sites + NativeJumpSites.MissesOffset, wide: false); // mov byte
+        _e.Rx(0xC6, 0, State, Rax, 0, StateOffset.UserSites + NativeJumpSites.MissesOffset, wide: false); // mov byte
         _e.Byte(NativeJumpSites.MostMisses);
+        _e.JumpPlace(Rax, Rcx, AddressSpace.User);
+        EmitEnter();
+        _e.LoadState(Rcx, StateOffset.JumpRcx);
+        _e.LoadState(Rax, StateOffset.JumpRax);
+        _e.Byte(0xC3);
+        return start;
+    }
+
+    /// <summary>Makes T1 the body that the site's entry at T2 has for the RIP in RCX, which stands at RAX in the jump cache. RCX and RFLAGS are lost.</summary>
+    private void EmitEnter()
+    {
+        int sites = StateOffset.UserSites;
         _e.Rx(0x89, T1, State, T2, 0, sites + 8);
         _e.Rx(0x89, Rcx, State, T2, 0, sites);
 
         // Who throws the block away takes it out of the jump cache first.
         _e.Barrier();
-        _e.JumpPlace(Rax, Rcx, AddressSpace.User);
         _e.Rx(0x03, Rcx, State, Rax, 0, StateOffset.Jumps(AddressSpace.User));
         byte* there = _e.ShortForward(0x74);
         _e.MovImm(Rcx, NativeJumpSites.NoRip);
         _e.Rx(0x89, Rcx, State, T2, 0, sites);
         _e.LandShort(there);
-        _e.LoadState(Rcx, StateOffset.JumpRcx);
-        _e.LoadState(Rax, StateOffset.JumpRax);
-        _e.Byte(0xC3);
-        return start;
     }
 
     private void Emit(AddressSpace space)
@@ -235,7 +241,6 @@ internal sealed unsafe class JumpThunks
     private void EmitSite(byte* find)
     {
         int jumps = StateOffset.Jumps(AddressSpace.User);
-        int sites = StateOffset.UserSites;
         _siteSaving = _e.Here;
         _e.SaveFlagsByStack();
         _site = _e.Here;
@@ -259,16 +264,7 @@ internal sealed unsafe class JumpThunks
         _e.AddToFilled(StateOffset.UserSitesFilled, T2, T1);
         _e.Rx(0x8B, T1, State, Rax, 0, jumps + 8);
         _e.Lea(T1, T1, Translator.LandingBytes);
-        _e.Rx(0x89, T1, State, T2, 0, sites + 8);
-        _e.Rx(0x89, Rcx, State, T2, 0, sites);
-
-        // Who throws the block away takes it out of the jump cache first.
-        _e.Barrier();
-        _e.Rx(0x03, Rcx, State, Rax, 0, jumps);
-        byte* there = _e.ShortForward(0x74);
-        _e.MovImm(Rcx, NativeJumpSites.NoRip);
-        _e.Rx(0x89, Rcx, State, T2, 0, sites);
-        _e.LandShort(there);
+        EmitEnter();
         if (standsStill != null)
         {
             _e.Land(standsStill);
