@@ -268,30 +268,7 @@ public sealed class FloatingCodeTests
             c.jnz(again);
             c.@int(EndVector);
         }, physical: SnippetMachine.Code);
-        m.SetGate(0x30, Handlers + 0x308);
-        m.Write(Handlers + 0x308, c =>
-        {
-            Label same = c.CreateLabel();
-            c.dec(edx);
-            c.jnz(same);
-            c.mov(edx, 5);
-            c.xor(__qword_ptr[rsi], (int)(first ^ second));
-            if (byPage)
-            {
-                c.invlpg(__byte_ptr[rdi]);
-            }
-            else
-            {
-                c.mov(rax, cr3);
-                c.mov(cr3, rax);
-            }
-
-            c.Label(ref same);
-            c.iretq();
-        });
-        m.Rdx = 5;
-        m.Rsi = m.Pages.Entry(Here + 0x1000, 12);
-        m.Rdi = Here + 0x1000;
+        m.SetRemapper(Here + 0x1000, first ^ second, byPage);
         m.Rbp = Here + 10;
         m.State.Rip = Here;
         m.RunToEnd();

@@ -133,31 +133,8 @@ public sealed class InlineCacheTests
         using SnippetMachine m = Create(options, cpl, at);
         WriteTarget(m, First, 1);
         WriteTarget(m, Second, 0x100);
-        m.SetGate(0x30, Handlers + 0x308);
-        m.Write(Handlers + 0x308, c =>
-        {
-            Label same = c.CreateLabel();
-            c.dec(r9d);
-            c.jnz(same);
-            c.mov(r9d, 5);
-            c.xor(__qword_ptr[r10], (int)(First ^ Second));
-            if (byPage)
-            {
-                c.invlpg(__byte_ptr[rdi]);
-            }
-            else
-            {
-                c.mov(rax, cr3);
-                c.mov(cr3, rax);
-            }
-
-            c.Label(ref same);
-            c.iretq();
-        });
         WriteCaller(m, form, at, c => c.@int(0x30));
-        m.State.Gpr[9] = 5;
-        m.State.Gpr[10] = m.Pages.Entry(at + 0x1000, 12);
-        m.Rdi = at + 0x1000;
+        m.SetRemapper(at + 0x1000, First ^ Second, byPage);
         m.RunToEnd();
         Assert.Equal((Rounds / 2) + (Rounds / 2 * 0x100ul), m.Rbx);
     }

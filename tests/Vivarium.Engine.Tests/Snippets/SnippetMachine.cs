@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Iced.Intel;
 using Vivarium.Engine.Software;
 using Vivarium.Memory;
+using static Iced.Intel.AssemblerRegisters;
 
 namespace Vivarium.Engine.Tests.Snippets;
 
@@ -292,6 +293,38 @@ internal sealed class SnippetMachine : IDisposable
         ulong units = pages ? limit >> 12 : limit;
         return (units & 0xFFFF) | ((units >> 16) << 48) | ((@base & 0xFF_FFFFul) << 16) | ((ulong)(@base >> 24) << 56)
             | ((0x90ul | type | ((ulong)dpl << 5)) << 40) | (big ? 1ul << 54 : 0) | (pages ? 1ul << 55 : 0);
+    }
+
+    /// <summary>Each fifth INT 0x30 maps a page to the other of two places. It works on RAX, RDI, R9 and R10.</summary>
+    /// <param name="linear">The page, of 4 KiB.</param>
+    /// <param name="difference">Of the places' addresses: the bits in which they differ.</param>
+    /// <param name="byPage">The handler flushes it by INVLPG, else by CR3.</param>
+    public void SetRemapper(ulong linear, ulong difference, bool byPage)
+    {
+        SetGate(0x30, Handlers + 0x308);
+        Write(Handlers + 0x308, c =>
+        {
+            Label same = c.CreateLabel();
+            c.dec(r9d);
+            c.jnz(same);
+            c.mov(r9d, 5);
+            c.xor(__qword_ptr[r10], (int)difference);
+            if (byPage)
+            {
+                c.invlpg(__byte_ptr[rdi]);
+            }
+            else
+            {
+                c.mov(rax, cr3);
+                c.mov(cr3, rax);
+            }
+
+            c.Label(ref same);
+            c.iretq();
+        });
+        State.Gpr[9] = 5;
+        State.Gpr[10] = Pages.Entry(linear, 12);
+        Rdi = linear;
     }
 
     /// <summary>Sends a vector's interrupt gate (trap gate: type 15) elsewhere than to its halting handler.</summary>
