@@ -7,7 +7,7 @@ namespace Vivarium.Guests.Tests;
 public sealed class InitramfsTests
 {
     [Fact]
-    public void It_holds_busybox_its_applets_and_an_executable_init()
+    public void It_holds_busybox_a_shell_an_executable_init_and_folders_for_applets()
     {
         var start = new ProcessStartInfo("cpio", ["-itv", "-F", TestGuests.Cloud61.Initrd!]) { RedirectStandardOutput = true, RedirectStandardError = true };
         using Process cpio = Process.Start(start)!;
@@ -17,8 +17,7 @@ public sealed class InitramfsTests
         Assert.Matches(@"(?m)^-rwxr-xr-x .* init$", listing);
         Assert.Matches(@"(?m)^-rwxr-xr-x .* bin/busybox$", listing);
         Assert.Matches(@"(?m)^lrwxrwxrwx .* bin/sh -> /bin/busybox$", listing);
-        Assert.Matches(@"(?m)^lrwxrwxrwx .* sbin/poweroff -> /bin/busybox$", listing);
-        Assert.True(listing.Split('\n').Count(line => line.Contains("-> /bin/busybox", StringComparison.Ordinal)) > 200);
         Assert.Matches(@"(?m)^drwxr-xr-x .* proc$", listing);
+        Assert.Matches(@"(?m)^drwxr-xr-x .* usr/sbin$", listing);
     }
 }

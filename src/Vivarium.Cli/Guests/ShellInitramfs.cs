@@ -2,7 +2,7 @@ using Vivarium.Firmware.Cpio;
 
 namespace Vivarium.Cli.Guests;
 
-/// <summary>An initramfs around one static busybox: every applet as a link, and an init that gives a shell with job control.</summary>
+/// <summary>An initramfs around one static busybox: an init that makes a link for every applet and gives a shell with job control.</summary>
 internal static class ShellInitramfs
 {
     /// <summary>
@@ -12,7 +12,9 @@ internal static class ShellInitramfs
     public const string Init = """
         #!/bin/sh
         export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=linux
-        mount -t proc proc /proc
+        # The guest asks busybox for its applets: the host may not be able to run it (32-bit programs). It looks for itself in /proc.
+        busybox mount -t proc proc /proc
+        busybox --install -s
         mount -t sysfs sysfs /sys
         mount -t devtmpfs devtmpfs /dev 2>/dev/null
         mkdir -p /dev/pts
@@ -52,14 +54,12 @@ internal static class ShellInitramfs
     private const uint Readable = 0x1A4; // 0644
     private const string Busybox = "bin/busybox";
 
-    private static readonly string[] s_folders = ["proc", "sys", "dev", "tmp", "root", "run", "var", "mnt"];
+    /// <summary>Those of the applets too, which busybox does not make.</summary>
+    private static readonly string[] s_folders = ["proc", "sys", "dev", "tmp", "root", "run", "var", "mnt", "sbin", "usr", "usr/bin", "usr/sbin"];
 
-    /// <param name="busybox">The static busybox of the guest, which this host can run too.</param>
+    /// <param name="busybox">The static busybox of the guest.</param>
     public static byte[] Build(string busybox)
     {
-        HostCommand applets = HostCommand.Run(busybox, ["--list-full"]) is { Succeeded: true } list
-            ? list
-            : throw new VivariumException($"cannot run {busybox} to ask for its applets");
         return InitramfsBuilder.Build(archive =>
         {
             foreach (string folder in s_folders)
@@ -68,14 +68,7 @@ internal static class ShellInitramfs
             }
 
             archive.File(Busybox, File.ReadAllBytes(busybox), Executable);
-            foreach (string applet in applets.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
-            {
-                if (applet != Busybox)
-                {
-                    archive.Symlink(applet, "/" + Busybox);
-                }
-            }
-
+            archive.Symlink("bin/sh", "/" + Busybox);
             archive.File("init", Init, Executable);
             archive.File("etc/profile", Profile, Readable);
             archive.File("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", Readable);
