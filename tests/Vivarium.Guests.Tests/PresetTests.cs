@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
 using System.Text;
 using System.Text.RegularExpressions;
 using Vivarium.Cli.Guests;
@@ -24,7 +26,9 @@ public sealed class PresetTests
         Assert.Contains("i8042", log);
         Assert.Contains("HPET", log);
         Assert.Equal("0", Answer(machine, "grep -cw hypervisor /proc/cpuinfo"));
-        Assert.DoesNotMatch("(?i)viv|virtual", Answer(machine, "grep -v ^address /proc/cpuinfo"));
+        Assert.DoesNotMatch("(?i)viv|virtual", Answer(machine, "grep -v -e ^address -e '^model name' /proc/cpuinfo"));
+        // The processor has the host's name, whatever that says.
+        Assert.Equal(HostBrand(), Answer(machine, "sed -n 's/^model name.*: //p' /proc/cpuinfo"));
         Assert.DoesNotMatch("(?i)viv|virtual|qemu|kvm", Answer(machine, "cat /sys/class/dmi/id/*_vendor /sys/class/dmi/id/product_* /sys/class/dmi/id/modalias /sys/class/dmi/id/bios_*"));
         Assert.DoesNotContain("1af4", Answer(machine, "cat /sys/bus/pci/devices/*/vendor /sys/bus/pci/devices/*/subsystem_vendor"));
         Assert.DoesNotContain("LNRO", Answer(machine, "ls /sys/bus/acpi/devices"));
@@ -121,6 +125,18 @@ public sealed class PresetTests
     }
 
     /// <summary>Kernels print a table of what they could be built with, and their command line.</summary>
+    /// <summary>CPUID leaves 80000002H to 80000004H, as Linux prints them.</summary>
+    private static string HostBrand()
+    {
+        Span<int> words = stackalloc int[12];
+        for (int leaf = 0; leaf < 3; leaf++)
+        {
+            (words[4 * leaf], words[(4 * leaf) + 1], words[(4 * leaf) + 2], words[(4 * leaf) + 3]) = X86Base.CpuId(unchecked((int)0x8000_0002) + leaf, 0);
+        }
+
+        return Encoding.ASCII.GetString(MemoryMarshal.AsBytes(words)).TrimEnd('\0').Trim();
+    }
+
     private static string WithoutCommandLine(string log) =>
         string.Join('\n', log.Split('\n').Where(line => !Regex.IsMatch(line, "ommand line|vivarium:~|Booting paravirtualized")));
 }
