@@ -14,8 +14,8 @@ internal sealed class Chaos
     /// On average, between two evictions: so many rounds of the run loop, and so many more for each translation that will have to be made
     /// again. A guest with much code would not come to anything else otherwise.
     /// </summary>
-    private const int RoundsPerEviction = 5_000;
-    private const int RoundsPerLostBlock = 2;
+    private const int RoundsPerEviction = 2_000;
+    private const double RoundsPerLostBlock = 0.5;
 
     private ulong _state;
 
