@@ -195,7 +195,7 @@ public sealed unsafe partial class GuestMemory
             if (joined.Count != 0 && joined[^1].Continues(slot))
             {
                 MemorySlot before = joined[^1];
-                joined[^1] = new MemorySlot(before.Start, before.Region, (ulong)(before.FileOffset - before.Region.FileOffset), before.Length + slot.Length, before.ReadOnly);
+                joined[^1] = new MemorySlot(before.Start, before.Region, (ulong)(before.HostOffset - before.Region.HostOffset), before.Length + slot.Length, before.ReadOnly);
             }
             else
             {

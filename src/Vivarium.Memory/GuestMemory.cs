@@ -21,15 +21,11 @@ public sealed unsafe partial class GuestMemory : IDisposable
 
     private const ulong ReportLimit = 1ul << 30;
 
-    /// <summary>From so many bytes on, memory that nobody has touched is cheaper to write through the file: without a fault for each page.</summary>
-    private const int WrittenToFile = 1 << 16;
-
     private readonly Lock _mapping = new();
     private readonly List<MemoryRegion> _regions = [];
     private readonly byte* _host;
     private readonly PageFlags* _flags;
     private readonly ulong _capacity;
-    private readonly int _fd;
     private ulong _used;
     private bool _disposed;
 
@@ -42,35 +38,20 @@ public sealed unsafe partial class GuestMemory : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfZero(capacity);
         _capacity = (capacity + PageMask) & ~PageMask;
-        _fd = LinuxMemory.MemfdCreate("vivarium-ram", LinuxMemory.MfdCloexec);
-        if (_fd < 0)
+        _host = LinuxMemory.Reserve((nuint)_capacity);
+        if (_host == null)
         {
-            throw new OutOfMemoryException($"memfd_create failed: {Marshal.GetLastPInvokeErrorMessage()}");
+            throw new OutOfMemoryException($"cannot reserve {_capacity >> 20} MiB of guest memory: {Marshal.GetLastPInvokeErrorMessage()}");
         }
 
-        void* host = LinuxMemory.Ftruncate(_fd, (long)_capacity) != 0
-            ? (void*)-1
-            : LinuxMemory.Mmap(null, (nuint)_capacity, LinuxMemory.ProtRead | LinuxMemory.ProtWrite,
-                LinuxMemory.MapShared | LinuxMemory.MapNoReserve, _fd, 0);
-        if (host == (void*)-1)
-        {
-            string why = Marshal.GetLastPInvokeErrorMessage();
-            _ = LinuxMemory.Close(_fd);
-            throw new OutOfMemoryException($"cannot reserve {_capacity >> 20} MiB of guest memory: {why}");
-        }
-
-        _host = (byte*)host;
         _flags = (PageFlags*)NativeMemory.AllocZeroed((nuint)(_capacity >> PageShift), 1);
     }
 
-    /// <summary>Host address of the first byte behind the slots (page-aligned); <see cref="MemorySlot.FileOffset"/> counts from here.</summary>
+    /// <summary>Host address of the first byte behind the slots (page-aligned); <see cref="MemorySlot.HostOffset"/> counts from here.</summary>
     public byte* Host => _host;
 
     /// <summary>How many bytes are reserved there, a multiple of the page size.</summary>
     public ulong Capacity => _capacity;
-
-    /// <summary>The memfd behind every slot.</summary>
-    public int FileDescriptor => _fd;
 
     /// <summary>The map as it is now, in no particular order.</summary>
     public IReadOnlyList<MemorySlot> Slots => _slots;
@@ -94,7 +75,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
     }
 
     /// <summary>How much of it the host holds for the guest, in bytes: what was touched and not given back.</summary>
-    public ulong HostBytes => LinuxMemory.AllocatedBytes(_fd);
+    public ulong HostBytes => LinuxMemory.ResidentBytes(_host, (nuint)_capacity);
 
     /// <summary>Called (on the writing thread, after the bytes have changed) when <see cref="Write(ulong, ReadOnlySpan{byte})"/> or what <see cref="NoteWritten"/> reports touches a page flagged <see cref="PageFlags.Code"/>.</summary>
     public Action<ulong, int>? CodeWritten { get; set; }
@@ -153,10 +134,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
             }
 
             int part = (int)Math.Min((ulong)data.Length, slot.End - gpa);
-            if (part < WrittenToFile || !LinuxMemory.TryWrite(_fd, data[..part], slot.FileOffset + (long)(gpa - slot.Start)))
-            {
-                data[..part].CopyTo(new Span<byte>(slot.Host + (gpa - slot.Start), part));
-            }
+            data[..part].CopyTo(new Span<byte>(slot.Host + (gpa - slot.Start), part));
 
             // The bytes must be there before the flags are looked at: an engine sets the flag and then reads the bytes.
             Interlocked.MemoryBarrier();
@@ -225,7 +203,6 @@ public sealed unsafe partial class GuestMemory : IDisposable
         _disposed = true;
         _slots = [];
         _ = LinuxMemory.Munmap(_host, (nuint)_capacity);
-        _ = LinuxMemory.Close(_fd);
         NativeMemory.Free(_flags);
     }
 
@@ -299,7 +276,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
     {
         ulong first = (offset + PageMask) & ~PageMask;
         ulong end = (offset + length) & ~PageMask;
-        if (first >= end || !LinuxMemory.Discard(_fd, slot.FileOffset + (long)first, (long)(end - first)))
+        if (first >= end || !LinuxMemory.Discard(slot.Host + first, (nuint)(end - first)))
         {
             return 0;
         }

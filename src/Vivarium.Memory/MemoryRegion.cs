@@ -6,10 +6,10 @@ namespace Vivarium.Memory;
 /// </summary>
 public sealed unsafe class MemoryRegion
 {
-    internal MemoryRegion(ulong length, long fileOffset, byte* host, PageFlags* flags, bool isRam)
+    internal MemoryRegion(ulong length, long hostOffset, byte* host, PageFlags* flags, bool isRam)
     {
         Length = length;
-        FileOffset = fileOffset;
+        HostOffset = hostOffset;
         Host = host;
         Flags = flags;
         IsRam = isRam;
@@ -18,8 +18,8 @@ public sealed unsafe class MemoryRegion
     /// <summary>Size in bytes, a multiple of 4096.</summary>
     public ulong Length { get; }
 
-    /// <summary>Offset of the first byte in the memfd.</summary>
-    public long FileOffset { get; }
+    /// <summary>Offset of the first byte in the reserved memory.</summary>
+    public long HostOffset { get; }
 
     /// <summary>Host address of the first byte (HVA); it holds as long as the memory does, wherever the region is mapped.</summary>
     public byte* Host { get; }

@@ -2,8 +2,7 @@ namespace Vivarium.Memory;
 
 /// <summary>
 /// One range of guest-physical addresses backed by host memory: a part of a <see cref="MemoryRegion"/>, as RAM or ROM.
-/// All slots of a machine are windows into one memfd, so that a machine's memory can be handed to KVM,
-/// to another process or to a snapshot without a copy.
+/// All slots of a machine are windows into one range of the host's memory.
 /// </summary>
 public sealed unsafe class MemorySlot
 {
@@ -12,7 +11,7 @@ public sealed unsafe class MemorySlot
         Start = start;
         Region = region;
         Length = length;
-        FileOffset = region.FileOffset + (long)offset;
+        HostOffset = region.HostOffset + (long)offset;
         Host = region.Host + offset;
         Flags = region.Flags + (offset >> GuestMemory.PageShift);
         ReadOnly = readOnly;
@@ -30,8 +29,8 @@ public sealed unsafe class MemorySlot
     /// <summary>What the slot shows a part of.</summary>
     public MemoryRegion Region { get; }
 
-    /// <summary>Offset of the slot's first byte in the memfd.</summary>
-    public long FileOffset { get; }
+    /// <summary>Offset of the slot's first byte in the reserved memory.</summary>
+    public long HostOffset { get; }
 
     /// <summary>Host address of the slot's first byte (HVA).</summary>
     public byte* Host { get; }
@@ -48,7 +47,7 @@ public sealed unsafe class MemorySlot
     public bool Contains(ulong gpa) => gpa - Start < Length;
 
     /// <summary>The part from <paramref name="start"/> to <paramref name="end"/>, which lie in the slot.</summary>
-    internal MemorySlot Part(ulong start, ulong end) => new(start, Region, (ulong)(FileOffset - Region.FileOffset) + (start - Start), end - start, ReadOnly);
+    internal MemorySlot Part(ulong start, ulong end) => new(start, Region, (ulong)(HostOffset - Region.HostOffset) + (start - Start), end - start, ReadOnly);
 
     /// <summary>Another slot goes on where this one ends, with the bytes that follow.</summary>
     internal bool Continues(MemorySlot next) => next.Start == End && next.Region == Region && next.Host == Host + Length && next.ReadOnly == ReadOnly;

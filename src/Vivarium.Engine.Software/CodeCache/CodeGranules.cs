@@ -24,7 +24,7 @@ internal sealed unsafe class CodeGranules(GuestMemory memory) : IDisposable
 
     /// <summary>The word of a page, by any address in it; null where there is no memory.</summary>
     public ulong* Find(ulong gpa)
-        => memory.Find(gpa) is { } slot ? _words + (((ulong)slot.FileOffset + gpa - slot.Start) >> GuestMemory.PageShift) : null;
+        => memory.Find(gpa) is { } slot ? _words + (((ulong)slot.HostOffset + gpa - slot.Start) >> GuestMemory.PageShift) : null;
 
     /// <summary>True if any of the bytes may have been translated, or are being. Who has written them makes sure before that the bytes are visible.</summary>
     public bool Touch(ulong gpa, int size)

@@ -2,81 +2,79 @@ using System.Runtime.InteropServices;
 
 namespace Vivarium.Memory.Host;
 
-/// <summary>The Linux calls that back guest RAM: memfd_create(2), ftruncate(2), fallocate(2), pwrite(2), statx(2), mmap(2), munmap(2).</summary>
+/// <summary>The Linux calls that back guest RAM: mmap(2), madvise(2), mincore(2), munmap(2).</summary>
 internal static unsafe partial class LinuxMemory
 {
-    public const int ProtRead = 1;
-    public const int ProtWrite = 2;
-    public const int MapShared = 0x01;
-    public const int MapNoReserve = 0x4000;
-    public const uint MfdCloexec = 1;
+    /// <summary>Of x86-64: what one entry of a page directory maps.</summary>
+    private const nuint HugePage = 2 << 20;
 
-    private const int KeepSize = 1;
-    private const int PunchHole = 2;
-    private const int Interrupted = 4;
-    private const int EmptyPath = 0x1000;
-    private const uint StatBlocks = 0x400;
-    private const ulong BlockSize = 512;
+    private const nuint Page = 4096;
+    private const int ProtRead = 1;
+    private const int ProtWrite = 2;
+    private const int MapPrivate = 0x02;
+    private const int MapAnonymous = 0x20;
+    private const int MapNoReserve = 0x4000;
+    private const int AdviseDontNeed = 4;
+    private const int AdviseHugePage = 14;
 
-    /// <summary>The front of struct statx, as far as it is read here; the whole has 256 bytes.</summary>
-    [StructLayout(LayoutKind.Explicit, Size = 256)]
-    private struct FileStatus
+    /// <summary>
+    /// Zeroed memory that costs nothing until it is touched, from the start of a huge page on, and in huge pages if the host gives
+    /// them: a guest touches most of what lies beside what it touched, and a fault for each 4 KiB costs more than the rest. Null, with the
+    /// error number set, if the host refuses.
+    /// </summary>
+    public static byte* Reserve(nuint size)
     {
-        [FieldOffset(48)]
-        public ulong Blocks;
+        byte* mapped = Mmap(null, size + HugePage, ProtRead | ProtWrite, MapPrivate | MapAnonymous | MapNoReserve, -1, 0);
+        if (mapped == (byte*)-1)
+        {
+            return null;
+        }
+
+        byte* start = (byte*)(((nuint)mapped + HugePage - 1) & ~(HugePage - 1));
+        nuint before = (nuint)(start - mapped);
+        if (before != 0)
+        {
+            _ = Munmap(mapped, before);
+        }
+
+        _ = Munmap(start + size, HugePage - before);
+        _ = Madvise(start, size, AdviseHugePage);
+        return start;
     }
 
-    /// <summary>Takes pages out of a file, which keeps its length; false if the host will not.</summary>
-    public static bool Discard(int fd, long offset, long length)
+    /// <summary>Gives whole pages back: they read as zero until they are written again. False if the host will not.</summary>
+    public static bool Discard(byte* start, nuint length) => Madvise(start, length, AdviseDontNeed) == 0;
+
+    /// <summary>How much of a mapping the host holds in memory, in bytes.</summary>
+    public static ulong ResidentBytes(byte* start, nuint length)
     {
-        while (Fallocate(fd, KeepSize | PunchHole, offset, length) != 0)
+        const int pages = 4096;
+        byte* resident = stackalloc byte[pages];
+        ulong sum = 0;
+        for (nuint done = 0; done < length; done += pages * Page)
         {
-            if (Marshal.GetLastPInvokeError() != Interrupted)
+            nuint part = Math.Min(length - done, pages * Page);
+            if (Mincore(start + done, part, resident) == 0)
             {
-                return false;
+                foreach (byte page in new ReadOnlySpan<byte>(resident, (int)(part / Page)))
+                {
+                    sum += (page & 1u) * (ulong)Page;
+                }
             }
         }
 
-        return true;
+        return sum;
     }
-
-    /// <summary>How much of a file the host holds, in bytes.</summary>
-    public static ulong AllocatedBytes(int fd)
-    {
-        FileStatus status;
-        return Statx(fd, "", EmptyPath, StatBlocks, &status) == 0 ? status.Blocks * BlockSize : 0;
-    }
-
-    /// <summary>False if not all was written.</summary>
-    public static bool TryWrite(int fd, ReadOnlySpan<byte> data, long offset)
-    {
-        fixed (byte* bytes = data)
-        {
-            return Pwrite(fd, bytes, (nuint)data.Length, offset) == data.Length;
-        }
-    }
-
-    [LibraryImport("libc", EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    public static partial int MemfdCreate(string name, uint flags);
-
-    [LibraryImport("libc", EntryPoint = "ftruncate", SetLastError = true)]
-    public static partial int Ftruncate(int fd, long length);
-
-    [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
-    private static partial int Fallocate(int fd, int mode, long offset, long length);
-
-    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Statx(int folder, string path, int flags, uint mask, FileStatus* status);
-
-    [LibraryImport("libc", EntryPoint = "pwrite", SetLastError = true)]
-    private static partial nint Pwrite(int fd, void* data, nuint length, long offset);
 
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
-    public static partial void* Mmap(void* address, nuint length, int protection, int flags, int fd, long offset);
+    private static partial byte* Mmap(void* address, nuint length, int protection, int flags, int fd, long offset);
 
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     public static partial int Munmap(void* address, nuint length);
 
-    [LibraryImport("libc", EntryPoint = "close", SetLastError = true)]
-    public static partial int Close(int fd);
+    [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
+    private static partial int Madvise(void* address, nuint length, int advice);
+
+    [LibraryImport("libc", EntryPoint = "mincore", SetLastError = true)]
+    private static partial int Mincore(void* address, nuint length, byte* resident);
 }

@@ -124,7 +124,7 @@ public sealed class HostBridgeTests : IDisposable
             _bridge.WriteConfig(random.Next(64) * 4, 4, (uint)random.Next());
             var gpa = (ulong)random.Next(0x20) * 0x4000 + 0x8_0000;
             if (_memory.Find(gpa) is { } slot && slot.Region == _ram)
-                Assert.Equal(slot.Start, (ulong)(slot.FileOffset - _ram.FileOffset));
+                Assert.Equal(slot.Start, (ulong)(slot.HostOffset - _ram.HostOffset));
             _bus.Write(gpa & 0xFFFF8, 8, ulong.MaxValue);
         }
     }

@@ -88,7 +88,7 @@ public sealed class MemoryMapTests : IDisposable
                 Assert.Equal(expected.Region, slot?.Region);
                 if (slot is not null)
                 {
-                    ulong inRegion = (ulong)(slot.FileOffset - slot.Region.FileOffset) + (page * Page) - slot.Start;
+                    ulong inRegion = (ulong)(slot.HostOffset - slot.Region.HostOffset) + (page * Page) - slot.Start;
                     Assert.Equal((expected.Offset * Page, expected.ReadOnly), (inRegion, slot.ReadOnly));
                 }
             }
