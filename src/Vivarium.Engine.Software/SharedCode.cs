@@ -424,6 +424,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
 
             _checking.Clear();
             _store?.Release();
+            _cache.ForgetWritable();
         }
     }
 

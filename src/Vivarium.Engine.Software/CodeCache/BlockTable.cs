@@ -105,7 +105,7 @@ internal sealed class BlockTable : IDisposable
     private void Grow()
     {
         using HostArray<ulong> old = _slots;
-        _slots = new HostArray<ulong>(old.Length * 2);
+        _slots = new HostArray<ulong>(old.Length * 2, filled: true);
         foreach (ulong slot in old.AsSpan(old.Length))
         {
             if (slot != 0)

@@ -95,7 +95,6 @@ internal sealed unsafe class TranslationCache : IDisposable
     {
         *HeaderOf(block) = BlockHeader.Of(block.Key);
         _next = Place(block.Code + block.CodeLength);
-        Region.ForgetWritable(_next);
         Region.Prepare(_next + PreparedAhead);
         if (replaces && _blocks.Find(block.Key) is { Exists: true } old)
         {
@@ -116,6 +115,9 @@ internal sealed unsafe class TranslationCache : IDisposable
             _pages.Add(block);
         }
     }
+
+    /// <summary>To be called from time to time: as <see cref="CodeRegion.ForgetWritable"/>.</summary>
+    public void ForgetWritable() => Region.ForgetWritable(_next);
 
     /// <summary>Throws away a block that checks itself; jump caches must forget it too.</summary>
     public void Remove(Block block)

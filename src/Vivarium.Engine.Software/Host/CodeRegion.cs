@@ -13,7 +13,6 @@ internal sealed unsafe class CodeRegion : IDisposable
     public const int Size = 128 << 20;
 
     private const int Slices = 64;
-    private const long ForgetStep = 256 << 10;
 
     /// <summary>What a host kernel maps around a fault.</summary>
     private const long PrepareStep = 64 << 10;
@@ -21,7 +20,6 @@ internal sealed unsafe class CodeRegion : IDisposable
     private static readonly bool[] Taken = new bool[Slices];
     private static byte* s_reservation;
     private readonly int _slice;
-    private long _forgotten;
     private long _prepared;
 
     public CodeRegion()
@@ -97,19 +95,16 @@ internal sealed unsafe class CodeRegion : IDisposable
     }
 
     /// <summary>
-    /// What was written before an address (executable) is not written again soon: the process need not hold its pages by
+    /// What was written before an address (executable) is not written again soon, as far as one can tell: the process need not hold its pages by
     /// this mapping too, which would count them twice.
     /// </summary>
     public void ForgetWritable(byte* end)
     {
-        long written = (end - Executable) & -ForgetStep;
-        if (written > _forgotten)
+        long written = (end - Executable) & -PrepareStep;
+        if (written > 0)
         {
-            _ = LinuxHost.Madvise(Writable + _forgotten, (nuint)(written - _forgotten), LinuxHost.MadvDontNeed);
+            _ = LinuxHost.Madvise(Writable, (nuint)written, LinuxHost.MadvDontNeed);
         }
-
-        // Less when everything was thrown away.
-        _forgotten = written;
     }
 
     public void Dispose()

@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace Vivarium.Engine.Software.Host;
 
 /// <summary>
-/// Zeroed memory for the tables that one vCPU's translated code looks into: in huge pages if the host has them, because the
-/// tables are larger than its own TLB reaches with others, and are looked into everywhere.
+/// Zeroed memory in huge pages, if the host has them: for tables that one vCPU's translated code looks into everywhere, and which are larger than
+/// the host's TLB reaches with others, and for what is filled soon, with one fault instead of one for each 4 KiB.
 /// </summary>
 internal sealed unsafe class TableMemory : IDisposable
 {
@@ -38,6 +38,9 @@ internal sealed unsafe class TableMemory : IDisposable
         _ = LinuxHost.Munmap(_start + _size, HugePage - before);
         _ = LinuxHost.Madvise(_start, _size, LinuxHost.MadvHugePage);
     }
+
+    /// <summary>The start of a huge page.</summary>
+    public byte* Start => _start;
 
     /// <summary>The next piece, from the start of a line of the host's caches on.</summary>
     public void* Take(nuint size)

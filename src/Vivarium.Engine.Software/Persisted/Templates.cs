@@ -148,7 +148,7 @@ internal sealed unsafe class Templates : IDisposable
     private void Grow()
     {
         using HostArray<ulong> old = _slots;
-        _slots = new HostArray<ulong>(old.Length * 2);
+        _slots = new HostArray<ulong>(old.Length * 2, filled: true);
         foreach (ulong slot in old.AsSpan(old.Length))
         {
             if (slot != 0)

@@ -7,18 +7,12 @@ using Vivarium.Engine.Software.Translate;
 namespace Vivarium.Engine.Software.Persisted;
 
 /// <summary>
-/// A file of translations, mapped. It holds code that will run, so it is believed only if it is the user's own; and every
-/// number in it is checked before it is used, because disks and programs have faults. For one thread at a time.
+/// A file of translations: its index mapped, its entries read when they are looked up. It holds code that will run, so it is believed only
+/// if it is the user's own; and every number in it is checked before it is used, because disks and programs have faults. For one thread at a time.
 /// </summary>
 internal sealed unsafe class TranslationFile : IDisposable
 {
     private const int EntryAlignment = 8;
-
-    /// <summary>What a host kernel maps around a fault: each is held as a whole after anything in it was read.</summary>
-    private const int WindowShift = 16;
-
-    /// <summary>When so many windows of entries were read, their pages go back: all will hardly be needed again.</summary>
-    private const int WindowsBeforeRelease = 24;
 
     private readonly byte* _file;
     private readonly long _length;
@@ -31,11 +25,9 @@ internal sealed unsafe class TranslationFile : IDisposable
     /// <summary>One bit for every possible beginning of an entry: those that were used.</summary>
     private readonly ulong[] _used;
 
-    /// <summary>The windows of the file that were read since it was released, and how many they are.</summary>
-    private readonly bool[] _held;
-    private int _heldCount;
+    private readonly FileWindows _windows;
 
-    private TranslationFile(byte* file, in TranslationHeader header, in LinuxHost.FileStatus status)
+    private TranslationFile(byte* file, FileWindows windows, in TranslationHeader header, in LinuxHost.FileStatus status)
     {
         _file = file;
         _length = status.Size;
@@ -43,7 +35,7 @@ internal sealed unsafe class TranslationFile : IDisposable
         _entries = file + header.EntriesOffset;
         _slots = (ulong*)(file + TranslationHeader.SlotsOffset);
         _used = new ulong[(header.EntriesLength / EntryAlignment / 64) + 1];
-        _held = new bool[(status.Size >> WindowShift) + 1];
+        _windows = windows;
         Inode = (status.Device, status.Inode);
     }
 
@@ -73,10 +65,10 @@ internal sealed unsafe class TranslationFile : IDisposable
             file = LinuxHost.Mmap(null, (nuint)status.Size, LinuxHost.ProtRead, LinuxHost.MapPrivate, fd, 0);
         }
 
-        _ = LinuxHost.Close(fd);
         if (file == null || file == (void*)-1)
         {
             refusal = "is damaged (too short)";
+            _ = LinuxHost.Close(fd);
             return null;
         }
 
@@ -84,10 +76,11 @@ internal sealed unsafe class TranslationFile : IDisposable
         if (refusal is not null)
         {
             _ = LinuxHost.Munmap(file, (nuint)status.Size);
+            _ = LinuxHost.Close(fd);
             return null;
         }
 
-        return new TranslationFile((byte*)file, *(TranslationHeader*)file, status);
+        return new TranslationFile((byte*)file, new FileWindows(fd, status.Size), *(TranslationHeader*)file, status);
     }
 
     /// <summary>A translation of the same bytes, or none.</summary>
@@ -115,7 +108,7 @@ internal sealed unsafe class TranslationFile : IDisposable
         uint mask = _header.SlotCount - 1;
         for (uint slot = wanted->Key & mask, probes = 0; _slots[slot] != 0 && probes <= mask; slot = (slot + 1) & mask, probes++)
         {
-            if ((uint)(_slots[slot] >> 32) == wanted->Key && EntryAt(((long)(uint)_slots[slot] - 1) * EntryAlignment) is var record && record != null
+            if ((uint)(_slots[slot] >> 32) == wanted->Key && MappedAt(((long)(uint)_slots[slot] - 1) * EntryAlignment) is var record && record != null
                 && record->Mode == wanted->Mode && record->PageOffset == wanted->PageOffset && record->Flags == wanted->Flags
                 && record->DecodedLength == wanted->DecodedLength
                 && IsSound(record) && TemplateMatch.SameBytes(record, BlockRecord.GuestBytesOf(wanted)))
@@ -135,7 +128,7 @@ internal sealed unsafe class TranslationFile : IDisposable
         long offset = 0;
         for (int i = 0; i < _header.EntryCount; i++)
         {
-            BlockRecord* record = EntryAt(offset);
+            BlockRecord* record = MappedAt(offset);
             if (record == null)
             {
                 return;
@@ -165,23 +158,13 @@ internal sealed unsafe class TranslationFile : IDisposable
         return (uint)hash.GetCurrentHashAsUInt64();
     }
 
-    /// <summary>The process holds nothing of the file any more, until it is read again.</summary>
-    public void Release()
-    {
-        if (_heldCount != 0)
-        {
-            Release(0);
-        }
-    }
+    /// <summary>The process holds no entries of the file any more, until they are read again.</summary>
+    public void Release() => _windows.Release();
 
-    public void Dispose() => _ = LinuxHost.Munmap(_file, (nuint)_length);
-
-    /// <param name="from">Where in the file to begin; a multiple of the host's page size.</param>
-    private void Release(long from)
+    public void Dispose()
     {
-        _held.AsSpan().Clear();
-        _heldCount = 0;
-        _ = LinuxHost.Madvise(_file + from, (nuint)(_length - from), LinuxHost.MadvDontNeed);
+        _windows.Dispose();
+        _ = LinuxHost.Munmap(_file, (nuint)_length);
     }
 
     private static string? Check(byte* file, long length, Identity identity)
@@ -222,8 +205,7 @@ internal sealed unsafe class TranslationFile : IDisposable
 
             candidates++;
             long offset = ((long)(uint)_slots[slot] - 1) * EntryAlignment;
-            Hold(offset);
-            BlockRecord* record = EntryAt(offset);
+            BlockRecord* record = ReadAt(offset);
             if (record == null)
             {
                 return default;
@@ -249,20 +231,37 @@ internal sealed unsafe class TranslationFile : IDisposable
         return default;
     }
 
-    /// <summary>The entry at an offset, if its parts lie within the file; else null, and there is <see cref="Damage"/>.</summary>
-    private BlockRecord* EntryAt(long offset)
+    /// <summary>The entry at an offset, read, if its parts lie within the file; else null, and there is <see cref="Damage"/>.</summary>
+    private BlockRecord* ReadAt(long offset)
     {
-        var record = (BlockRecord*)(_entries + offset);
-        if (offset >= 0 && offset <= _header.EntriesLength - sizeof(BlockRecord)
-            && record->Flags.HasFlag(RecordFlags.Movable) && record->DecodedLength > 0 && record->Size == record->Measure()
-            && SizeOf(record) <= _header.EntriesLength - offset)
+        if (offset < 0 || offset > _header.EntriesLength - sizeof(BlockRecord))
         {
-            return record;
+            return Damaged(offset);
         }
 
+        var record = (BlockRecord*)_windows.At(_header.EntriesOffset + offset, out long available);
+        return record == null ? Damaged(offset)
+            : IsWithin(record, available) ? record
+            : MappedAt(offset);
+    }
+
+    /// <summary>The same, where the file is mapped.</summary>
+    private BlockRecord* MappedAt(long offset)
+    {
+        var record = (BlockRecord*)(_entries + offset);
+        return offset >= 0 && IsWithin(record, _header.EntriesLength - offset) ? record : Damaged(offset);
+    }
+
+    private BlockRecord* Damaged(long offset)
+    {
         Damage = $"is damaged (an entry at {offset + _header.EntriesOffset})";
         return null;
     }
+
+    private static bool IsWithin(BlockRecord* record, long available)
+        => available >= sizeof(BlockRecord)
+            && record->Flags.HasFlag(RecordFlags.Movable) && record->DecodedLength > 0 && record->Size == record->Measure()
+            && SizeOf(record) <= available;
 
     /// <summary>The whole entry is as it was written, and nothing in it points out of the code or the guest's bytes.</summary>
     private static bool IsSound(BlockRecord* record)
@@ -299,25 +298,6 @@ internal sealed unsafe class TranslationFile : IDisposable
         }
 
         return true;
-    }
-
-    /// <summary>An entry is about to be read.</summary>
-    private void Hold(long offset)
-    {
-        long window = (_header.EntriesOffset + offset) >> WindowShift;
-        if ((ulong)window >= (ulong)_held.Length || _held[window])
-        {
-            return;
-        }
-
-        if (_heldCount == WindowsBeforeRelease)
-        {
-            // The index is asked all the time; what was found of an entry is not used any more by now.
-            Release(_header.EntriesOffset & -4096);
-        }
-
-        _held[window] = true;
-        _heldCount++;
     }
 
     private bool WasUsed(long offset) => (_used[offset / EntryAlignment / 64] >> (int)(offset / EntryAlignment % 64) & 1) != 0;
