@@ -38,6 +38,12 @@ internal static class Program
         double minutes = double.Parse(Option(args, "--minutes") ?? "5", CultureInfo.InvariantCulture);
         bool self = Option(args, "--against") == "host";
         var native = new NativeRunner();
+        if (!native.Runs(bitness))
+        {
+            Console.Error.WriteLine($"oracle: this host runs no {bitness}-bit code, so that it cannot be compared with; leave --bits out or use another host");
+            return 2;
+        }
+
         using var engine = self ? null : Runners.Software(Option(args, "--cpu"));
         var run = new OracleRun(native, (ICaseRunner?)engine ?? native, seed, catalog, bitness)
         {

@@ -100,7 +100,7 @@ internal sealed class FormCatalog
                 or Mnemonic.Vmfunc => "leaves for the monitor",
             Mnemonic.Xsave or Mnemonic.Xsave64 or Mnemonic.Xsavec or Mnemonic.Xsavec64 or Mnemonic.Xsaveopt or Mnemonic.Xsaveopt64
                 or Mnemonic.Xrstor or Mnemonic.Xrstor64 => "its image depends on which components the processor tracks as in use",
-            Mnemonic.Clzero or Mnemonic.Mcommit or Mnemonic.Rdpkru or Mnemonic.Wrpkru => "no CPU model has it",
+            Mnemonic.Clzero or Mnemonic.Movdir64b or Mnemonic.Mcommit or Mnemonic.Rdpkru or Mnemonic.Wrpkru => "no CPU model has it",
             Mnemonic.Movsxd when info.OperandSize == 16 => "vendors differ in how much it reads",
             Mnemonic.Ud0 or Mnemonic.Ud1 => "vendors differ in its length",
             _ => info.IsReservedNop ? "reserved NOP space" : null,

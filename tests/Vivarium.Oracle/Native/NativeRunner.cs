@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vivarium.Oracle.Generate;
 
 namespace Vivarium.Oracle.Native;
 
@@ -33,7 +34,8 @@ internal sealed unsafe class NativeRunner : ICaseRunner
     private const ulong FlagStackTop = CaseWindow.RunnerBase + 0x8000;
     private const int MaxPads = 16;
 
-    // Offsets in ucontext_t: uc_mcontext.gregs starts at 40 (REG_RIP 16, REG_EFL 17, REG_ERR 19, REG_TRAPNO 20, REG_CR2 22).
+    // Offsets in ucontext_t: uc_mcontext.gregs starts at 40 (REG_RSP 15, REG_RIP 16, REG_EFL 17, REG_ERR 19, REG_TRAPNO 20, REG_CR2 22).
+    private const int UcRsp = 40 + (15 * 8);
     private const int UcRip = 40 + (16 * 8);
     private const int UcFlags = 40 + (17 * 8);
     private const int UcError = 40 + (19 * 8);
@@ -84,6 +86,23 @@ internal sealed unsafe class NativeRunner : ICaseRunner
     private static ulong s_readFsBase;
 
     public string Name => "host CPU";
+
+    /// <summary>False where the host's kernel has no segments for such code: then every case would end in #GP.</summary>
+    public bool Runs(int bitness)
+    {
+        const ulong at = CaseWindow.CodeBase + 0x100;
+        var test = new TestCase { Bitness = bitness, CodeAddress = at, CodeLength = 1 };
+        test.CodeBuffer[0] = 0x90;
+        test.Pads.Add(at + 1);
+        test.Input->Rip = test.ToRip(at);
+        test.Input->Rflags = StateGenerator.BaseFlags;
+        *(ulong*)(test.Input->Xsave + XsaveArea.XstateBv) = XsaveArea.Mask;
+        *(ushort*)(test.Input->Xsave + XsaveArea.Fcw) = 0x37F;
+        *(uint*)(test.Input->Xsave + XsaveArea.Mxcsr) = 0x1F80;
+        var outcome = new Outcome();
+        Run(test, outcome);
+        return outcome.Vector == Outcome.NoException;
+    }
 
     public void Run(TestCase test, Outcome outcome)
     {
@@ -146,6 +165,12 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         CopyState(result, outcome.State);
         outcome.State->FsBase = test.Input->FsBase;
         outcome.Vector = result->Pad == CaseState.NoPad ? (int)result->Trap : Outcome.NoException;
+        if (outcome.Vector != Outcome.NoException && result->GsBase == 0 && (long)test.Input->GsBase < 0)
+        {
+            // Some hypervisors have the kernel's half to themselves, and forget such a base on each way into the kernel.
+            outcome.State->GsBase = test.Input->GsBase;
+        }
+
         outcome.Error = outcome.Vector is 8 or (>= 10 and <= 14) or 17 ? result->Error : 0;
         outcome.FaultAddress = outcome.Vector == 14 ? result->FaultAddress : 0;
         outcome.State->Rip = result->Pad == CaseState.NoPad ? test.ToLinear(result->FaultRip) : test.Pads[result->Pad];
@@ -175,6 +200,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         code.StoreGpr(4, Out + CaseState.GprOffset + (4 * 8));
         code.Bytes(0x48, 0xC7, 0xC4); // mov rsp, FlagStackTop
         code.Int32((int)FlagStackTop);
+        ulong storeOthers = code.Address;
         code.Bytes(0x9C); // pushfq
         code.StoreImmediate(Active, 0);
         for (int register = 0; register < 16; register++)
@@ -232,7 +258,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
 
         ulong faulted = code.Address;
         code.StoreImmediate(Out + CaseState.PadOffset, CaseState.NoPad);
-        code.Jump(store);
+        code.Jump(storeOthers);
 
         // handler(rdi: signal, rsi: siginfo, rdx: ucontext)
         handler = code.Address;
@@ -248,6 +274,12 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         CopyOut(ref code, UcError, Out + CaseState.ErrorOffset);
         CopyOut(ref code, UcTrap, Out + CaseState.TrapOffset);
         CopyOut(ref code, UcCr2, Out + CaseState.FaultAddressOffset);
+
+        // Not every host goes on with an RSP that is not canonical: under some hypervisors each way back to it is #GP.
+        CopyOut(ref code, UcRsp, Out + CaseState.GprOffset + (4 * 8));
+        code.Bytes(0x48, 0xC7, 0x82); // mov qword [rdx + UcRsp], FlagStackTop
+        code.Int32(UcRsp);
+        code.Int32((int)FlagStackTop);
         code.Bytes(0x48, 0xC7, 0x82); // mov qword [rdx + UcRip], faulted
         code.Int32(UcRip);
         code.Int32((int)faulted);
@@ -316,6 +348,7 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         code.StoreGpr(0, HostGsBase);
         code.Bytes(0xF3, 0x48, 0x0F, 0xAE, 0xC0); // rdfsbase rax
         code.StoreGpr(0, OwnerFsBase);
+        code.StoreImmediate(Active, 1);
         code.LoadGpr(0, In + CaseState.GsBaseOffset);
         code.Bytes(0xF3, 0x48, 0x0F, 0xAE, 0xD8); // wrgsbase rax
         code.Bytes(0xB8); // mov eax, mask
@@ -338,7 +371,6 @@ internal sealed unsafe class NativeRunner : ICaseRunner
         code.Int32((int)FlagStackTop);
         code.Bytes(0xFF); // push qword [In.Rflags]
         code.Absolute(6, In + CaseState.RflagsOffset);
-        code.StoreImmediate(Active, 1);
         code.Bytes(0x9D); // popfq
         for (int register = 0; register < 16; register++)
         {
