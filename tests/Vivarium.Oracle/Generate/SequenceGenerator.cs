@@ -201,8 +201,8 @@ internal sealed unsafe class SequenceGenerator
 
         for (int operand = 0; operand < info.OpCount; operand++)
         {
-            if (info.GetOpKind(operand) is OpCodeOperandKind.seg_reg or OpCodeOperandKind.seg_rBX_al or OpCodeOperandKind.mem_vsib32x
-                or OpCodeOperandKind.mem_vsib32y or OpCodeOperandKind.mem_vsib64x or OpCodeOperandKind.mem_vsib64y)
+            if (info.GetOpKind(operand) is OpCodeOperandKind.seg_reg or OpCodeOperandKind.seg_rBX_al
+                || InstructionMaker.IsVsib(info.GetOpKind(operand)))
             {
                 return false;
             }
