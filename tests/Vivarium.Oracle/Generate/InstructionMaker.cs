@@ -375,6 +375,12 @@ internal sealed unsafe class InstructionMaker
             target = random.Pick<ulong>([CaseWindow.DataBase, CaseWindow.ReadOnlyBase, CaseWindow.WindowEnd]) - (ulong)random.Below(size + 1);
         }
 
+        if (mustAlign && instruction.OpMask != Register.None)
+        {
+            // Where the mask selects nothing, vendors differ in whether the operand must be aligned.
+            target &= ~(ulong)(size - 1);
+        }
+
         if (size > 64 && target < CaseWindow.WindowEnd)
         {
             // Which of two faulting pages is reported is the processor's choice.
