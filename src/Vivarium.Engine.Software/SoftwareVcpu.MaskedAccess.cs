@@ -1,6 +1,8 @@
 using System.Numerics;
 using Iced.Intel;
 using Vivarium.Engine.Software.Privileged;
+using AccessInfo = Vivarium.Engine.Software.Translate.AccessInfo;
+using AccessRules = Vivarium.Engine.Software.Translate.AccessRules;
 
 namespace Vivarium.Engine.Software;
 
@@ -63,6 +65,10 @@ internal sealed unsafe partial class SoftwareVcpu
         _bounceElementSize = elementSize;
         return bounce;
     }
+
+    /// <summary>AMD's processors do not ask for the alignment of an operand of which the mask selects nothing.</summary>
+    private bool IsUnaccessed(AccessInfo info)
+        => (info.Rules & AccessRules.Masked) != 0 && !CpuModel.HostIsIntel && ActiveElements(_code.Traps[(int)S->ExitInfo], info.Size, out _) == 0;
 
     private ulong ActiveElements(in Instruction instruction, int size, out int elementSize)
     {

@@ -355,6 +355,10 @@ internal sealed unsafe class InstructionMaker
         };
     }
 
+    private static bool IsAlignedMove(Mnemonic mnemonic) => mnemonic
+        is Mnemonic.Vmovdqa or Mnemonic.Vmovdqa32 or Mnemonic.Vmovdqa64 or Mnemonic.Vmovaps or Mnemonic.Vmovapd
+        or Mnemonic.Vmovntdq or Mnemonic.Vmovntdqa or Mnemonic.Vmovntpd or Mnemonic.Vmovntps;
+
     private bool SetMemory(ref Rng random, ref Instruction instruction, int operand, OpCodeInfo info, TestCase test, ref AddressContext context)
     {
         CaseState* state = test.Input;
@@ -367,18 +371,12 @@ internal sealed unsafe class InstructionMaker
         int size = Math.Max(instruction.MemorySize.GetSize(), 1);
         Mnemonic mnemonic = instruction.Mnemonic;
         bool mustAlign = (size >= 16 && instruction.Encoding == EncodingKind.Legacy) || mnemonic == Mnemonic.Cmpxchg16b
-            || mnemonic is Mnemonic.Vmovdqa or Mnemonic.Vmovdqa32 or Mnemonic.Vmovdqa64 or Mnemonic.Vmovaps or Mnemonic.Vmovapd or Mnemonic.Vmovntdq or Mnemonic.Vmovntdqa or Mnemonic.Vmovntpd or Mnemonic.Vmovntps;
+            || IsAlignedMove(mnemonic);
         ulong target = Target(ref random, size, mustAlign, context.Sequence);
         if (instruction.OpMask != Register.None && !context.Sequence && random.Chance(15))
         {
             // Elements that the mask leaves out do not fault.
             target = random.Pick<ulong>([CaseWindow.DataBase, CaseWindow.ReadOnlyBase, CaseWindow.WindowEnd]) - (ulong)random.Below(size + 1);
-        }
-
-        if (mustAlign && instruction.OpMask != Register.None)
-        {
-            // Where the mask selects nothing, vendors differ in whether the operand must be aligned.
-            target &= ~(ulong)(size - 1);
         }
 
         if (size > 64 && target < CaseWindow.WindowEnd)
@@ -572,8 +570,7 @@ internal sealed unsafe class InstructionMaker
         ulong active = ulong.MaxValue;
         if (evex)
         {
-            bool inUse = (*(ulong*)(state->Xsave + XsaveArea.XstateBv) & XsaveArea.Opmask) != 0;
-            active = inUse ? *XsaveArea.Mask64(state->Xsave, instruction.OpMask - Register.K0) : 0;
+            active = MaskOf(instruction, state);
             *(ulong*)(state->Xsave + XsaveArea.XstateBv) |= XsaveArea.ZmmHi256 | XsaveArea.Hi16Zmm;
         }
         else if (mask == Number(data) || index == mask)
@@ -617,6 +614,9 @@ internal sealed unsafe class InstructionMaker
 
         return true;
     }
+
+    private static ulong MaskOf(in Instruction instruction, CaseState* state)
+        => (*(ulong*)(state->Xsave + XsaveArea.XstateBv) & XsaveArea.Opmask) != 0 ? *XsaveArea.Mask64(state->Xsave, instruction.OpMask - Register.K0) : 0;
 
     private static int Number(Register register)
         => register.IsXMM() ? register - Register.XMM0 : register.IsYMM() ? register - Register.YMM0 : register - Register.ZMM0;
