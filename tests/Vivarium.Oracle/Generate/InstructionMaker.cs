@@ -332,9 +332,15 @@ internal sealed unsafe class InstructionMaker
             return aligned;
         }
 
-        if (kind < 72)
+        if (kind < 68)
         {
             return low + (ulong)random.Below(span);
+        }
+
+        if (kind < 72)
+        {
+            // Not a byte beyond: who reads or writes more than the operand is thought to have shows here.
+            return CaseWindow.DataBase + (CaseWindow.PageSize * (ulong)random.Between(1, sequence ? 2 : 4)) - (ulong)size;
         }
 
         if (kind < 90 || sequence)
