@@ -318,7 +318,7 @@ internal sealed unsafe partial class SoftwareVcpu
         }
 
         ulong @base = Code64 && info.Segment < 4 ? 0 : Segment(info.Segment)->Base;
-        if ((info.Rules & AccessRules.Aligned) != 0 && ((@base + offset) & (ulong)(info.Size - 1)) != 0)
+        if ((info.Rules & AccessRules.Aligned) != 0 && ((@base + offset) & (ulong)(info.Size - 1)) != 0 && !IsUnaccessed(info))
         {
             throw GuestException.Protection();
         }

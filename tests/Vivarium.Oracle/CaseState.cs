@@ -46,6 +46,11 @@ internal unsafe struct CaseState
 
     public static CaseState* Allocate()
     {
+        if (XsaveArea.Size > XsaveCapacity)
+        {
+            throw new InvalidOperationException($"this host's XSAVE area needs {XsaveArea.Size} bytes");
+        }
+
         void* block = NativeMemory.AlignedAlloc((nuint)sizeof(CaseState), 64);
         NativeMemory.Clear(block, (nuint)sizeof(CaseState));
         return (CaseState*)block;

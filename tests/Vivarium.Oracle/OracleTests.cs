@@ -60,12 +60,19 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
         Assert.InRange(run.Wavered, 0, (run.Cases + run.Sequences) / 100);
     }
 
-    public static TheoryData<string> Defects => ["register", "flags", "memory", "vector", "x87", "rip", "exception"];
+    private static void Spoil(Outcome outcome, ulong component, int at)
+    {
+        *(ulong*)(outcome.State->Xsave + XsaveArea.XstateBv) |= component;
+        outcome.State->Xsave[at] ^= 1;
+    }
+
+    public static TheoryData<string> Defects => ["register", "flags", "memory", "vector", "x87", "opmask", "zmm", "zmm16", "rip", "exception"];
 
     [Theory]
     [MemberData(nameof(Defects))]
     public void WrongRunnerIsNoticed(string defect)
     {
+        Assert.SkipWhen(defect is "opmask" or "zmm" or "zmm16" && (XsaveArea.Mask & XsaveArea.Avx512) == 0, "this host has no AVX-512");
         Action<TestCase, Outcome> spoil = defect switch
         {
             "register" => (_, outcome) => outcome.State->Gpr[12] ^= 1,
@@ -73,6 +80,9 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
             "memory" => (_, outcome) => outcome.Memory[CaseWindow.DataSize - 1] ^= 0x80,
             "vector" => (_, outcome) => outcome.State->Xsave[XsaveArea.Xmm0 + 15] ^= 1,
             "x87" => (_, outcome) => outcome.State->Xsave[XsaveArea.St0 + 9] ^= 1,
+            "opmask" => (_, outcome) => Spoil(outcome, XsaveArea.Opmask, XsaveArea.OpmaskOffset + 63),
+            "zmm" => (_, outcome) => Spoil(outcome, XsaveArea.ZmmHi256, XsaveArea.ZmmHi256Offset + 511),
+            "zmm16" => (_, outcome) => Spoil(outcome, XsaveArea.Hi16Zmm, XsaveArea.Hi16ZmmOffset + 1023),
             "rip" => (_, outcome) => outcome.State->Rip++,
             _ => (_, outcome) => outcome.Vector = outcome.Vector == 6 ? 13 : 6,
         };

@@ -119,7 +119,30 @@ internal static unsafe class Comparison
 
         for (int register = 0; register < 16 && (XsaveArea.Mask & XsaveArea.Avx) != 0; register++)
         {
-            CheckBytes(ref text, $"YMM{register} upper half", e + XsaveArea.Ymm0 + (register * 16), a + XsaveArea.Ymm0 + (register * 16), 16);
+            int at = XsaveArea.YmmHi128Offset + (register * 16);
+            CheckBytes(ref text, $"YMM{register} upper half", e + at, a + at, 16);
+        }
+
+        if ((XsaveArea.Mask & XsaveArea.Avx512) == 0)
+        {
+            return;
+        }
+
+        for (int register = 0; register < 8; register++)
+        {
+            Check(ref text, $"K{register}", *XsaveArea.Mask64(e, register), *XsaveArea.Mask64(a, register));
+        }
+
+        for (int register = 0; register < 16; register++)
+        {
+            int at = XsaveArea.ZmmHi256Offset + (register * 32);
+            CheckBytes(ref text, $"ZMM{register} upper half", e + at, a + at, 32);
+        }
+
+        for (int register = 0; register < 16; register++)
+        {
+            int at = XsaveArea.Hi16ZmmOffset + (register * 64);
+            CheckBytes(ref text, $"ZMM{register + 16}", e + at, a + at, 64);
         }
     }
 
@@ -140,10 +163,6 @@ internal static unsafe class Comparison
             new Span<byte>(to + XsaveArea.Xmm0, 256).Clear();
         }
 
-        if ((present & XsaveArea.Avx) == 0 && XsaveArea.Size > XsaveArea.Ymm0)
-        {
-            new Span<byte>(to + XsaveArea.Ymm0, 256).Clear();
-        }
 
         // FOP, FIP, FDP (and with them FCS, FDS), MXCSR_MASK, reserved fields, the header.
         new Span<byte>(to + XsaveArea.Fop, XsaveArea.Mxcsr - XsaveArea.Fop).Clear();
@@ -154,7 +173,15 @@ internal static unsafe class Comparison
             new Span<byte>(to + XsaveArea.St0 + (register * 16) + 10, 6).Clear();
         }
 
-        new Span<byte>(to + XsaveArea.LegacySize, XsaveArea.Ymm0 - XsaveArea.LegacySize).Clear();
+        // And what lies between the components.
+        new Span<byte>(to + XsaveArea.LegacySize, XsaveArea.Size - XsaveArea.LegacySize).Clear();
+        foreach ((ulong component, int offset, int size) in XsaveArea.Extended)
+        {
+            if ((present & component) != 0)
+            {
+                Buffer.MemoryCopy(from + offset, to + offset, size, size);
+            }
+        }
     }
 
     private static void CompareMemory(ref StringBuilder? text, TestCase test, byte[] expected, byte[] actual)

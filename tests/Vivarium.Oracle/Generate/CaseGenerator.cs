@@ -7,6 +7,9 @@ internal sealed unsafe class CaseGenerator(ulong seed, int bitness = 64)
 {
     private const int Attempts = 40;
 
+    /// <summary>The engine takes what is no instruction for one that is too long, #GP, if that shows in its last possible byte only.</summary>
+    private const int TooLong = 15;
+
     private readonly InstructionMaker _maker = new(bitness);
     private readonly ulong _seed = seed;
 
@@ -59,6 +62,12 @@ internal sealed unsafe class CaseGenerator(ulong seed, int bitness = 64)
                 continue;
             }
 
+            if (decoded.Encoding == EncodingKind.EVEX && !decoded.IsVsib && test.CodeLength < TooLong - 1 && random.Chance(8))
+            {
+                SpoilEvex(ref random, test, decoded.MemoryBase != Register.None || decoded.MemoryDisplSize != 0);
+                _ = _maker.TryDecode(test.Code, test.CodeAddress, out decoded);
+            }
+
             if (bitness != 64)
             {
                 Narrow(test.Input);
@@ -85,6 +94,40 @@ internal sealed unsafe class CaseGenerator(ulong seed, int bitness = 64)
         }
 
         return false;
+    }
+
+    /// <summary>
+    /// Changes a bit of the prefix, or puts a prefix before it: that may not be an instruction any more, or another one. What the address is made
+    /// of stays, so that it is nowhere but near the window.
+    /// </summary>
+    private static void SpoilEvex(ref Rng random, TestCase test, bool hasMemory)
+    {
+        const byte evex = 0x62;
+        Span<byte> code = test.CodeBuffer;
+        if (random.Chance(15))
+        {
+            test.Code.CopyTo(code[1..]);
+            code[0] = random.Pick<byte>([0x66, 0xF0, 0xF2, 0xF3, 0x48]);
+            test.CodeLength++;
+            return;
+        }
+
+        // P0: RXB, R', a zero; P1: W, vvvv, a one; P2: z, L'L, b, V', aaa (SDM vol. 2A, 2.7.1).
+        Span<byte> prefix = code.Slice(code.IndexOf(evex) + 1, 3);
+        (int at, byte bits) = random.Below(6) switch
+        {
+            0 => (0, hasMemory ? (byte)0x98 : (byte)0xF8),
+            1 => (1, (byte)0xFC),
+            _ => (2, (byte)0xFF),
+        };
+        byte bit;
+        do
+        {
+            bit = (byte)(1 << random.Below(8));
+        }
+        while ((bits & bit) == 0);
+
+        prefix[at] ^= bit;
     }
 
     /// <summary>Cuts the general registers to 32 bits.</summary>

@@ -120,7 +120,7 @@ internal sealed class FormCatalog
             return "FWAIT and another form";
         }
 
-        return info.Encoding == EncodingKind.EVEX ? "EVEX operands are not generated yet" : null;
+        return null;
     }
 
     /// <summary>Sensitive to IOPL only: at CPL 3 it raises #GP, on the host as well.</summary>

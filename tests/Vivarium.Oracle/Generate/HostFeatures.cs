@@ -58,6 +58,20 @@ internal static class HostFeatures
         CpuidFeature.CMPCCXADD => Bit(s_leaf7Sub1.Eax, 7),
         CpuidFeature.AVX_VNNI_INT8 => Bit(s_leaf7Sub1.Edx, 4),
         CpuidFeature.AVX_NE_CONVERT => Bit(s_leaf7Sub1.Edx, 5),
+        CpuidFeature.AVX512F => Bit(s_leaf7.Ebx, 16) && Avx512F.IsSupported,
+        CpuidFeature.AVX512DQ => Bit(s_leaf7.Ebx, 17),
+        CpuidFeature.AVX512_IFMA => Bit(s_leaf7.Ebx, 21),
+        CpuidFeature.AVX512CD => Bit(s_leaf7.Ebx, 28),
+        CpuidFeature.AVX512BW => Bit(s_leaf7.Ebx, 30),
+        CpuidFeature.AVX512VL => Bit(s_leaf7.Ebx, 31),
+        CpuidFeature.AVX512_VBMI => Bit(s_leaf7.Ecx, 1),
+        CpuidFeature.AVX512_VBMI2 => Bit(s_leaf7.Ecx, 6),
+        CpuidFeature.AVX512_VNNI => Bit(s_leaf7.Ecx, 11),
+        CpuidFeature.AVX512_BITALG => Bit(s_leaf7.Ecx, 12),
+        CpuidFeature.AVX512_VPOPCNTDQ => Bit(s_leaf7.Ecx, 14),
+        CpuidFeature.AVX512_VP2INTERSECT => Bit(s_leaf7.Edx, 8),
+        CpuidFeature.AVX512_FP16 => Bit(s_leaf7.Edx, 23),
+        CpuidFeature.AVX512_BF16 => Bit(s_leaf7Sub1.Eax, 5),
         CpuidFeature.SSE4A => Bit(s_extended.Ecx, 6),
         CpuidFeature.LZCNT => Bit(s_extended.Ecx, 5),
         CpuidFeature.PREFETCHW => Bit(s_extended.Ecx, 8),
@@ -72,6 +86,12 @@ internal static class HostFeatures
     /// <summary>The first feature of the form that the host lacks, or null.</summary>
     public static CpuidFeature? Missing(Code form)
     {
+        // All of these work on state that has to be there, whatever else of AVX-512 they belong to.
+        if (UsesAvx512State(form) && !Has(CpuidFeature.AVX512F))
+        {
+            return CpuidFeature.AVX512F;
+        }
+
         foreach (CpuidFeature feature in form.CpuidFeatures())
         {
             if (!Has(feature))
@@ -82,6 +102,9 @@ internal static class HostFeatures
 
         return null;
     }
+
+    private static bool UsesAvx512State(Code form)
+        => form.Encoding() == EncodingKind.EVEX || form.CpuidFeatures()[0] is >= CpuidFeature.AVX512_4FMAPS and <= CpuidFeature.AVX512VL;
 
     private static bool Bit(int register, int bit) => ((register >> bit) & 1) != 0;
 }

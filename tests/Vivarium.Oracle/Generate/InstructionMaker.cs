@@ -91,6 +91,11 @@ internal sealed unsafe class InstructionMaker
             }
         }
 
+        if (instruction.Encoding == EncodingKind.EVEX)
+        {
+            SetEvex(ref random, ref instruction, info, memoryOperand);
+        }
+
         if (memoryOperand >= 0 && !SetMemory(ref random, ref instruction, memoryOperand, info, test, ref context))
         {
             return false;
@@ -113,13 +118,16 @@ internal sealed unsafe class InstructionMaker
         => register is >= Register.AH and <= Register.BH ? register - Register.AH : register.GetFullRegister() - Register.RAX;
 
     private static bool IsMemoryOnly(OpCodeOperandKind kind) => kind is OpCodeOperandKind.mem or OpCodeOperandKind.mem_offs
-        or OpCodeOperandKind.mem_vsib32x or OpCodeOperandKind.mem_vsib64x or OpCodeOperandKind.mem_vsib32y or OpCodeOperandKind.mem_vsib64y;
+        || IsVsib(kind);
+
+    public static bool IsVsib(OpCodeOperandKind kind) => kind is OpCodeOperandKind.mem_vsib32x or OpCodeOperandKind.mem_vsib64x
+        or OpCodeOperandKind.mem_vsib32y or OpCodeOperandKind.mem_vsib64y or OpCodeOperandKind.mem_vsib32z or OpCodeOperandKind.mem_vsib64z;
 
     private static bool IsRegisterOrMemory(OpCodeOperandKind kind) => kind is OpCodeOperandKind.r8_or_mem or OpCodeOperandKind.r16_or_mem
         or OpCodeOperandKind.r32_or_mem or OpCodeOperandKind.r64_or_mem or OpCodeOperandKind.mm_or_mem or OpCodeOperandKind.xmm_or_mem
-        or OpCodeOperandKind.ymm_or_mem;
+        or OpCodeOperandKind.ymm_or_mem or OpCodeOperandKind.zmm_or_mem or OpCodeOperandKind.k_or_mem;
 
-    private int VectorCount => _bitness != 64 ? 8 : 16;
+    private int VectorCount(in Instruction instruction) => _bitness != 64 ? 8 : instruction.Encoding == EncodingKind.EVEX ? 32 : 16;
 
     private static Register RandomRegister(ref Rng random, Register first, int count) => first + random.Below(count);
 
@@ -160,12 +168,19 @@ internal sealed unsafe class InstructionMaker
                 register = RandomRegister(ref random, Register.MM0, 8);
                 break;
             case OpCodeOperandKind.xmm_or_mem or OpCodeOperandKind.xmm_reg or OpCodeOperandKind.xmm_rm or OpCodeOperandKind.xmm_vvvv
-                or OpCodeOperandKind.xmm_is4 or OpCodeOperandKind.xmm_is5:
-                register = RandomRegister(ref random, Register.XMM0, VectorCount);
+                or OpCodeOperandKind.xmmp3_vvvv or OpCodeOperandKind.xmm_is4 or OpCodeOperandKind.xmm_is5:
+                register = RandomRegister(ref random, Register.XMM0, VectorCount(instruction));
                 break;
             case OpCodeOperandKind.ymm_or_mem or OpCodeOperandKind.ymm_reg or OpCodeOperandKind.ymm_rm or OpCodeOperandKind.ymm_vvvv
                 or OpCodeOperandKind.ymm_is4 or OpCodeOperandKind.ymm_is5:
-                register = RandomRegister(ref random, Register.YMM0, VectorCount);
+                register = RandomRegister(ref random, Register.YMM0, VectorCount(instruction));
+                break;
+            case OpCodeOperandKind.zmm_or_mem or OpCodeOperandKind.zmm_reg or OpCodeOperandKind.zmm_rm or OpCodeOperandKind.zmm_vvvv
+                or OpCodeOperandKind.zmmp3_vvvv:
+                register = RandomRegister(ref random, Register.ZMM0, VectorCount(instruction));
+                break;
+            case OpCodeOperandKind.k_or_mem or OpCodeOperandKind.k_reg or OpCodeOperandKind.kp1_reg or OpCodeOperandKind.k_rm or OpCodeOperandKind.k_vvvv:
+                register = RandomRegister(ref random, Register.K0, 8);
                 break;
             case OpCodeOperandKind.es or OpCodeOperandKind.cs or OpCodeOperandKind.ss or OpCodeOperandKind.ds:
                 test.Cpl = 3;
@@ -277,6 +292,29 @@ internal sealed unsafe class InstructionMaker
         return true;
     }
 
+    /// <summary>What EVEX has besides operands (SDM vol. 2A, 2.7): opmask, zeroing, broadcast, rounding, suppression of exceptions.</summary>
+    private static void SetEvex(ref Rng random, ref Instruction instruction, OpCodeInfo info, int memoryOperand)
+    {
+        if (info.RequireOpMaskRegister || (info.CanUseOpMaskRegister && random.Chance(65)))
+        {
+            instruction.OpMask = RandomRegister(ref random, Register.K1, 7);
+            instruction.ZeroingMasking = info.CanUseZeroingMasking && memoryOperand != 0 && random.Chance(50);
+        }
+
+        if (memoryOperand >= 0)
+        {
+            instruction.IsBroadcast = info.CanBroadcast && random.Chance(40);
+        }
+        else if (info.CanUseRoundingControl && random.Chance(40))
+        {
+            instruction.RoundingControl = RoundingControl.RoundToNearest + random.Below(4);
+        }
+        else if (info.CanSuppressAllExceptions && !info.CanUseRoundingControl && random.Chance(40))
+        {
+            instruction.SuppressAllExceptions = true;
+        }
+    }
+
     /// <summary>String instructions with two memory operands have one address size.</summary>
     private static bool OtherIs32(in Instruction instruction, int operand) => operand > 0 && instruction.GetOpKind(operand - 1) == OpKind.MemorySegESI;
 
@@ -294,9 +332,15 @@ internal sealed unsafe class InstructionMaker
             return aligned;
         }
 
-        if (kind < 72)
+        if (kind < 68)
         {
             return low + (ulong)random.Below(span);
+        }
+
+        if (kind < 72)
+        {
+            // Not a byte beyond: who reads or writes more than the operand is thought to have shows here.
+            return CaseWindow.DataBase + (CaseWindow.PageSize * (ulong)random.Between(1, sequence ? 2 : 4)) - (ulong)size;
         }
 
         if (kind < 90 || sequence)
@@ -317,20 +361,30 @@ internal sealed unsafe class InstructionMaker
         };
     }
 
+    private static bool IsAlignedMove(Mnemonic mnemonic) => mnemonic
+        is Mnemonic.Vmovdqa or Mnemonic.Vmovdqa32 or Mnemonic.Vmovdqa64 or Mnemonic.Vmovaps or Mnemonic.Vmovapd
+        or Mnemonic.Vmovntdq or Mnemonic.Vmovntdqa or Mnemonic.Vmovntpd or Mnemonic.Vmovntps;
+
     private bool SetMemory(ref Rng random, ref Instruction instruction, int operand, OpCodeInfo info, TestCase test, ref AddressContext context)
     {
         CaseState* state = test.Input;
         OpCodeOperandKind kind = info.GetOpKind(operand);
-        if (kind is OpCodeOperandKind.mem_vsib32x or OpCodeOperandKind.mem_vsib64x or OpCodeOperandKind.mem_vsib32y or OpCodeOperandKind.mem_vsib64y)
+        if (IsVsib(kind))
         {
-            return !context.Sequence && SetGather(ref random, ref instruction, kind, test, ref context);
+            return !context.Sequence && SetVsib(ref random, ref instruction, kind, test, ref context);
         }
 
         int size = Math.Max(instruction.MemorySize.GetSize(), 1);
         Mnemonic mnemonic = instruction.Mnemonic;
         bool mustAlign = (size >= 16 && instruction.Encoding == EncodingKind.Legacy) || mnemonic == Mnemonic.Cmpxchg16b
-            || mnemonic is Mnemonic.Vmovdqa or Mnemonic.Vmovaps or Mnemonic.Vmovapd or Mnemonic.Vmovntdq or Mnemonic.Vmovntdqa or Mnemonic.Vmovntpd or Mnemonic.Vmovntps;
+            || IsAlignedMove(mnemonic);
         ulong target = Target(ref random, size, mustAlign, context.Sequence);
+        if (instruction.OpMask != Register.None && !context.Sequence && random.Chance(15))
+        {
+            // Elements that the mask leaves out do not fault.
+            target = random.Pick<ulong>([CaseWindow.DataBase, CaseWindow.ReadOnlyBase, CaseWindow.WindowEnd]) - (ulong)random.Below(size + 1);
+        }
+
         if (size > 64 && target < CaseWindow.WindowEnd)
         {
             // Which of two faulting pages is reported is the processor's choice.
@@ -495,53 +549,83 @@ internal sealed unsafe class InstructionMaker
         return offset >= CaseWindow.DataSize || (ulong)size > CaseWindow.DataSize - offset ? default : test.Memory.AsSpan((int)offset, size);
     }
 
-    /// <summary>VSIB: indices small enough that every element lies in the window; index, mask and destination must differ.</summary>
-    private static bool SetGather(ref Rng random, ref Instruction instruction, OpCodeOperandKind kind, TestCase test, ref AddressContext context)
+    /// <summary>
+    /// VSIB: indices small enough that every element lies in the window, but for those that the mask leaves out; index, destination and a mask in
+    /// a vector register must differ.
+    /// </summary>
+    private bool SetVsib(ref Rng random, ref Instruction instruction, OpCodeOperandKind kind, TestCase test, ref AddressContext context)
     {
-        bool wide = kind is OpCodeOperandKind.mem_vsib64x or OpCodeOperandKind.mem_vsib64y;
-        bool ymmIndex = kind is OpCodeOperandKind.mem_vsib32y or OpCodeOperandKind.mem_vsib64y;
-        int destination = Number(instruction.Op0Register);
-        int count = context.Bitness != 64 ? 8 : 16;
-        int mask = random.Below(count);
-        int index = random.Below(count);
-        if (mask == destination || index == destination || index == mask)
+        bool evex = instruction.Encoding == EncodingKind.EVEX;
+        int indexSize = kind is OpCodeOperandKind.mem_vsib64x or OpCodeOperandKind.mem_vsib64y or OpCodeOperandKind.mem_vsib64z ? 8 : 4;
+        Register first = kind switch
+        {
+            OpCodeOperandKind.mem_vsib32x or OpCodeOperandKind.mem_vsib64x => Register.XMM0,
+            OpCodeOperandKind.mem_vsib32y or OpCodeOperandKind.mem_vsib64y => Register.YMM0,
+            _ => Register.ZMM0,
+        };
+        bool scatter = instruction.Op0Kind == OpKind.Memory;
+        Register data = scatter ? instruction.Op1Register : instruction.Op0Register;
+        int index = random.Below(VectorCount(instruction));
+        int mask = random.Below(VectorCount(instruction));
+        if (!scatter && index == Number(data))
         {
             return false;
         }
 
         CaseState* state = test.Input;
-        int scale = 1 << random.Below(4);
-        for (int element = 0; element < (wide ? 4 : 8); element++)
+        ulong active = ulong.MaxValue;
+        if (evex)
         {
-            long value = random.Between(-3000, 3000) / scale;
-            byte* half = element * (wide ? 8 : 4) < 16 ? state->Xsave + XsaveArea.Xmm0 : state->Xsave + XsaveArea.Ymm0 - 16;
-            byte* at = half + (index * 16) + (element * (wide ? 8 : 4));
-            if (wide)
-            {
-                *(long*)at = value;
-            }
-            else
-            {
-                *(int*)at = (int)value;
-            }
+            active = MaskOf(instruction, state);
+            *(ulong*)(state->Xsave + XsaveArea.XstateBv) |= XsaveArea.ZmmHi256 | XsaveArea.Hi16Zmm;
+        }
+        else if (mask == Number(data) || index == mask)
+        {
+            return false;
         }
 
-        int baseRegister = random.Below(count);
+        int elements = first.GetSize() / indexSize;
+        active &= (1ul << elements) - 1;
+        int scale = 1 << random.Below(4);
+        bool wild = random.Chance(40);
+
+        // Which elements behind one that faults are done is the processor's choice: none are behind a single one.
+        bool mayFault = evex && System.Numerics.BitOperations.IsPow2(active) && random.Chance(40);
+        for (int element = 0; element < elements; element++)
+        {
+            bool anywhere = (active >> element & 1) == 0 ? wild : mayFault;
+            long value = anywhere ? random.Chance(50) ? (long)random.Next() : random.Between(-0x8000, 0x8000) : random.Between(-3000, 3000) / scale;
+            if (anywhere && mayFault && indexSize == 8)
+            {
+                value %= 0x1_0000;
+            }
+
+            new ReadOnlySpan<byte>(&value, indexSize).CopyTo(new Span<byte>(XsaveArea.Vector(state->Xsave, index, element * indexSize), indexSize));
+        }
+
+        int baseRegister = random.Below(context.Bitness != 64 ? 8 : 16);
         ulong displacement = (ulong)random.Between(-200, 200);
         state->Gpr[baseRegister] = CaseWindow.DataBase - context.DataSegmentBase + (CaseWindow.DataSize / 2) - displacement + (ulong)random.Below(8);
         context.Known |= 1u << baseRegister;
         instruction.MemoryBase = (context.Bitness != 64 ? Register.EAX : Register.RAX) + baseRegister;
-        instruction.MemoryIndex = (ymmIndex ? Register.YMM0 : Register.XMM0) + index;
+        instruction.MemoryIndex = first + index;
         instruction.MemoryIndexScale = scale;
         instruction.MemoryDisplacement64 = context.Bitness != 64 ? (uint)displacement : displacement;
-        instruction.MemoryDisplSize = context.Bitness != 64 ? 4 : 8;
-        bool ymmMask = instruction.Op0Register >= Register.YMM0;
-        instruction.SetOpKind(2, OpKind.Register);
-        instruction.SetOpRegister(2, (ymmMask ? Register.YMM0 : Register.XMM0) + mask);
+        instruction.MemoryDisplSize = evex && random.Chance(50) ? 1 : context.Bitness != 64 ? 4 : 8;
+        if (!evex)
+        {
+            instruction.SetOpKind(2, OpKind.Register);
+            instruction.SetOpRegister(2, (data >= Register.YMM0 ? Register.YMM0 : Register.XMM0) + mask);
+        }
+
         return true;
     }
 
-    private static int Number(Register register) => register >= Register.YMM0 ? register - Register.YMM0 : register - Register.XMM0;
+    private static ulong MaskOf(in Instruction instruction, CaseState* state)
+        => (*(ulong*)(state->Xsave + XsaveArea.XstateBv) & XsaveArea.Opmask) != 0 ? *XsaveArea.Mask64(state->Xsave, instruction.OpMask - Register.K0) : 0;
+
+    private static int Number(Register register)
+        => register.IsXMM() ? register - Register.XMM0 : register.IsYMM() ? register - Register.YMM0 : register - Register.ZMM0;
 
     /// <summary>Register operands that hold code addresses.</summary>
     private static bool SetRegisterTargets(ref Rng random, ref Instruction instruction, Code form, TestCase test, CaseState* state, ref AddressContext context)

@@ -200,6 +200,8 @@ internal static unsafe class MemoryShape
             scaled = Value(state, index, address32) * (ulong)scale;
         }
 
+        // EVEX counts displacements of one byte in operands (SDM vol. 2A, 2.7.5).
+        long unit = instruction.Encoding == EncodingKind.EVEX ? Math.Max(instruction.MemorySize.GetSize(), 1) : 1;
         int displacementSize = random.Below(3) switch { 0 => 0, 1 => 1, _ => 4 };
         ulong displacement;
         if ((context.Known & (1u << baseRegister)) != 0)
@@ -214,7 +216,7 @@ internal static unsafe class MemoryShape
         }
         else
         {
-            displacement = displacementSize switch { 0 => 0, 1 => (ulong)(sbyte)random.Next(), _ => (ulong)(int)random.Next() };
+            displacement = displacementSize switch { 0 => 0, 1 => (ulong)((sbyte)random.Next() * unit), _ => (ulong)(int)random.Next() };
             SetRegister(ref random, state, ref context, baseRegister, effective - scaled - displacement, address32);
         }
 

@@ -21,6 +21,7 @@ internal sealed unsafe class SequenceGenerator
     private readonly InstructionInfoFactory _infoFactory = new();
     private readonly List<Code> _integer = [];
     private readonly List<Code> _vector = [];
+    private readonly List<Code> _evex = [];
     private readonly List<Code> _x87 = [];
     private readonly List<Code> _stack = [];
 
@@ -51,7 +52,7 @@ internal sealed unsafe class SequenceGenerator
             }
             else
             {
-                _vector.Add(form);
+                (info.Encoding == EncodingKind.EVEX ? _evex : _vector).Add(form);
             }
         }
     }
@@ -201,8 +202,8 @@ internal sealed unsafe class SequenceGenerator
 
         for (int operand = 0; operand < info.OpCount; operand++)
         {
-            if (info.GetOpKind(operand) is OpCodeOperandKind.seg_reg or OpCodeOperandKind.seg_rBX_al or OpCodeOperandKind.mem_vsib32x
-                or OpCodeOperandKind.mem_vsib32y or OpCodeOperandKind.mem_vsib64x or OpCodeOperandKind.mem_vsib64y)
+            if (info.GetOpKind(operand) is OpCodeOperandKind.seg_reg or OpCodeOperandKind.seg_rBX_al
+                || InstructionMaker.IsVsib(info.GetOpKind(operand)))
             {
                 return false;
             }
@@ -275,6 +276,11 @@ internal sealed unsafe class SequenceGenerator
             2 => choice < 40 ? _integer : choice < 85 ? _x87 : _vector,
             _ => choice < 60 ? _integer : choice < 80 ? _vector : choice < 90 ? _x87 : _stack,
         };
+        if (pool == _vector && _evex.Count != 0 && random.Chance(40))
+        {
+            pool = _evex;
+        }
+
         return pool[random.Below(pool.Count)];
     }
 

@@ -37,12 +37,68 @@ internal static unsafe class StateGenerator
         if ((XsaveArea.Mask & XsaveArea.Avx) != 0)
         {
             bool upper = random.Chance(85);
-            for (int at = XsaveArea.Ymm0; at < XsaveArea.Size && upper; at += 16)
+            for (int at = 0; at < 256 && upper; at += 16)
             {
-                Values.Fill(ref random, new Span<byte>(area + at, 16));
+                Values.Fill(ref random, new Span<byte>(area + XsaveArea.YmmHi128Offset + at, 16));
             }
         }
+
+        if ((XsaveArea.Mask & XsaveArea.Avx512) != 0)
+        {
+            FillAvx512(ref random, area);
+        }
     }
+
+    /// <summary>Now and then one of the components is in its initial state, as before a program's first instruction of the kind.</summary>
+    private static void FillAvx512(ref Rng random, byte* area)
+    {
+        if (random.Chance(85))
+        {
+            for (int at = 0; at < 512; at += 32)
+            {
+                Values.Fill(ref random, new Span<byte>(area + XsaveArea.ZmmHi256Offset + at, 32));
+            }
+        }
+        else
+        {
+            *(ulong*)(area + XsaveArea.XstateBv) &= ~XsaveArea.ZmmHi256;
+        }
+
+        if (random.Chance(85))
+        {
+            for (int at = 0; at < 1024; at += 64)
+            {
+                Values.Fill(ref random, new Span<byte>(area + XsaveArea.Hi16ZmmOffset + at, 64));
+            }
+        }
+        else
+        {
+            *(ulong*)(area + XsaveArea.XstateBv) &= ~XsaveArea.Hi16Zmm;
+        }
+
+        if (random.Chance(5))
+        {
+            *(ulong*)(area + XsaveArea.XstateBv) &= ~XsaveArea.Opmask;
+            return;
+        }
+
+        for (int register = 0; register < 8; register++)
+        {
+            *XsaveArea.Mask64(area, register) = MaskValue(ref random);
+        }
+    }
+
+    /// <summary>For vectors of all lengths: all elements, some, the first ones, all but those, one, none.</summary>
+    public static ulong MaskValue(ref Rng random) => random.Below(10) switch
+    {
+        0 => ulong.MaxValue,
+        1 => 0,
+        2 or 3 => (1ul << random.Below(1 << random.Between(1, 6))) - 1,
+        4 or 5 => ulong.MaxValue << random.Below(1 << random.Between(1, 6)),
+        6 => 1ul << random.Below(1 << random.Between(1, 6)),
+        7 => random.Next() & random.Next(),
+        _ => random.Next(),
+    };
 
     private static void FillX87(ref Rng random, byte* area)
     {
