@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Iced.Intel;
+using Vivarium.Engine;
 using Vivarium.Oracle.Generate;
 using Vivarium.Oracle.Guest;
 using Vivarium.Oracle.Native;
@@ -21,7 +22,7 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
     public void EngineAgreesWithHost(int bitness)
     {
         SkipUnlessHostRuns(bitness);
-        FormCatalog catalog = FormCatalog.For(bitness);
+        FormCatalog catalog = Catalog(bitness);
         using EngineRunner engine = Runners.Software(model: null);
         var run = new OracleRun(s_native.Value, engine, seed: 1, catalog, bitness);
         var clock = Stopwatch.StartNew();
@@ -38,7 +39,7 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
     public void LoopsAgreeWithHost()
     {
         using EngineRunner engine = Runners.Software(model: null, "loops-at-once");
-        var run = new OracleRun(s_native.Value, engine, seed: 3, FormCatalog.For(64), bitness: 64);
+        var run = new OracleRun(s_native.Value, engine, seed: 3, Catalog(64), bitness: 64);
         run.CompareSequences(0, 4000, Stopwatch.StartNew(), TimeSpan.FromSeconds(8));
         Assert.True(run.MismatchCount == 0, $"{run.Summary()}\n{string.Join('\n', run.Mismatches.Take(10).Select(mismatch => mismatch.Text))}");
     }
@@ -50,7 +51,7 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
     public void HostAgreesWithItself(int bitness)
     {
         SkipUnlessHostRuns(bitness);
-        var run = new OracleRun(s_native.Value, s_native.Value, seed: 2, FormCatalog.For(bitness), bitness);
+        var run = new OracleRun(s_native.Value, s_native.Value, seed: 2, Catalog(bitness), bitness);
         var clock = Stopwatch.StartNew();
         run.CompareForms(0, 2, clock, TimeSpan.FromSeconds(10));
         run.CompareSequences(0, 1000, clock, TimeSpan.FromSeconds(15));
@@ -195,6 +196,9 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
         Assert.Equal(first.Memory, second.Memory);
         Assert.True(new ReadOnlySpan<byte>(first.Input, sizeof(CaseState)).SequenceEqual(new ReadOnlySpan<byte>(second.Input, sizeof(CaseState))));
     }
+
+    /// <summary>AVX-512 has been compared with AMD's processors in 64-bit mode only: what others do where the SDM leaves them a choice is not known yet.</summary>
+    private static FormCatalog Catalog(int bitness) => FormCatalog.For(bitness, evex: bitness == 64 && !CpuModel.HostIsIntel);
 
     private static void SkipUnlessHostRuns(int bitness)
         => Assert.SkipUnless(s_native.Value.Runs(bitness), $"this host runs no {bitness}-bit code");

@@ -11,6 +11,21 @@ public sealed class MemoryMapTests : IDisposable
 
     public void Dispose() => _memory.Dispose();
 
+    /// <summary>A host gives huge pages only where they would begin in the guest too.</summary>
+    [Fact]
+    public unsafe void MemoryBeginsWhereAHugePageDoes()
+    {
+        using var memory = new GuestMemory((2 << 20) + (ulong)Page);
+        MemorySlot slot = memory.AddSlot(0, memory.Capacity);
+        Assert.Equal(0ul, (ulong)slot.Host % (2 << 20));
+        Assert.Equal(0ul, memory.HostBytes);
+        slot.Host[slot.Length - 1] = 1;
+        Assert.InRange(memory.HostBytes, (ulong)Page, memory.Capacity);
+        Assert.Equal(slot.Length, memory.Release(0, slot.Length));
+        Assert.Equal(0ul, memory.HostBytes);
+        Assert.Equal(0, slot.Host[slot.Length - 1]);
+    }
+
     [Fact]
     public void APieceTakenOutAndPutBackIsWholeAgain()
     {
