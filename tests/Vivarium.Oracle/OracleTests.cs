@@ -205,16 +205,8 @@ public sealed unsafe class OracleTests(ITestOutputHelper output)
 
     private static Outcome Run(byte[] code, Setup setup)
     {
-        var test = new TestCase { CodeAddress = Code, CodeLength = code.Length };
-        code.CopyTo(test.CodeBuffer, 0);
-        test.Pads.Add(Code + (ulong)code.Length);
-        CaseState* input = test.Input;
-        input->Rip = Code;
-        input->Rflags = StateGenerator.BaseFlags;
-        *(ulong*)(input->Xsave + XsaveArea.XstateBv) = XsaveArea.Mask;
-        *(ushort*)(input->Xsave + XsaveArea.Fcw) = 0x37F;
-        *(uint*)(input->Xsave + XsaveArea.Mxcsr) = 0x1F80;
-        setup(input);
+        TestCase test = TestCase.Of(code);
+        setup(test.Input);
         var outcome = new Outcome();
         s_native.Value.Run(test, outcome);
         return outcome;

@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vivarium.Oracle.Generate;
 
 namespace Vivarium.Oracle;
 
@@ -66,6 +67,22 @@ internal sealed unsafe class TestCase
 
     /// <summary>The form, or <see cref="Code.INVALID"/> for a sequence.</summary>
     public Code Form { get; set; }
+
+    /// <summary>Code of one's own, in the state that a program starts with, with a pad behind it.</summary>
+    public static TestCase Of(ReadOnlySpan<byte> code, int bitness = 64)
+    {
+        const ulong at = CaseWindow.CodeBase + 0x100;
+        var test = new TestCase { Bitness = bitness, CodeAddress = at, CodeLength = code.Length };
+        code.CopyTo(test.CodeBuffer);
+        test.Pads.Add(at + (ulong)code.Length);
+        CaseState* input = test.Input;
+        input->Rip = test.ToRip(at);
+        input->Rflags = StateGenerator.BaseFlags;
+        *(ulong*)(input->Xsave + XsaveArea.XstateBv) = XsaveArea.Mask;
+        *(ushort*)(input->Xsave + XsaveArea.Fcw) = 0x37F;
+        *(uint*)(input->Xsave + XsaveArea.Mxcsr) = 0x1F80;
+        return test;
+    }
 
     public void Reset()
     {

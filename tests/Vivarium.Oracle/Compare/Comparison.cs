@@ -163,7 +163,6 @@ internal static unsafe class Comparison
             new Span<byte>(to + XsaveArea.Xmm0, 256).Clear();
         }
 
-
         // FOP, FIP, FDP (and with them FCS, FDS), MXCSR_MASK, reserved fields, the header.
         new Span<byte>(to + XsaveArea.Fop, XsaveArea.Mxcsr - XsaveArea.Fop).Clear();
         to[XsaveArea.Ftw + 1] = 0;

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using Vivarium.Oracle.Generate;
 
 namespace Vivarium.Oracle.Native;
 
@@ -90,17 +89,8 @@ internal sealed unsafe class NativeRunner : ICaseRunner
     /// <summary>False where the host's kernel has no segments for such code: then every case would end in #GP.</summary>
     public bool Runs(int bitness)
     {
-        const ulong at = CaseWindow.CodeBase + 0x100;
-        var test = new TestCase { Bitness = bitness, CodeAddress = at, CodeLength = 1 };
-        test.CodeBuffer[0] = 0x90;
-        test.Pads.Add(at + 1);
-        test.Input->Rip = test.ToRip(at);
-        test.Input->Rflags = StateGenerator.BaseFlags;
-        *(ulong*)(test.Input->Xsave + XsaveArea.XstateBv) = XsaveArea.Mask;
-        *(ushort*)(test.Input->Xsave + XsaveArea.Fcw) = 0x37F;
-        *(uint*)(test.Input->Xsave + XsaveArea.Mxcsr) = 0x1F80;
         var outcome = new Outcome();
-        Run(test, outcome);
+        Run(TestCase.Of([0x90], bitness), outcome);
         return outcome.Vector == Outcome.NoException;
     }
 
