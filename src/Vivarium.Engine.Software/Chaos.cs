@@ -11,11 +11,11 @@ internal sealed class Chaos
     private const int FlushesPerThousand = 5;
 
     /// <summary>
-    /// On average, between two evictions: so many rounds of the run loop, and so many more for each translation that will have to be made
+    /// On average, between two evictions: so many rounds of the run loop, and one more for so many translations that will have to be made
     /// again. A guest with much code would not come to anything else otherwise.
     /// </summary>
     private const int RoundsPerEviction = 2_000;
-    private const double RoundsPerLostBlock = 0.5;
+    private const int LostBlocksPerRound = 2;
 
     private ulong _state;
 
@@ -34,7 +34,7 @@ internal sealed class Chaos
 
     /// <summary>All translations are to be thrown away.</summary>
     /// <param name="blocks">How many there are.</param>
-    public bool Evicts(int blocks) => Next() % (uint)(RoundsPerEviction + (RoundsPerLostBlock * blocks)) == 0;
+    public bool Evicts(int blocks) => Next() % (uint)(RoundsPerEviction + (blocks / LostBlocksPerRound)) == 0;
 
     private bool Chance(uint perMillion) => Next() % 1_000_000 < perMillion;
 

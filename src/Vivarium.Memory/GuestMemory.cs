@@ -38,7 +38,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfZero(capacity);
         _capacity = (capacity + PageMask) & ~PageMask;
-        _host = LinuxMemory.Reserve((nuint)_capacity);
+        _host = HugePages.Map((nuint)_capacity);
         if (_host == null)
         {
             throw new OutOfMemoryException($"cannot reserve {_capacity >> 20} MiB of guest memory: {Marshal.GetLastPInvokeErrorMessage()}");

@@ -88,9 +88,7 @@ internal sealed unsafe class CodeRegion : IDisposable
         {
             long from = _prepared;
             _prepared = Math.Min((end - Executable + PrepareStep - 1) & -PrepareStep, Size);
-
-            // Kernels before 5.14 do not know it: then there is a fault for each page.
-            _ = LinuxHost.Madvise(Writable + from, (nuint)(_prepared - from), LinuxHost.MadvPopulateWrite);
+            LinuxHost.Populate(Writable + from, (nuint)(_prepared - from));
         }
     }
 

@@ -13,15 +13,14 @@ internal sealed unsafe class HostArray<T> : IDisposable where T : unmanaged
 
     /// <summary>All elements are zero.</summary>
     /// <param name="length">How many.</param>
-    /// <param name="filled">Every page is about to be written: the host is asked for all of them in one step, which takes less than a fault for each.</param>
+    /// <param name="filled">Every page is about to be written: the host is asked for all of them at once.</param>
     public HostArray(int length, bool filled = false)
     {
         void* start = LinuxHost.Mmap(null, Size(length), LinuxHost.ProtRead | LinuxHost.ProtWrite, LinuxHost.MapPrivate | LinuxHost.MapAnonymous, -1, 0);
         Check(start);
         if (filled)
         {
-            // Kernels before 5.14 do not know it: then there is a fault for each page.
-            _ = LinuxHost.Madvise(start, Size(length), LinuxHost.MadvPopulateWrite);
+            LinuxHost.Populate(start, Size(length));
         }
 
         _start = (T*)start;

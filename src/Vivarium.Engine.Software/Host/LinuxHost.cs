@@ -16,8 +16,6 @@ internal static unsafe partial class LinuxHost
     public const int MapNoReserve = 0x4000;
     public const int MremapMayMove = 1;
     public const int MadvDontNeed = 4;
-    public const int MadvHugePage = 14;
-    public const int MadvPopulateWrite = 23;
     public const int OpenReadOnly = 0;
     public const int OpenWriteOnly = 1;
     public const int OpenReadWrite = 2;
@@ -30,11 +28,17 @@ internal static unsafe partial class LinuxHost
     public const int LockNonBlocking = 4;
     public const int NoSuchFile = 2;
 
+    private const int MadvPopulateWrite = 23;
+
     public const int SigIll = 4;
     public const int SigTrap = 5;
     public const int SigBus = 7;
     public const int SigFpe = 8;
     public const int SigSegv = 11;
+
+    /// <summary>Asks for pages that are about to be written in one step, which takes less than a fault for each.</summary>
+    public static void Populate(void* start, nuint length)
+        => _ = Madvise(start, length, MadvPopulateWrite); // Kernels before 5.14 do not know it: then there is a fault for each page.
 
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     public static partial void* Mmap(void* address, nuint length, int protection, int flags, int fd, long offset);

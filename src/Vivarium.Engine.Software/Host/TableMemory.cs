@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vivarium.Memory.Host;
 
 namespace Vivarium.Engine.Software.Host;
 
@@ -8,8 +9,6 @@ namespace Vivarium.Engine.Software.Host;
 /// </summary>
 internal sealed unsafe class TableMemory : IDisposable
 {
-    private const nuint HugePage = 2 << 20;
-
     /// <summary>An entry that is no larger than a line of the host's caches lies in one.</summary>
     private const nuint CacheLine = 64;
 
@@ -21,22 +20,12 @@ internal sealed unsafe class TableMemory : IDisposable
     /// <exception cref="OutOfMemoryException">The host refuses.</exception>
     public TableMemory(nuint size)
     {
-        _size = (size + HugePage - 1) & ~(HugePage - 1);
-        byte* mapped = (byte*)LinuxHost.Mmap(null, _size + HugePage, LinuxHost.ProtRead | LinuxHost.ProtWrite, LinuxHost.MapPrivate | LinuxHost.MapAnonymous, -1, 0);
-        if (mapped == (byte*)-1)
+        _size = (size + HugePages.Size - 1) & ~(HugePages.Size - 1);
+        _start = HugePages.Map(_size);
+        if (_start == null)
         {
             throw new OutOfMemoryException($"the host refuses memory for a processor's tables: {Marshal.GetLastPInvokeErrorMessage()}");
         }
-
-        _start = (byte*)(((nuint)mapped + HugePage - 1) & ~(HugePage - 1));
-        nuint before = (nuint)(_start - mapped);
-        if (before != 0)
-        {
-            _ = LinuxHost.Munmap(mapped, before);
-        }
-
-        _ = LinuxHost.Munmap(_start + _size, HugePage - before);
-        _ = LinuxHost.Madvise(_start, _size, LinuxHost.MadvHugePage);
     }
 
     /// <summary>The start of a huge page.</summary>
