@@ -34,6 +34,9 @@ internal sealed unsafe class FileWindows : IDisposable
         _placeOf = new byte[(length >> Shift) + 1];
     }
 
+    /// <summary>Something was read since the last <see cref="Release"/>.</summary>
+    public bool HoldsAny => _memory is not null;
+
     /// <summary>
     /// The bytes at an offset, which lies in the file, and at least <see cref="Overlap"/> behind it as far as the file goes. They stand there until
     /// many others were asked for, or <see cref="Release"/>. Null if they cannot be read.

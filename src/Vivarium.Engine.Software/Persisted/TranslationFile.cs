@@ -58,29 +58,23 @@ internal sealed unsafe class TranslationFile : IDisposable
             return null;
         }
 
-        refusal = null;
-        void* file = null;
-        if (status.Size >= TranslationHeader.SlotsOffset)
+        void* file = status.Size >= TranslationHeader.SlotsOffset
+            ? LinuxHost.Mmap(null, (nuint)status.Size, LinuxHost.ProtRead, LinuxHost.MapPrivate, fd, 0)
+            : (void*)-1;
+        bool mapped = file != (void*)-1;
+        refusal = mapped ? Check((byte*)file, status.Size, identity) : "is damaged (too short)";
+        if (refusal is null)
         {
-            file = LinuxHost.Mmap(null, (nuint)status.Size, LinuxHost.ProtRead, LinuxHost.MapPrivate, fd, 0);
+            return new TranslationFile((byte*)file, new FileWindows(fd, status.Size), *(TranslationHeader*)file, status);
         }
 
-        if (file == null || file == (void*)-1)
-        {
-            refusal = "is damaged (too short)";
-            _ = LinuxHost.Close(fd);
-            return null;
-        }
-
-        refusal = Check((byte*)file, status.Size, identity);
-        if (refusal is not null)
+        if (mapped)
         {
             _ = LinuxHost.Munmap(file, (nuint)status.Size);
-            _ = LinuxHost.Close(fd);
-            return null;
         }
 
-        return new TranslationFile((byte*)file, new FileWindows(fd, status.Size), *(TranslationHeader*)file, status);
+        _ = LinuxHost.Close(fd);
+        return null;
     }
 
     /// <summary>A translation of the same bytes, or none.</summary>
@@ -158,8 +152,15 @@ internal sealed unsafe class TranslationFile : IDisposable
         return (uint)hash.GetCurrentHashAsUInt64();
     }
 
-    /// <summary>The process holds no entries of the file any more, until they are read again.</summary>
-    public void Release() => _windows.Release();
+    /// <summary>The process holds nothing of the file any more, until it is read again.</summary>
+    public void Release()
+    {
+        if (_windows.HoldsAny)
+        {
+            _windows.Release();
+            _ = LinuxHost.Madvise(_file, (nuint)_length, LinuxHost.MadvDontNeed);
+        }
+    }
 
     public void Dispose()
     {
