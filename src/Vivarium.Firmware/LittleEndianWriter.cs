@@ -5,7 +5,8 @@ namespace Vivarium.Firmware;
 /// <summary>Appends the little-endian fields of a firmware structure, in the order in which its specification lists them.</summary>
 internal sealed class LittleEndianWriter
 {
-    private byte[] _buffer = new byte[256];
+    // Terms within terms have one each, and most are short.
+    private byte[] _buffer = new byte[32];
 
     public int Length { get; private set; }
 

@@ -39,7 +39,7 @@ internal enum FormKinds : ushort
     /// <summary>What comes next may be another than what stands behind it.</summary>
     Jumps = 1 << 9,
 
-    /// <summary>Its registers and constants are all that it works on: the guest's bytes may run as they are.</summary>
+    /// <summary>Its registers and constants are all that it works on: the guest's bytes may run as they are, of 32-bit code too.</summary>
     Registers = 1 << 10,
 
     /// <summary>A conditional jump.</summary>

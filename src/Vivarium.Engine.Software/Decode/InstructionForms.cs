@@ -34,7 +34,7 @@ internal sealed unsafe class InstructionForms(CpuFeatures features)
             Offering = features[instruction.Code],
             Traits = traits,
             Mnemonic = instruction.Mnemonic,
-            Kinds = KindsOf(instruction, traits, memory),
+            Kinds = KindsOf(instruction, code, traits, memory),
             Memory = memory,
             GeneralRegisters = general,
             FirstSize = instruction.Op0Kind == OpKind.Register ? instruction.Op0Register.GetSize() : 0,
@@ -44,7 +44,7 @@ internal sealed unsafe class InstructionForms(CpuFeatures features)
         };
     }
 
-    private static FormKinds KindsOf(in Instruction instruction, CodeTraits traits, int memory)
+    private static FormKinds KindsOf(in Instruction instruction, ReadOnlySpan<byte> code, CodeTraits traits, int memory)
     {
         bool emulated = PrivilegedTable.Find(instruction) != null;
         bool conditional = instruction.ConditionCode != ConditionCode.None && instruction.FlowControl == FlowControl.Next;
@@ -62,7 +62,7 @@ internal sealed unsafe class InstructionForms(CpuFeatures features)
             | (instruction.Mnemonic is Mnemonic.Shl or Mnemonic.Shr or Mnemonic.Sar && instruction.Op1Kind == OpKind.Immediate8 ? FormKinds.ConstantShift : 0)
             | (IsSpecial(instruction.Mnemonic) ? FormKinds.Special : 0)
             | (instruction.OpCount == 2 && instruction.Op1Kind == OpKind.Immediate32to64 ? FormKinds.ExtendsImmediate : 0)
-            | (HasRegistersOnly(instruction) ? FormKinds.Registers : 0);
+            | (HasRegistersOnly(instruction) && (instruction.CodeSize == CodeSize.Code64 || IsSameIn64(instruction, code)) ? FormKinds.Registers : 0);
     }
 
     private static bool IsPlain(Mnemonic mnemonic) => mnemonic is Mnemonic.Mov or Mnemonic.Movzx or Mnemonic.Movsx or Mnemonic.Movsxd
@@ -109,5 +109,23 @@ internal sealed unsafe class InstructionForms(CpuFeatures features)
         }
 
         return true;
+    }
+
+    /// <summary>The bytes mean the same in 32-bit and in 64-bit code: of legacy encodings, one-byte opcodes that only the former has are the exception.</summary>
+    private static bool IsSameIn64(in Instruction instruction, ReadOnlySpan<byte> code)
+    {
+        if (instruction.Encoding != EncodingKind.Legacy || instruction.Code == Code.INVALID)
+        {
+            return false;
+        }
+
+        int at = 0;
+        while (Prefixes.IsLegacy(code[at]))
+        {
+            at++;
+        }
+
+        return code[at] is not (0x06 or 0x07 or 0x0E or 0x16 or 0x17 or 0x1E or 0x1F or 0x27 or 0x2F or 0x37 or 0x3F
+            or (>= 0x40 and < 0x50) or (>= 0x60 and <= 0x63) or 0x82 or 0x9A or 0xC4 or 0xC5 or 0xCE or (>= 0xD4 and <= 0xD6) or 0xEA);
     }
 }

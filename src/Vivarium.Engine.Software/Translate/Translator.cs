@@ -423,7 +423,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        if (CodeBits == 64 && CanCopy(guest))
+        if (CodeBits != 16 && CanCopy(guest))
         {
             BeforeInstruction(instruction, traits.Flags, InRun ? T1 : T2);
             _e.Copy(guest.Bytes, guest.Length);
