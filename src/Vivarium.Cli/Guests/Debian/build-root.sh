@@ -30,6 +30,25 @@ prepare='
     printf "LABEL=debian / ext4 errors=remount-ro 0 1\n" >"$1/etc/fstab"
     printf "MODULES=most\nCOMPRESS=zstd\nFSTYPE=ext4\n" >"$1/etc/initramfs-tools/conf.d/root"
     printf "%s\n" virtio_mmio virtio_pci virtio_blk virtio_net virtio_console virtio_rng ext4 >"$1/etc/initramfs-tools/modules"
+
+    # Debian tells udevd to end and does not wait until it has. What that still makes and removes in /dev makes run-init fail at times,
+    # and the kernel panics (Debian bug 1056564).
+    mkdir -p "$1/etc/initramfs-tools/scripts/init-bottom"
+    cat >"$1/etc/initramfs-tools/scripts/init-bottom/await-end" <<"END"
+#!/bin/sh
+if [ "$1" = prereqs ]; then echo udev; exit; fi
+tries=0
+while [ "$tries" -lt 100 ]; do
+    running=
+    for comm in /proc/[0-9]*/comm; do
+        if read -r name <"$comm"; then case $name in *udevd|*udev-worker*) running=yes ;; esac; fi
+    done
+    [ "$running" ] || break
+    sleep 0.05
+    tries=$((tries + 1))
+done 2>/dev/null
+END
+    chmod 755 "$1/etc/initramfs-tools/scripts/init-bottom/await-end"
 '
 
 configure='
