@@ -37,7 +37,7 @@ public sealed class DebianPresetTests
     }
 
     /// <summary>
-    /// Otherwise one boot in a hundred or two ends in a panic. (In each boot udevd and its processes are still there when the script begins, and
+    /// Otherwise one boot in some 170 ends in a panic. (In each boot udevd and its processes are still there when the script begins, and
     /// end in the next 50 ms.)
     /// </summary>
     private static void CheckThatTheInitrdWaitsForUdev(DebianShell shell)
