@@ -113,19 +113,7 @@ internal sealed unsafe class InstructionForms(CpuFeatures features)
 
     /// <summary>The bytes mean the same in 32-bit and in 64-bit code: of legacy encodings, one-byte opcodes that only the former has are the exception.</summary>
     private static bool IsSameIn64(in Instruction instruction, ReadOnlySpan<byte> code)
-    {
-        if (instruction.Encoding != EncodingKind.Legacy || instruction.Code == Code.INVALID)
-        {
-            return false;
-        }
-
-        int at = 0;
-        while (Prefixes.IsLegacy(code[at]))
-        {
-            at++;
-        }
-
-        return code[at] is not (0x06 or 0x07 or 0x0E or 0x16 or 0x17 or 0x1E or 0x1F or 0x27 or 0x2F or 0x37 or 0x3F
-            or (>= 0x40 and < 0x50) or (>= 0x60 and <= 0x63) or 0x82 or 0x9A or 0xC4 or 0xC5 or 0xCE or (>= 0xD4 and <= 0xD6) or 0xEA);
-    }
+        => instruction.Encoding == EncodingKind.Legacy && instruction.Code != Code.INVALID
+            && code[Prefixes.Length(code, rex: false)] is not (0x06 or 0x07 or 0x0E or 0x16 or 0x17 or 0x1E or 0x1F or 0x27 or 0x2F or 0x37 or 0x3F
+                or (>= 0x40 and < 0x50) or (>= 0x60 and <= 0x63) or 0x82 or 0x9A or 0xC4 or 0xC5 or 0xCE or (>= 0xD4 and <= 0xD6) or 0xEA);
 }

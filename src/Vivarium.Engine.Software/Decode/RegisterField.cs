@@ -25,13 +25,7 @@ internal static class RegisterFields
     /// <param name="code">An instruction's bytes.</param>
     public static RegisterField Of(ReadOnlySpan<byte> code)
     {
-        int at = 0;
-        while (Prefixes.IsLegacy(code[at]) || Prefixes.IsRex(code[at]))
-        {
-            at++;
-        }
-
-        ReadOnlySpan<byte> opcode = code[at..];
+        ReadOnlySpan<byte> opcode = code[Prefixes.Length(code, rex: true)..];
         return opcode[0] != TwoByteEscape ? OfOneByte(opcode[0])
             : opcode[1] != ThreeByteEscape ? OfTwoByte(opcode[1])
             : opcode[2] is 0xF0 or 0xF1 ? RegisterField.General         // MOVBE, CRC32
