@@ -6,8 +6,8 @@ using Xunit;
 namespace Vivarium.Guests.Tests.Debian;
 
 /// <summary>
-/// viv is killed while the guest (Linux 6.1, virtio over PCI, packed rings) writes to a qcow2: the image is consistent, and what the
-/// guest had synced is in it.
+/// viv is killed while the guest (Linux 6.1, virtio over PCI, packed rings) writes to a qcow2: nothing in the image is corrupt, a
+/// repair gives back what space it lost, and what the guest had synced is in it.
 /// </summary>
 public sealed class DebianPowerCutTests
 {
@@ -41,11 +41,16 @@ public sealed class DebianPowerCutTests
         viv.Kill();
         last = Regex.Matches(viv.Output, @"^synced (\d+)\r?$", RegexOptions.Multiline).Select(match => int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture)).Max();
 
+        // Clusters are counted before they are used, so what a kill leaves between the two is lost space (status 3) and no worse.
+        (int status, string said) = HostTool.Run("qemu-img", "check", "-f", "qcow2", data);
+        Assert.True(status is 0 or 3, $"status {status}: {said}");
+        (int repairStatus, string repaired, string complaint) = VivProcess.Run("disk", "check", "--repair", data);
+        Assert.True(repairStatus == 0, $"{repaired}{complaint}");
         _ = HostTool.Must("qemu-img", "check", "-f", "qcow2", data);
         string flat = Path.Combine(scratch.Folder, "flat.raw");
         _ = HostTool.Must("qemu-img", "convert", "-f", "qcow2", "-O", "raw", data, flat);
         // The journal is replayed first, as at the next mount; nothing else may need repair.
-        (int status, string said) = HostTool.Run("e2fsck", "-p", flat);
+        (status, said) = HostTool.Run("e2fsck", "-p", flat);
         Assert.True(status is 0 or 1, said);
         _ = HostTool.Must("e2fsck", "-fn", flat);
         for (int number = 1; number <= last; number++)
