@@ -31,7 +31,7 @@ internal sealed unsafe class Row : IDisposable
         _memory.AddSlot(0, (ulong)_length);
         _memory.Write(0, text[.._length]);
         _granules = new CodeGranules(_memory);
-        _cache = new TranslationCache(_memory, _granules, 128 << 20);
+        _cache = new TranslationCache(_memory, _granules, 128 << 20, hugePages: true);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         var thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), null, null, null, null, SoftwareVcpu.Spaces, EngineOptions.Default, alone: true);

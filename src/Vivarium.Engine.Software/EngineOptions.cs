@@ -53,6 +53,7 @@ public sealed record EngineOptions
         ("flush-lists", Optimizations.FlushLists, "changes of the address space empty what was filled of TLBs and jump caches, not all of them"),
         ("extended-saves", Optimizations.ExtendedSaves, "XSAVE, XSAVEC and XRSTOR do not leave translated code"),
         ("inner-returns", Optimizations.InnerReturns, "IRET within ring 0 does not leave translated code"),
+        ("huge-pages", Optimizations.HugePages, "translations stand in huge pages of the host, where it makes them of shared memory"),
         ("quick-delivery", Optimizations.QuickDelivery, "faults and interrupts are delivered by what the TLB knows of the tables"),
     ];
 

@@ -114,5 +114,8 @@ public enum Optimizations : ulong
     /// <summary>The common instructions of 64-bit code have a decoder of their own.</summary>
     QuickDecoder = 1ul << 40,
 
+    /// <summary>Translations stand in huge pages of the host.</summary>
+    HugePages = 1ul << 41,
+
     All = ulong.MaxValue,
 }

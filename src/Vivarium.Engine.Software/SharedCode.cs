@@ -52,7 +52,7 @@ internal sealed unsafe class SharedCode : ICodeWatch, IDisposable
         _memory = memory;
         _rendezvous = rendezvous;
         _granules = new CodeGranules(memory);
-        _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes);
+        _cache = new TranslationCache(memory, _granules, options.CodeCacheBytes, options.Has(Optimizations.HugePages));
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         Thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), SoftwareVcpu.ResolveEntry, SoftwareVcpu.ResolveRunEntry, SoftwareVcpu.ResolveCarefulEntry, SoftwareVcpu.CommitEntry, SoftwareVcpu.Spaces, options, alone: model.ProcessorCount == 1);

@@ -33,7 +33,7 @@ public sealed unsafe class SoftwareEngine : IEngine
     {
         try
         {
-            using var region = new CodeRegion();
+            using var region = new CodeRegion(hugePages: false);
             return null;
         }
         catch (InvalidOperationException refused)

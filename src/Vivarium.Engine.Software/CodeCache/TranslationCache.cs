@@ -30,14 +30,16 @@ internal sealed unsafe class TranslationCache : IDisposable
     private byte* _next;
 
     /// <param name="capacity">Bytes of translations at most, thunks included; not more than a region has.</param>
-    public TranslationCache(GuestMemory memory, CodeGranules granules, long capacity)
+    /// <param name="hugePages">As for <see cref="CodeRegion"/>.</param>
+    public TranslationCache(GuestMemory memory, CodeGranules granules, long capacity, bool hugePages)
     {
         _capacity = capacity;
+        Region = new CodeRegion(hugePages);
         _pages = new CodePages(memory, granules);
         _start = _next = Region.Executable;
     }
 
-    public CodeRegion Region { get; } = new();
+    public CodeRegion Region { get; }
 
     /// <summary>Counts how often everything was thrown away: who holds a code address across that must look again.</summary>
     public int Generation { get; private set; }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vivarium.Memory.Host;
 
 namespace Vivarium.Engine.Software.Host;
 
@@ -16,14 +17,18 @@ internal sealed unsafe class CodeRegion : IDisposable
 
     /// <summary>What a host kernel maps around a fault.</summary>
     private const long PrepareStep = 64 << 10;
+    private const long HugePage = (long)HugePages.Size;
     private static readonly Lock Gate = new();
     private static readonly bool[] Taken = new bool[Slices];
     private static byte* s_reservation;
     private readonly int _slice;
     private long _prepared;
+    private bool _hasHugePages;
 
-    public CodeRegion()
+    /// <param name="hugePages">In huge pages of the host, if it makes them of shared memory.</param>
+    public CodeRegion(bool hugePages)
     {
+        _hasHugePages = hugePages;
         lock (Gate)
         {
             Reserve();
@@ -44,10 +49,9 @@ internal sealed unsafe class CodeRegion : IDisposable
         Check(executable == Executable, "mmap");
 
         // From nothing of a shared mapping, mremap makes another of the same memory.
-        void* writable = LinuxHost.Mremap(executable, 0, Size, LinuxHost.MremapMayMove);
-        Check(writable != (void*)-1, "mremap");
-        Check(LinuxHost.Mprotect(writable, Size, LinuxHost.ProtRead | LinuxHost.ProtWrite) == 0, "mprotect");
-        Writable = (byte*)writable;
+        Writable = ReserveAddresses(Size);
+        Check(LinuxHost.Mremap(executable, 0, Size, LinuxHost.MremapMayMove | LinuxHost.MremapFixed, Writable) == Writable, "mremap");
+        Check(LinuxHost.Mprotect(Writable, Size, LinuxHost.ProtRead | LinuxHost.ProtWrite) == 0, "mprotect");
     }
 
     /// <summary>Start of the range that holds every slice of the process.</summary>
@@ -71,24 +75,26 @@ internal sealed unsafe class CodeRegion : IDisposable
                 return;
             }
 
-            void* range = LinuxHost.Mmap(null, unchecked((nuint)((long)Slices * Size)), LinuxHost.ProtNone,
-                LinuxHost.MapPrivate | LinuxHost.MapAnonymous | LinuxHost.MapNoReserve, -1, 0);
-            Check(range != (void*)-1, "mmap");
-            s_reservation = (byte*)range;
+            s_reservation = ReserveAddresses((long)Slices * Size);
         }
     }
 
     /// <summary>
-    /// There is to be memory up to an address (executable): in one step, which takes less than a fault for each page, and so
-    /// that the first fault of whoever executes there maps all of it.
+    /// There is to be memory up to an address (executable): in huge pages, if the host makes them of shared memory, or else in steps, which take
+    /// less than a fault for each page, and so that the first fault of whoever executes there maps all of it.
     /// </summary>
     public void Prepare(byte* end)
     {
-        if (end - Executable > _prepared)
+        while (end - Executable > _prepared && _prepared < Size)
         {
-            long from = _prepared;
-            _prepared = Math.Min((end - Executable + PrepareStep - 1) & -PrepareStep, Size);
-            LinuxHost.Populate(Writable + from, (nuint)(_prepared - from));
+            byte* start = Writable + _prepared;
+            _hasHugePages = _hasHugePages && LinuxHost.TryCollapse(start, (nuint)HugePage);
+            if (!_hasHugePages)
+            {
+                LinuxHost.Populate(start, (nuint)PrepareStep);
+            }
+
+            _prepared += _hasHugePages ? HugePage : PrepareStep;
         }
     }
 
@@ -98,7 +104,7 @@ internal sealed unsafe class CodeRegion : IDisposable
     /// </summary>
     public void ForgetWritable(byte* end)
     {
-        long written = (end - Executable) & -PrepareStep;
+        long written = (end - Executable) & -(_hasHugePages ? HugePage : PrepareStep);
         if (written > 0)
         {
             _ = LinuxHost.Madvise(Writable, (nuint)written, LinuxHost.MadvDontNeed);
@@ -114,6 +120,13 @@ internal sealed unsafe class CodeRegion : IDisposable
         {
             Taken[_slice] = false;
         }
+    }
+
+    private static byte* ReserveAddresses(long size)
+    {
+        byte* start = HugePages.Reserve((nuint)size);
+        Check(start != null, "mmap");
+        return start;
     }
 
     private static void Check(bool ok, string call)

@@ -15,6 +15,7 @@ internal static unsafe partial class LinuxHost
     public const int MapAnonymous = 0x20;
     public const int MapNoReserve = 0x4000;
     public const int MremapMayMove = 1;
+    public const int MremapFixed = 2;
     public const int MadvDontNeed = 4;
     public const int OpenReadOnly = 0;
     public const int OpenWriteOnly = 1;
@@ -29,6 +30,7 @@ internal static unsafe partial class LinuxHost
     public const int NoSuchFile = 2;
 
     private const int MadvPopulateWrite = 23;
+    private const int MadvCollapse = 25;
 
     public const int SigIll = 4;
     public const int SigTrap = 5;
@@ -40,11 +42,19 @@ internal static unsafe partial class LinuxHost
     public static void Populate(void* start, nuint length)
         => _ = Madvise(start, length, MadvPopulateWrite); // Kernels before 5.14 do not know it: then there is a fault for each page.
 
+    /// <summary>Makes a huge page of a range that no more than its first page was used of; kernels before 6.1 do not know how.</summary>
+    public static bool TryCollapse(byte* start, nuint length)
+    {
+        // Where there is nothing at all, the kernel finds nothing to collapse.
+        _ = Volatile.Read(ref *start);
+        return Madvise(start, length, MadvCollapse) == 0;
+    }
+
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     public static partial void* Mmap(void* address, nuint length, int protection, int flags, int fd, long offset);
 
     [LibraryImport("libc", EntryPoint = "mremap", SetLastError = true)]
-    public static partial void* Mremap(void* address, nuint length, nuint newLength, int flags);
+    public static partial void* Mremap(void* address, nuint length, nuint newLength, int flags, void* newAddress = null);
 
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     public static partial int Munmap(void* address, nuint length);

@@ -16,8 +16,22 @@ public static unsafe class HugePages
     /// <param name="size">In bytes, a multiple of 4096.</param>
     public static byte* Map(nuint size)
     {
-        byte* mapped = LinuxMemory.Mmap(null, size + Size, LinuxMemory.ProtRead | LinuxMemory.ProtWrite,
-            LinuxMemory.MapPrivate | LinuxMemory.MapAnonymous | LinuxMemory.MapNoReserve, -1, 0);
+        byte* start = Map(size, LinuxMemory.ProtRead | LinuxMemory.ProtWrite);
+        if (start != null)
+        {
+            _ = LinuxMemory.Madvise(start, size, LinuxMemory.AdviseHugePage);
+        }
+
+        return start;
+    }
+
+    /// <summary>Addresses for memory that will be mapped there, from the start of a huge page on. Null, with the error number set, if the host refuses.</summary>
+    /// <param name="size">In bytes, a multiple of 4096.</param>
+    public static byte* Reserve(nuint size) => Map(size, LinuxMemory.ProtNone);
+
+    private static byte* Map(nuint size, int protection)
+    {
+        byte* mapped = LinuxMemory.Mmap(null, size + Size, protection, LinuxMemory.MapPrivate | LinuxMemory.MapAnonymous | LinuxMemory.MapNoReserve, -1, 0);
         if (mapped == (byte*)-1)
         {
             return null;
@@ -31,7 +45,6 @@ public static unsafe class HugePages
         }
 
         _ = LinuxMemory.Munmap(start + size, Size - before);
-        _ = LinuxMemory.Madvise(start, size, LinuxMemory.AdviseHugePage);
         return start;
     }
 }

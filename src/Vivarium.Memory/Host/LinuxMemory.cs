@@ -5,6 +5,7 @@ namespace Vivarium.Memory.Host;
 /// <summary>The Linux calls that back guest RAM: mmap(2), madvise(2), mincore(2), munmap(2).</summary>
 internal static unsafe partial class LinuxMemory
 {
+    public const int ProtNone = 0;
     public const int ProtRead = 1;
     public const int ProtWrite = 2;
     public const int MapPrivate = 0x02;

@@ -26,7 +26,7 @@ internal sealed unsafe class TranslatorBench : IDisposable
     {
         _memory.AddSlot(0, 1 << 20);
         _granules = new CodeGranules(_memory);
-        _cache = new TranslationCache(_memory, _granules, 64 << 20);
+        _cache = new TranslationCache(_memory, _granules, 64 << 20, hugePages: true);
         var emitter = new Emitter();
         emitter.Start(_cache.ToWritable(_cache.Next), _cache.Next);
         var thunks = new Thunks(emitter, CpuModel.HostHas(CpuFeature.Avx), null, null, null, null, SoftwareVcpu.Spaces, EngineOptions.Default, alone: true);
