@@ -29,10 +29,9 @@ public sealed unsafe partial class GuestMemory
             }
 
             var region = new MemoryRegion(length, (long)_used, _host + _used, _flags + (_used >> PageShift), isRam);
-            if (isRam)
+            if (!isRam)
             {
-                // Who copies RAM out begins with all of it; and until then no page's first write has to be noted.
-                new Span<byte>(region.Flags, checked((int)(length >> PageShift))).Fill((byte)PageFlags.Dirty);
+                new Span<byte>(region.Flags, checked((int)(length >> PageShift))).Fill((byte)PageFlags.Clean);
             }
 
             _used += length;
@@ -100,11 +99,11 @@ public sealed unsafe partial class GuestMemory
         for (int i = 0; i < dirty.Length; i++)
         {
             ref byte flags = ref *(byte*)(region.Flags + firstPage + i);
-            dirty[i] = (Volatile.Read(ref flags) & (byte)PageFlags.Dirty) != 0;
+            dirty[i] = (Volatile.Read(ref flags) & (byte)PageFlags.Clean) == 0;
             if (dirty[i])
             {
                 any = true;
-                ClearDirty(ref flags);
+                SetClean(ref flags);
             }
         }
 
@@ -207,12 +206,12 @@ public sealed unsafe partial class GuestMemory
         return [.. joined];
     }
 
-    private static void ClearDirty(ref byte flags)
+    private static void SetClean(ref byte flags)
     {
         byte old = Volatile.Read(ref flags);
         while (true)
         {
-            byte seen = Interlocked.CompareExchange(ref flags, (byte)(old & ~(byte)PageFlags.Dirty), old);
+            byte seen = Interlocked.CompareExchange(ref flags, (byte)(old | (byte)PageFlags.Clean), old);
             if (seen == old)
             {
                 return;

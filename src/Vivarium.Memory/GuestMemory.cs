@@ -294,17 +294,17 @@ public sealed unsafe partial class GuestMemory : IDisposable
         bool code = false;
         for (; page <= last; page++)
         {
-            // Nearly always the page is dirty already and holds no code.
+            // Nearly always the page was written before and holds no code.
             var flags = (PageFlags)Volatile.Read(ref *(byte*)page);
-            if (flags == PageFlags.Dirty)
+            if (flags == PageFlags.None)
             {
                 continue;
             }
 
             code |= (flags & PageFlags.Code) != 0;
-            if ((flags & PageFlags.Dirty) == 0)
+            if ((flags & PageFlags.Clean) != 0)
             {
-                SetDirty(page);
+                ClearClean(page);
             }
         }
 
@@ -332,13 +332,13 @@ public sealed unsafe partial class GuestMemory : IDisposable
         }
     }
 
-    /// <summary>vCPUs and devices set flags of the same page at the same time.</summary>
-    private static void SetDirty(PageFlags* page)
+    /// <summary>vCPUs and devices change flags of the same page at the same time.</summary>
+    private static void ClearClean(PageFlags* page)
     {
         byte old = Volatile.Read(ref *(byte*)page);
         while (true)
         {
-            byte seen = Interlocked.CompareExchange(ref *(byte*)page, (byte)(old | (byte)PageFlags.Dirty), old);
+            byte seen = Interlocked.CompareExchange(ref *(byte*)page, (byte)(old & ~(byte)PageFlags.Clean), old);
             if (seen == old)
             {
                 return;

@@ -9,8 +9,11 @@ public enum PageFlags : byte
     /// <summary>The page holds guest code that an engine has translated: writes must be reported.</summary>
     Code = 1,
 
-    /// <summary>The page was written since the dirty log was last read. All RAM counts as written at first.</summary>
-    Dirty = 2,
+    /// <summary>
+    /// The page was not written since the dirty log was last read: its first write must be noted. RAM counts as written at first, so that nobody
+    /// has to set anything for pages that are not used.
+    /// </summary>
+    Clean = 2,
 
     /// <summary>
     /// The page holds code, and some vCPU may write beside it without telling: who translates from the page must stop that.

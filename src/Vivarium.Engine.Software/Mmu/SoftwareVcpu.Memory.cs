@@ -183,7 +183,7 @@ internal sealed unsafe partial class SoftwareVcpu
             CountInvalidated(CodeWatch.Invalidate(page.Gpa + offset, size));
         }
 
-        SlotFlags.Set(page.Flags, PageFlags.Dirty);
+        SlotFlags.Clear(page.Flags, PageFlags.Clean);
     }
 
     private void ReadPart(in CachedPage page, ulong offset, Span<byte> buffer)

@@ -84,7 +84,7 @@ internal sealed unsafe partial class SoftwareVcpu
         bool writable = !page.IsRom && !page.IsCode && (page.Rights & PageRights.Dirty) != 0;
         if (access == Access.Write)
         {
-            SlotFlags.Set(page.Flags, PageFlags.Dirty);
+            SlotFlags.Clear(page.Flags, PageFlags.Clean);
             if (page.IsCode)
             {
                 return TryWriteBesideCode(linear, size, space, page, running, out result);
@@ -93,7 +93,7 @@ internal sealed unsafe partial class SoftwareVcpu
         else
         {
             // A read may open the page for writes as well, if no write would have anything left to note.
-            writable = writable && (*page.Flags & PageFlags.Dirty) != 0
+            writable = writable && (*page.Flags & PageFlags.Clean) == 0
                 && AccessRights.Permit(page.Rights, Paging, Access.Write, space);
         }
 

@@ -53,7 +53,7 @@ internal readonly unsafe struct TableEntry
             return true;
         }
 
-        SlotFlags.Set(_flags, PageFlags.Dirty);
+        SlotFlags.Clear(_flags, PageFlags.Clean);
         ulong wanted = Value | bits;
         return _wide
             ? Interlocked.CompareExchange(ref *(ulong*)_host, wanted, Value) == Value

@@ -90,9 +90,7 @@ internal sealed unsafe class SecondLevelSearch(Emitter emitter, bool alone, Page
         _e.Load(Rcx, T2, Flags);
         _e.Rm(0x0FB6, Rax, Rcx, 0, wide: false); // movzx
         _e.Rr(0x83, And, Rax, wide: false);
-        _e.Byte((int)(PageFlags.Code | PageFlags.Dirty));
-        _e.Rr(0x83, 7, Rax, wide: false);       // cmp
-        _e.Byte((int)PageFlags.Dirty);
+        _e.Byte((int)(PageFlags.Code | PageFlags.Clean));
         byte* notWritable = null;
         if (write)
         {

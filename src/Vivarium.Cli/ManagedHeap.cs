@@ -1,0 +1,79 @@
+using System.Buffers.Text;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace Vivarium.Cli;
+
+/// <summary>The memory that the garbage collector has new objects in.</summary>
+internal static unsafe partial class ManagedHeap
+{
+    /// <summary>The collector's regions of small objects, and what they are aligned to.</summary>
+    private const nuint RegionSize = 4 << 20;
+    private const nuint HugePage = 2 << 20;
+    private const int ProtReadWrite = 3;
+    private const int AdviseHugePage = 14;
+    private const int AdviseDump = 17;
+    private const int AdviseCollapse = 25;
+
+    /// <summary>
+    /// Puts the collector's first region into huge pages, if the host has them. The collector asks for memory in steps of 64 KiB, so that
+    /// each page of 4 KiB costs a fault: at a short start, where hardly any is used twice, an eighth of all the time on a slow host.
+    /// Nothing happens unless all around the newest object is memory that is in use or reserved for the same purpose.
+    /// </summary>
+    public static void UseHugePages()
+    {
+        object newest = new();
+        nuint start = *(nuint*)Unsafe.AsPointer(ref newest) & ~(RegionSize - 1);
+        if (!IsPlain(start, start + RegionSize))
+        {
+            return;
+        }
+
+        // The collector does the first two itself, piece by piece, which then changes nothing; a difference would break huge pages up.
+        byte* region = (byte*)start;
+        if (Mprotect(region, RegionSize, ProtReadWrite) == 0 && Madvise(region, RegionSize, AdviseDump) == 0 && Madvise(region, RegionSize, AdviseHugePage) == 0)
+        {
+            // In this part there are objects already.
+            _ = Madvise(region, HugePage, AdviseCollapse);
+        }
+    }
+
+    /// <summary>Whether a range is private memory of no file, all of it, readable and writable or not accessible yet (proc(5), maps).</summary>
+    internal static bool IsPlain(nuint start, nuint end)
+    {
+        ReadOnlySpan<byte> maps;
+        try
+        {
+            maps = File.ReadAllBytes("/proc/self/maps");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+
+        nuint covered = start;
+        foreach (Range range in maps.Split((byte)'\n'))
+        {
+            ReadOnlySpan<byte> line = maps[range];
+            if (Utf8Parser.TryParse(line, out ulong from, out int digits, 'x') && Utf8Parser.TryParse(line[(digits + 1)..], out ulong to, out int more, 'x')
+                && from <= covered && covered < to && covered < end)
+            {
+                ReadOnlySpan<byte> rest = line[(digits + more + 2)..];
+                if (!(rest.StartsWith("rw-p "u8) || rest.StartsWith("---p "u8)) || !rest[5..].TrimEnd((byte)' ').SequenceEqual("00000000 00:00 0"u8))
+                {
+                    return false;
+                }
+
+                covered = (nuint)to;
+            }
+        }
+
+        return covered >= end;
+    }
+
+    [LibraryImport("libc", EntryPoint = "mprotect")]
+    private static partial int Mprotect(void* address, nuint length, int protection);
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int Madvise(void* address, nuint length, int advice);
+}
