@@ -7,34 +7,30 @@ namespace Vivarium.Cli;
 /// <summary>The memory that the garbage collector has new objects in.</summary>
 internal static unsafe partial class ManagedHeap
 {
-    /// <summary>The collector's regions of small objects, and what they are aligned to.</summary>
-    private const nuint RegionSize = 4 << 20;
     private const nuint HugePage = 2 << 20;
     private const int ProtReadWrite = 3;
-    private const int AdviseHugePage = 14;
     private const int AdviseDump = 17;
     private const int AdviseCollapse = 25;
 
     /// <summary>
-    /// Puts the collector's first region into huge pages, if the host has them. The collector asks for memory in steps of 64 KiB, so that
-    /// each page of 4 KiB costs a fault: at a short start, where hardly any is used twice, an eighth of all the time on a slow host.
+    /// Puts what the collector gives out first into a huge page, if the host has them. The collector asks for memory in steps of 64 KiB, so
+    /// that each page of 4 KiB costs a fault: at a short start, where hardly any is used twice, an eighth of all the time on a slow host.
     /// Nothing happens unless all around the newest object is memory that is in use or reserved for the same purpose.
     /// </summary>
-    public static void UseHugePages()
+    public static void UseHugePage()
     {
         object newest = new();
-        nuint start = *(nuint*)Unsafe.AsPointer(ref newest) & ~(RegionSize - 1);
-        if (!IsPlain(start, start + RegionSize))
+        nuint start = *(nuint*)Unsafe.AsPointer(ref newest) & ~(HugePage - 1);
+        if (!IsPlain(start, start + HugePage))
         {
             return;
         }
 
-        // The collector does the first two itself, piece by piece, which then changes nothing; a difference would break huge pages up.
-        byte* region = (byte*)start;
-        if (Mprotect(region, RegionSize, ProtReadWrite) == 0 && Madvise(region, RegionSize, AdviseDump) == 0 && Madvise(region, RegionSize, AdviseHugePage) == 0)
+        // The collector does the first two itself, piece by piece, which then changes nothing; a difference would break the huge page up.
+        byte* memory = (byte*)start;
+        if (Mprotect(memory, HugePage, ProtReadWrite) == 0 && Madvise(memory, HugePage, AdviseDump) == 0)
         {
-            // In this part there are objects already.
-            _ = Madvise(region, HugePage, AdviseCollapse);
+            _ = Madvise(memory, HugePage, AdviseCollapse);
         }
     }
 

@@ -12,7 +12,7 @@ internal static class Program
 {
     public static int Main(string[] args)
     {
-        ManagedHeap.UseHugePages();
+        ManagedHeap.UseHugePage();
         if (!OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64)
         {
             return Complain($"this host is {RuntimeInformation.RuntimeIdentifier}; viv needs Linux on x86-64", ExitStatus.Failure);

@@ -3,7 +3,7 @@ using Xunit;
 
 namespace Vivarium.Cli.Tests;
 
-/// <summary>Huge pages for the garbage collector.</summary>
+/// <summary>A huge page for the garbage collector.</summary>
 public sealed unsafe partial class ManagedHeapTests
 {
     private const nuint Page = 4096;
@@ -16,7 +16,7 @@ public sealed unsafe partial class ManagedHeapTests
     public void Objects_live_on()
     {
         int[][] before = [.. Enumerable.Range(0, 1000).Select(number => new int[] { number })];
-        ManagedHeap.UseHugePages();
+        ManagedHeap.UseHugePage();
         int[][] after = [.. Enumerable.Range(0, 100_000).Select(number => new int[] { number })];
         GC.Collect();
         Assert.All(before.Index(), item => Assert.Equal(item.Index, item.Item[0]));

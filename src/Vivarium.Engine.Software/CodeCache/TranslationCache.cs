@@ -37,6 +37,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         Region = new CodeRegion(hugePages);
         _pages = new CodePages(memory, granules);
         _start = _next = Region.Executable;
+        Region.Prepare(_next + PreparedAhead);
     }
 
     public CodeRegion Region { get; }
