@@ -12,11 +12,12 @@ internal static class Program
 {
     public static int Main(string[] args)
     {
-        ManagedHeap.UseHugePage();
         if (!OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64)
         {
             return Complain($"this host is {RuntimeInformation.RuntimeIdentifier}; viv needs Linux on x86-64", ExitStatus.Failure);
         }
+
+        ManagedHeap.UseHugePage();
 
         // To start a machine soon, nothing is made of the other verbs; only help tells of them.
         Command root = args is ["run", ..] && !args.Any(AsksForHelp) ? RunVerb.Build() : BuildRoot();
