@@ -1,36 +1,35 @@
 using System.Buffers.Text;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Vivarium.Memory.Host;
 
 namespace Vivarium.Cli;
 
 /// <summary>The memory that the garbage collector has new objects in.</summary>
 internal static unsafe partial class ManagedHeap
 {
-    private const nuint HugePage = 2 << 20;
     private const int ProtReadWrite = 3;
     private const int AdviseDump = 17;
-    private const int AdviseCollapse = 25;
 
     /// <summary>
     /// Puts what the collector gives out first into a huge page, if the host has them. The collector asks for memory in steps of 64 KiB, so
-    /// that each page of 4 KiB costs a fault: at a short start, where hardly any is used twice, an eighth of all the time on a slow host.
+    /// that each page of 4 KiB costs a fault: at a short start, where hardly any is used twice, a sixth of all the time on a slow host.
     /// Nothing happens unless all around the newest object is memory that is in use or reserved for the same purpose.
     /// </summary>
     public static void UseHugePage()
     {
         object newest = new();
-        nuint start = *(nuint*)Unsafe.AsPointer(ref newest) & ~(HugePage - 1);
-        if (!IsPlain(start, start + HugePage))
+        nuint start = *(nuint*)Unsafe.AsPointer(ref newest) & ~(HugePages.Size - 1);
+        if (!IsPlain(start, start + HugePages.Size))
         {
             return;
         }
 
         // The collector does the first two itself, piece by piece, which then changes nothing; a difference would break the huge page up.
         byte* memory = (byte*)start;
-        if (Mprotect(memory, HugePage, ProtReadWrite) == 0 && Madvise(memory, HugePage, AdviseDump) == 0)
+        if (Mprotect(memory, HugePages.Size, ProtReadWrite) == 0 && Madvise(memory, HugePages.Size, AdviseDump) == 0)
         {
-            _ = Madvise(memory, HugePage, AdviseCollapse);
+            _ = HugePages.TryCollapse(memory);
         }
     }
 

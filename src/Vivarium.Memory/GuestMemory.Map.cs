@@ -98,12 +98,12 @@ public sealed unsafe partial class GuestMemory
         bool any = false;
         for (int i = 0; i < dirty.Length; i++)
         {
-            ref byte flags = ref *(byte*)(region.Flags + firstPage + i);
-            dirty[i] = (Volatile.Read(ref flags) & (byte)PageFlags.Clean) == 0;
+            PageFlags* flags = region.Flags + firstPage + i;
+            dirty[i] = (Volatile.Read(ref *(byte*)flags) & (byte)PageFlags.Clean) == 0;
             if (dirty[i])
             {
                 any = true;
-                SetClean(ref flags);
+                SlotFlags.Set(flags, PageFlags.Clean);
             }
         }
 
@@ -204,20 +204,5 @@ public sealed unsafe partial class GuestMemory
 
         joined.Sort(static (a, b) => b.Length.CompareTo(a.Length));
         return [.. joined];
-    }
-
-    private static void SetClean(ref byte flags)
-    {
-        byte old = Volatile.Read(ref flags);
-        while (true)
-        {
-            byte seen = Interlocked.CompareExchange(ref flags, (byte)(old | (byte)PageFlags.Clean), old);
-            if (seen == old)
-            {
-                return;
-            }
-
-            old = seen;
-        }
     }
 }

@@ -302,10 +302,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
             }
 
             code |= (flags & PageFlags.Code) != 0;
-            if ((flags & PageFlags.Clean) != 0)
-            {
-                ClearClean(page);
-            }
+            SlotFlags.Clear(page, PageFlags.Clean);
         }
 
         if (code)
@@ -329,22 +326,6 @@ public sealed unsafe partial class GuestMemory : IDisposable
                 CodeWritten?.Invoke(slot.Start + (ulong)(first - slot.Host), part);
                 first += part;
             }
-        }
-    }
-
-    /// <summary>vCPUs and devices change flags of the same page at the same time.</summary>
-    private static void ClearClean(PageFlags* page)
-    {
-        byte old = Volatile.Read(ref *(byte*)page);
-        while (true)
-        {
-            byte seen = Interlocked.CompareExchange(ref *(byte*)page, (byte)(old & ~(byte)PageFlags.Clean), old);
-            if (seen == old)
-            {
-                return;
-            }
-
-            old = seen;
         }
     }
 }

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Vivarium.Guests.Tests;
+using Vivarium.Memory.Host;
 using Vivarium.Profiling;
 using Xunit;
 
@@ -8,8 +9,6 @@ namespace Vivarium.Cli.Tests;
 /// <summary>How the native viv stands in its file, and in memory.</summary>
 public sealed class NativeProgramTests
 {
-    private const int HugePage = 2 << 20;
-
     /// <summary>Methods come and go; when too many of the list are no more, or stand elsewhere, it wants to be made anew.</summary>
     [Fact]
     public void Nine_in_ten_methods_of_the_list_stand_together()
@@ -46,9 +45,9 @@ public sealed class NativeProgramTests
         int count = BinaryPrimitives.ReadUInt16LittleEndian(start.AsSpan(countOffset));
         byte[][] aligned = [.. Enumerable.Range(0, count)
             .Select(i => start[(headers + (i * headerSize))..(headers + ((i + 1) * headerSize))])
-            .Where(header => header[0] == 1 && BinaryPrimitives.ReadUInt64LittleEndian(header.AsSpan(alignmentOffset)) == HugePage)];
+            .Where(header => header[0] == 1 && BinaryPrimitives.ReadUInt64LittleEndian(header.AsSpan(alignmentOffset)) == HugePages.Size)];
         ulong size = BinaryPrimitives.ReadUInt64LittleEndian(Assert.Single(aligned).AsSpan(memorySizeOffset));
-        Assert.True(size >= HugePage, $"{size} bytes");
+        Assert.True(size >= HugePages.Size, $"{size} bytes");
     }
 
     private static FileStream Open()

@@ -88,7 +88,7 @@ internal sealed unsafe class CodeRegion : IDisposable
         while (end - Executable > _prepared && _prepared < Size)
         {
             byte* start = Writable + _prepared;
-            _hasHugePages = _hasHugePages && LinuxHost.TryCollapse(start, (nuint)HugePage);
+            _hasHugePages = _hasHugePages && HugePages.TryCollapse(start);
             if (!_hasHugePages)
             {
                 LinuxHost.Populate(start, (nuint)PrepareStep);

@@ -30,7 +30,6 @@ internal static unsafe partial class LinuxHost
     public const int NoSuchFile = 2;
 
     private const int MadvPopulateWrite = 23;
-    private const int MadvCollapse = 25;
 
     public const int SigIll = 4;
     public const int SigTrap = 5;
@@ -41,14 +40,6 @@ internal static unsafe partial class LinuxHost
     /// <summary>Asks for pages that are about to be written in one step, which takes less than a fault for each.</summary>
     public static void Populate(void* start, nuint length)
         => _ = Madvise(start, length, MadvPopulateWrite); // Kernels before 5.14 do not know it: then there is a fault for each page.
-
-    /// <summary>Makes a huge page of a range that no more than its first page was used of; kernels before 6.1 do not know how.</summary>
-    public static bool TryCollapse(byte* start, nuint length)
-    {
-        // Where there is nothing at all, the kernel finds nothing to collapse.
-        _ = Volatile.Read(ref *start);
-        return Madvise(start, length, MadvCollapse) == 0;
-    }
 
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     public static partial void* Mmap(void* address, nuint length, int protection, int flags, int fd, long offset);

@@ -29,6 +29,18 @@ public static unsafe class HugePages
     /// <param name="size">In bytes, a multiple of 4096.</param>
     public static byte* Reserve(nuint size) => Map(size, LinuxMemory.ProtNone);
 
+    /// <summary>
+    /// Makes a huge page of memory that can be read, and of which little is in use yet. False if the host does not: shared memory may have none, and
+    /// kernels before 6.1 do not know how.
+    /// </summary>
+    /// <param name="start">Where a huge page begins.</param>
+    public static bool TryCollapse(byte* start)
+    {
+        // Where there is nothing at all, the kernel finds nothing to collapse.
+        _ = Volatile.Read(ref *start);
+        return LinuxMemory.Madvise(start, Size, LinuxMemory.AdviseCollapse) == 0;
+    }
+
     private static byte* Map(nuint size, int protection)
     {
         byte* mapped = LinuxMemory.Mmap(null, size + Size, protection, LinuxMemory.MapPrivate | LinuxMemory.MapAnonymous | LinuxMemory.MapNoReserve, -1, 0);

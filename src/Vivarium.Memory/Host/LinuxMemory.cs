@@ -12,6 +12,7 @@ internal static unsafe partial class LinuxMemory
     public const int MapAnonymous = 0x20;
     public const int MapNoReserve = 0x4000;
     public const int AdviseHugePage = 14;
+    public const int AdviseCollapse = 25;
 
     private const nuint Page = 4096;
     private const int AdviseDontNeed = 4;

@@ -1,7 +1,7 @@
-namespace Vivarium.Engine.Software.Mmu;
+namespace Vivarium.Memory;
 
 /// <summary>A byte that several threads change bits of at the same time.</summary>
-internal static class AtomicByte
+public static class AtomicByte
 {
     /// <summary>Sets and clears bits without losing one that another thread changes. A full memory barrier if the byte changes.</summary>
     public static void Change(ref byte value, byte set, byte clear)
