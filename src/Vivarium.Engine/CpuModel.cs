@@ -192,6 +192,9 @@ public sealed partial class CpuModel
         return size;
     }
 
+    /// <summary>All features come before it.</summary>
+    public const CpuFeature FeaturesEnd = (CpuFeature)(32 * (int)CpuidWord.Count);
+
     /// <summary>Whether the host's processor, and its operating system, have the feature.</summary>
     public static bool HostHas(CpuFeature feature)
     {

@@ -30,6 +30,9 @@ public sealed class MachineConsole
         set => _output.Target = value;
     }
 
+    /// <summary>Makes ready what carries output, if anybody receives it.</summary>
+    internal void StartOutput() => _output.StartWriter();
+
     /// <summary>What the guest wrote last.</summary>
     internal ConsoleTranscript Transcript { get; } = new();
 

@@ -169,6 +169,9 @@ public sealed class VirtualMachine : IAsyncDisposable
 
             _thread = new Thread(RunCycles) { IsBackground = true, Name = "vcpu 0" };
             _thread.Start();
+
+            // Most guests write to it soon; meanwhile this thread has nothing better to do.
+            Console.StartOutput();
             MachineMetrics.Add(this, _spec.Name);
             _gdb?.Start();
             if (_spec.Timeout is { } limit)

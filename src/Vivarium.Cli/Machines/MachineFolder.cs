@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Microsoft.Win32.SafeHandles;
 using Vivarium.Cli.Machines.Host;
 
 namespace Vivarium.Cli.Machines;
@@ -33,7 +34,14 @@ internal sealed class MachineFolder : IDisposable
     {
         string file = Path.Combine(FullPath, MachineEntry.RecordFile);
         string work = file + ".new";
-        File.WriteAllBytes(work, MachineRecordWriter.ToUtf8(record));
+        File.Delete(work);
+
+        // A new file, not an old one made empty: ext4 writes that one to the disk when it is closed.
+        using (SafeFileHandle handle = File.OpenHandle(work, FileMode.CreateNew, FileAccess.Write))
+        {
+            RandomAccess.Write(handle, MachineRecordWriter.ToUtf8(record), 0);
+        }
+
         File.Move(work, file, overwrite: true);
         _keep = record.Ended is not null;
     }

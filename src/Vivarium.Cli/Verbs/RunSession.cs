@@ -176,7 +176,12 @@ internal sealed class RunSession
 
     private async Task<int> RunAsync()
     {
-        _folder.Write(_record);
+        if (_options.Guest is not null || _options.Firmware is not null)
+        {
+            // Who looks while files are fetched sees what is being started. Otherwise it is running soon.
+            _folder.Write(_record);
+        }
+
         BootSet? boot = Obtain(_options, _options.Rebuild && _background is null);
         MachinePlan plan = MachinePlan.Complete(_spec, _options, boot, _folder.Name);
         _spec = plan.Spec with { Firmware = _options.Firmware?.Obtain(GuestCache.Default, _options.Name) };

@@ -81,20 +81,23 @@ internal sealed unsafe class CodeRegion : IDisposable
 
     /// <summary>
     /// There is to be memory up to an address (executable): in huge pages, if the host makes them of shared memory, or else in steps, which take
-    /// less than a fault for each page, and so that the first fault of whoever executes there maps all of it.
+    /// less than a fault for each page, and so that the first fault of whoever executes there maps all of it. The first step comes before any
+    /// huge page: it holds the thunks and what a guest needs to begin, which need not wait for one.
     /// </summary>
     public void Prepare(byte* end)
     {
         while (end - Executable > _prepared && _prepared < Size)
         {
-            byte* start = Writable + _prepared;
-            _hasHugePages = _hasHugePages && HugePages.TryCollapse(start);
-            if (!_hasHugePages)
+            long hugePage = _prepared & -HugePage;
+            if (_prepared > 0 && _hasHugePages && (_hasHugePages = HugePages.TryCollapse(Writable + hugePage)))
             {
-                LinuxHost.Populate(start, (nuint)PrepareStep);
+                _prepared = hugePage + HugePage;
             }
-
-            _prepared += _hasHugePages ? HugePage : PrepareStep;
+            else
+            {
+                LinuxHost.Populate(Writable + _prepared, (nuint)PrepareStep);
+                _prepared += PrepareStep;
+            }
         }
     }
 

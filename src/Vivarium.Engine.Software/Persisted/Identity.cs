@@ -40,9 +40,11 @@ internal readonly record struct Identity(ulong High, ulong Low)
         }
 
         Append(hash, [(ulong)optimizations, alignJumps ? 1u : 0, (ulong)thunkBytes, (ulong)sizeof(NativeState), model.XsaveMask]);
-        foreach (CpuFeature feature in Enum.GetValues<CpuFeature>())
+
+        // Also those without a name: to list the names, the native program would search its metadata.
+        for (CpuFeature feature = 0; feature < CpuModel.FeaturesEnd; feature++)
         {
-            Append(hash, [(ulong)feature, model.Has(feature) ? 1u : 0, CpuModel.HostHas(feature) ? 1u : 0]);
+            Append(hash, [model.Has(feature) ? 1u : 0, CpuModel.HostHas(feature) ? 1u : 0]);
         }
 
         // Who made the host's processor, and which it is.

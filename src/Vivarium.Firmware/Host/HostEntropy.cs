@@ -8,7 +8,7 @@ internal static class HostEntropy
     public static byte[] Read(int length)
     {
         var bytes = new byte[length];
-        using FileStream device = File.OpenRead(Device);
+        using FileStream device = new(Device, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, bufferSize: 0);
         device.ReadExactly(bytes);
         return bytes;
     }

@@ -42,7 +42,7 @@ internal sealed class Pc : IDisposable
         MemoryRegion ram = PlaceRam(Memory, layout);
         Clock = new MachineClock();
         Interrupts = new InterruptRouter();
-        LocalApics = [.. Enumerable.Range(0, layout.CpuCount).Select(id => new LocalApic((uint)id, Interrupts.Apics, Clock))];
+        LocalApics = CreateLocalApics(layout.CpuCount);
         var coprocessor = new CoprocessorError(Interrupts.CreateIsaLine(CoprocessorError.Irq));
         coprocessor.Map(Ports);
         Buses = [.. LocalApics.Select(apic => new PcBus(Ports, Mmio, apic, coprocessor, end))];
@@ -161,6 +161,18 @@ internal sealed class Pc : IDisposable
     }
 
     public void Dispose() => Memory.Dispose();
+
+    /// <remarks>A loop, for a query over a range would have the native program look its generic virtual method up, which takes longer than all of it.</remarks>
+    private LocalApic[] CreateLocalApics(int count)
+    {
+        var apics = new LocalApic[count];
+        for (int id = 0; id < count; id++)
+        {
+            apics[id] = new LocalApic((uint)id, Interrupts.Apics, Clock);
+        }
+
+        return apics;
+    }
 
     /// <summary>Two ports each share an interrupt, whose line is high while one of them wants it.</summary>
     private void PlugInSerialPorts(PlatformLayout layout, IReadOnlyList<MachineConsole> ends)

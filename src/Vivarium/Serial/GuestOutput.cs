@@ -46,12 +46,12 @@ internal sealed class GuestOutput(string name) : ISerialBackend
         _ = _writer?.Join(patience);
     }
 
-    /// <summary>With the first bytes: many a port never gets any, and a machine's start waits for no thread that nobody needs yet.</summary>
-    private void StartWriter()
+    /// <summary>With the first bytes, if not before: many a port never gets any, and a machine's start waits for no thread that nobody needs yet.</summary>
+    public void StartWriter()
     {
         lock (_starting)
         {
-            if (_writer is null)
+            if (_writer is null && _target is not null)
             {
                 var writer = new Thread(Pump) { IsBackground = true, Name = name };
                 writer.Start();
