@@ -143,7 +143,7 @@ internal static class RunVerb
         return option;
     }
 
-    /// <summary>May be given again and again, each time with one value. Its value is null if it is not given: to make an empty array of it, the library would use reflection.</summary>
-    private static Option<string[]?> Repeated(string name, string value, string description, params string[] aliases) =>
-        new(name, aliases) { HelpName = value, Description = description, Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false, DefaultValueFactory = _ => null };
+    /// <summary>May be given again and again, each time with one value. Without a default value, the library would use reflection to make an empty array.</summary>
+    private static Option<string[]> Repeated(string name, string value, string description, params string[] aliases) =>
+        new(name, aliases) { HelpName = value, Description = description, Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false, DefaultValueFactory = _ => [] };
 }
