@@ -3,8 +3,8 @@
  *
  *     calls OUTPUT PROGRAM [ARGUMENT...] <SYMBOLS
  *
- * SYMBOLS has a line for each function, its address in the file (hexadecimal) and its name, by address, as nm -n prints them. The names of
- * those that are called are appended to OUTPUT. The program is one for x86-64 that can stand at any address.
+ * SYMBOLS has a line for each function, its address in the file (hexadecimal) and its names, by address. The names of those that are
+ * called are appended to OUTPUT. The program is one for x86-64 that can stand at any address.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -44,8 +44,7 @@ static void read_symbols(void)
         char *end;
         uint64_t address = strtoull(line, &end, 16);
         end[strcspn(end, "\n")] = 0;
-        /* Of several names of one address, the first serves. */
-        if (*end != ' ' || (count != 0 && functions[count - 1].address == address)) {
+        if (*end != ' ') {
             continue;
         }
         functions = reallocarray(functions, count + 1, sizeof *functions);

@@ -1,5 +1,5 @@
-# Linked into the native viv and run before main: asks the host in bulk for memory that every start uses, which otherwise costs a fault for
-# each 4 KiB or 64 KiB. Where the host refuses, it is as without.
+# Linked into the native viv and run before main: gets memory that every start uses from the host at once, which later costs more, a fault
+# for each 4 KiB or 64 KiB. Where the host refuses, it is as without.
 
     # What the runtime unpacks first of all, types and literals. The section begins and ends with a huge page, and so is found by the
     # alignment in its program header (System V ABI, "Program Header").
@@ -20,9 +20,11 @@ end_of_constants:
     .equ    MADV_POPULATE_WRITE, 23
 
     .text
-    .type   ask_for_memory, @function
-ask_for_memory:
+    .type   get_memory, @function
+get_memory:
     pushq   %rbx
+    pushq   %r12
+    subq    $8, %rsp                # for calls, the stack is aligned to 16 bytes
     .reloc  ., R_X86_64_NONE, end_of_literals   # else the linker leaves out what has no bytes, and its alignment
     leaq    __ehdr_start(%rip), %r8
     movq    32(%r8), %r9            # e_phoff
@@ -46,12 +48,10 @@ other:
 
     leaq    _start(%rip), %rdi
     leaq    listed_methods+__start___managedcode(%rip), %rsi
-    movl    $MADV_POPULATE_READ, %edx
-    call    advise
+    call    read
     leaq    __dehydrated_data(%rip), %rdi
     leaq    end_of_constants(%rip), %rsi
-    movl    $MADV_POPULATE_READ, %edx
-    call    advise
+    call    read
 
     # The heap of malloc(3), which the runtime takes its own memory from: what there is of it once something has been asked for.
     movl    $1, %edi
@@ -63,7 +63,23 @@ other:
     movq    %rax, %rsi
     movl    $MADV_POPULATE_WRITE, %edx
     call    advise
+    addq    $8, %rsp
+    popq    %r12
     popq    %rbx
+    ret
+
+# Maps the pages from rdi up to rsi and reads of each: where the host is a virtual machine with shadow page tables, that machine has faults of
+# its own when a page is first used, which take less one after the other.
+read:
+    movq    %rdi, %rbx
+    movq    %rsi, %r12
+    movl    $MADV_POPULATE_READ, %edx
+    call    advise
+read_next:
+    movb    (%rbx), %al
+    addq    $4096, %rbx
+    cmpq    %r12, %rbx
+    jb      read_next
     ret
 
 # madvise(2) for rdi, made a page's start, up to rsi; edx says what. Keeps r8 to r10.
@@ -73,10 +89,10 @@ advise:
     movl    $28, %eax
     syscall
     ret
-    .size   ask_for_memory, . - ask_for_memory
+    .size   get_memory, . - get_memory
 
     .section .init_array, "aw"
     .balign 8
-    .quad   ask_for_memory
+    .quad   get_memory
 
     .section .note.GNU-stack, "", @progbits
