@@ -1,5 +1,6 @@
 using System.IO.Hashing;
 using System.Numerics;
+using System.Runtime.InteropServices;
 using Vivarium.Engine.Software.CodeCache;
 using Vivarium.Engine.Software.Host;
 using Vivarium.Engine.Software.Translate;
@@ -20,6 +21,9 @@ internal sealed unsafe class TranslationFile : IDisposable
     private readonly byte* _entries;
     private readonly ulong* _slots;
 
+    /// <summary>One bit for each page of the index: its checksum was right.</summary>
+    private readonly ulong[] _sound;
+
     private readonly TemplateMatch _match = new();
 
     /// <summary>One bit for every possible beginning of an entry: those that were used.</summary>
@@ -33,7 +37,8 @@ internal sealed unsafe class TranslationFile : IDisposable
         _length = status.Size;
         _header = header;
         _entries = file + header.EntriesOffset;
-        _slots = (ulong*)(file + TranslationHeader.SlotsOffset);
+        _slots = (ulong*)(file + header.SlotsOffset);
+        _sound = new ulong[(header.IndexPages / 64) + 1];
         _used = new ulong[(header.EntriesLength / EntryAlignment / 64) + 1];
         _windows = windows;
         Inode = (status.Device, status.Inode);
@@ -58,7 +63,7 @@ internal sealed unsafe class TranslationFile : IDisposable
             return null;
         }
 
-        void* file = status.Size >= TranslationHeader.SlotsOffset
+        void* file = status.Size >= TranslationHeader.ChecksumsOffset
             ? LinuxHost.Mmap(null, (nuint)status.Size, LinuxHost.ProtRead, LinuxHost.MapPrivate, fd, 0)
             : (void*)-1;
         bool mapped = file != (void*)-1;
@@ -100,9 +105,9 @@ internal sealed unsafe class TranslationFile : IDisposable
     public bool Contains(BlockRecord* wanted)
     {
         uint mask = _header.SlotCount - 1;
-        for (uint slot = wanted->Key & mask, probes = 0; _slots[slot] != 0 && probes <= mask; slot = (slot + 1) & mask, probes++)
+        for (uint slot = wanted->Key & mask, probes = 0; SlotAt(slot) is not 0 and ulong content && probes <= mask; slot = (slot + 1) & mask, probes++)
         {
-            if ((uint)(_slots[slot] >> 32) == wanted->Key && MappedAt(((long)(uint)_slots[slot] - 1) * EntryAlignment) is var record && record != null
+            if ((uint)(content >> 32) == wanted->Key && MappedAt(((long)(uint)content - 1) * EntryAlignment) is var record && record != null
                 && record->Mode == wanted->Mode && record->PageOffset == wanted->PageOffset && record->Flags == wanted->Flags
                 && record->DecodedLength == wanted->DecodedLength
                 && IsSound(record) && TemplateMatch.SameBytes(record, BlockRecord.GuestBytesOf(wanted)))
@@ -142,15 +147,23 @@ internal sealed unsafe class TranslationFile : IDisposable
     public static uint ChecksumOf(BlockRecord* record)
         => (uint)XxHash3.HashToUInt64(new ReadOnlySpan<byte>((byte*)record + sizeof(uint), (int)record->Size + record->CodeLength - sizeof(uint)));
 
-    public static uint ChecksumOf(in TranslationHeader header, ReadOnlySpan<byte> slots)
+    /// <param name="pages">The checksums of the index's pages.</param>
+    public static uint ChecksumOf(in TranslationHeader header, ReadOnlySpan<uint> pages)
     {
         TranslationHeader copy = header;
         copy.Checksum = 0;
         var hash = new XxHash3();
         hash.Append(new ReadOnlySpan<byte>(&copy, sizeof(TranslationHeader)));
-        hash.Append(slots);
+        hash.Append(MemoryMarshal.AsBytes(pages));
         return (uint)hash.GetCurrentHashAsUInt64();
     }
+
+    /// <summary>Of a page of the index.</summary>
+    public static uint ChecksumOf(ReadOnlySpan<ulong> page) => (uint)XxHash3.HashToUInt64(MemoryMarshal.AsBytes(page));
+
+    /// <summary>A page of the index.</summary>
+    public static ReadOnlySpan<ulong> PageOf(ReadOnlySpan<ulong> slots, uint page)
+        => slots.Slice((int)(page * TranslationHeader.SlotsInPage), (int)Math.Min(TranslationHeader.SlotsInPage, (uint)slots.Length));
 
     /// <summary>The process holds nothing of the file any more, until it is read again.</summary>
     public void Release()
@@ -188,24 +201,43 @@ internal sealed unsafe class TranslationFile : IDisposable
             return "is damaged (its parts do not add up)";
         }
 
-        return ChecksumOf(header, new ReadOnlySpan<byte>(file + TranslationHeader.SlotsOffset, (int)(header.SlotCount * 8))) == header.Checksum
-            ? null
-            : "is damaged (its index)";
+        return ChecksumOf(header, PageChecksums(file, header)) == header.Checksum ? null : "is damaged (its header)";
+    }
+
+    private static ReadOnlySpan<uint> PageChecksums(byte* file, in TranslationHeader header) => new(file + TranslationHeader.ChecksumsOffset, (int)header.IndexPages);
+
+    /// <summary>A slot of the index, whose page is checked when it is first looked at; 0 if that is damaged.</summary>
+    private ulong SlotAt(uint slot)
+    {
+        uint page = slot / TranslationHeader.SlotsInPage;
+        return (_sound[page / 64] >> (int)(page % 64) & 1) != 0 || IsPageSound(page) ? _slots[slot] : 0;
+    }
+
+    private bool IsPageSound(uint page)
+    {
+        if (ChecksumOf(PageOf(new ReadOnlySpan<ulong>(_slots, (int)_header.SlotCount), page)) != PageChecksums(_file, _header)[(int)page])
+        {
+            Damage = "is damaged (its index)";
+            return false;
+        }
+
+        _sound[page / 64] |= 1ul << (int)(page % 64);
+        return true;
     }
 
     private Template Find(uint key, in CodeSource source, BlockMode mode)
     {
         int candidates = 0;
         uint mask = _header.SlotCount - 1;
-        for (uint slot = key & mask, probes = 0; _slots[slot] != 0 && candidates < Templates.MostCandidates && probes <= mask; slot = (slot + 1) & mask, probes++)
+        for (uint slot = key & mask, probes = 0; SlotAt(slot) is not 0 and ulong content && candidates < Templates.MostCandidates && probes <= mask; slot = (slot + 1) & mask, probes++)
         {
-            if ((uint)(_slots[slot] >> 32) != key)
+            if ((uint)(content >> 32) != key)
             {
                 continue;
             }
 
             candidates++;
-            long offset = ((long)(uint)_slots[slot] - 1) * EntryAlignment;
+            long offset = ((long)(uint)content - 1) * EntryAlignment;
             BlockRecord* record = ReadAt(offset);
             if (record == null)
             {

@@ -68,11 +68,19 @@ internal sealed unsafe class TranslationWriter : IDisposable
 
         header.Length = header.EntriesOffset + header.EntriesLength;
         ulong[] slots = Index(slotCount);
-        header.Checksum = TranslationFile.ChecksumOf(header, MemoryMarshal.AsBytes<ulong>(slots));
+        var checksums = new uint[header.IndexPages];
+        for (int page = 0; page < checksums.Length; page++)
+        {
+            checksums[page] = TranslationFile.ChecksumOf(TranslationFile.PageOf(slots, (uint)page));
+        }
+
+        header.Checksum = TranslationFile.ChecksumOf(header, checksums);
 
         using var file = OwnFile.Create(path);
         Put(file, new ReadOnlySpan<byte>(&header, sizeof(TranslationHeader)));
-        PadTo(file, TranslationHeader.SlotsOffset);
+        PadTo(file, TranslationHeader.ChecksumsOffset);
+        Put(file, MemoryMarshal.AsBytes<uint>(checksums));
+        PadTo(file, header.SlotsOffset);
         Put(file, MemoryMarshal.AsBytes<ulong>(slots));
         PadTo(file, header.AgesOffset);
         foreach (Entry entry in _entries)
@@ -98,12 +106,12 @@ internal sealed unsafe class TranslationWriter : IDisposable
         // By runs since; entries of one run stay in their order, which is that of first use.
         List<Entry> sorted = [.. _entries.OrderBy(entry => (ushort)(_run - entry.LastUsed))];
         _entries.Clear();
-        long length = TranslationHeader.SlotsOffset + (3 * TranslationHeader.Alignment);
+        long length = TranslationHeader.ChecksumsOffset + (4 * TranslationHeader.Alignment);
         Dictionary<uint, int> sameKey = new(sorted.Count);
         foreach (Entry entry in sorted)
         {
-            // Up to four slots for each, and an age.
-            const int overhead = (4 * sizeof(ulong)) + sizeof(ushort);
+            // Up to four slots for each, with their part of a checksum, and an age.
+            const int overhead = (4 * sizeof(ulong)) + 1 + sizeof(ushort);
             length += TranslationFile.SizeOf(entry.Header) + overhead;
             if (length > _limit)
             {

@@ -111,6 +111,33 @@ public sealed unsafe partial class TranslationStoreTests : IDisposable
         Assert.InRange(unnoticed, 0, 1 + (((programs.Length * (2 + 8 + identity)) + 256) / 97));
     }
 
+    /// <summary>Only what is looked at of the index is read: the rest may be damaged.</summary>
+    [Fact]
+    public void ADamagedPageOfTheIndexIsNoticedWhenItIsMet()
+    {
+        byte[][] programs = SavePrograms(600);
+        byte[] sound = File.ReadAllBytes(FilePath);
+        var header = MemoryMarshal.Read<TranslationHeader>(sound);
+        Assert.Equal(4u, header.IndexPages);
+        int foundBefore = 0;
+        for (int page = 0; page < header.IndexPages; page++)
+        {
+            byte[] damaged = [.. sound];
+            damaged[header.SlotsOffset + (page * TranslationHeader.SlotsInPage * sizeof(ulong)) + 1000] ^= 1;
+            Replace(FilePath, damaged);
+            _warnings.Clear();
+            using TranslationStore store = Open();
+            Assert.True(store.HasAny);
+            Assert.Empty(_warnings);
+            int found = programs.Count(program => store.Find(_bench.Source(program, Rip), TranslatorBench.Kernel).Exists);
+            Assert.True(found < programs.Length);
+            Assert.Contains("(its index)", Assert.Single(_warnings), StringComparison.Ordinal);
+            foundBefore += found;
+        }
+
+        Assert.NotEqual(0, foundBefore);
+    }
+
     [Fact]
     public void TruncationIsNoticed()
     {
