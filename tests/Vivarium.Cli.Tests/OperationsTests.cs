@@ -127,6 +127,14 @@ public sealed class OperationsTests : IDisposable
     }
 
     [Fact]
+    public void Top_ends_when_nobody_reads_it_any_more()
+    {
+        Run("web", TinyKernel.Halt);
+        using VivProcess shell = VivProcess.Start("/bin/bash", ["-c", $"{Repository.Viv} top web --json --interval 100ms | head -c 1; echo; echo ended ${{PIPESTATUS[0]}}"], Environment);
+        shell.Expect("^ended 0", s_patience);
+    }
+
+    [Fact]
     public void A_background_machine_that_cannot_start_says_why_and_fails()
     {
         Assert.Contains("not a Linux kernel", Fail(2, "run", "-d", "--kernel", _scratch.Write("kernel", new byte[5000])));

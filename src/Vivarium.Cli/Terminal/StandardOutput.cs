@@ -12,7 +12,7 @@ internal sealed unsafe class StandardOutput : Stream
     public override long Length => throw new NotSupportedException();
     public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
-    /// <exception cref="IOException">Nobody reads any more, or the disk is full.</exception>
+    /// <exception cref="IOException">Nobody reads any more (its HResult is <see cref="Posix.BrokenPipe"/>), or the disk is full.</exception>
     public override void Write(ReadOnlySpan<byte> buffer)
     {
         while (!buffer.IsEmpty)
@@ -29,7 +29,8 @@ internal sealed unsafe class StandardOutput : Stream
                 continue;
             }
 
-            switch (Marshal.GetLastPInvokeError())
+            int error = Marshal.GetLastPInvokeError();
+            switch (error)
             {
                 case Posix.InterruptedCall:
                     break;
@@ -39,7 +40,7 @@ internal sealed unsafe class StandardOutput : Stream
                     _ = Posix.Poll(&fd, 1, -1);
                     break;
                 default:
-                    throw new IOException($"cannot write to standard output: {Marshal.GetLastPInvokeErrorMessage()}");
+                    throw new IOException($"cannot write to standard output: {Marshal.GetPInvokeErrorMessage(error)}", error);
             }
         }
     }

@@ -6,6 +6,7 @@ using System.Text.Json;
 using Vivarium.Cli.Machines;
 using Vivarium.Cli.Statistics;
 using Vivarium.Cli.Terminal;
+using Vivarium.Cli.Terminal.Host;
 
 namespace Vivarium.Cli.Verbs;
 
@@ -53,7 +54,7 @@ internal static class TopVerb
         using var onInterrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, End);
         using var onTerminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, End);
         bool live = !once && !json && !Console.IsOutputRedirected;
-        using Stream output = Console.OpenStandardOutput();
+        using var output = new StandardOutput();
         MachineSample before = Ask(client, machine);
         while (!interrupted.Wait(interval))
         {
@@ -71,8 +72,16 @@ internal static class TopVerb
             string text = json
                 ? JsonSerializer.Serialize(now, MachineSampleJson.Default.MachineSample)
                 : $"{Title(machine, now, before)}\n{StatisticsTable.Format(now, before)}";
-            output.Write(Encoding.UTF8.GetBytes(live ? Screen(text) : json || once ? text + "\n" : text + "\n\n"));
-            output.Flush();
+            try
+            {
+                output.Write(Encoding.UTF8.GetBytes(live ? Screen(text) : json || once ? text + "\n" : text + "\n\n"));
+            }
+            catch (IOException e) when (e.HResult == Posix.BrokenPipe)
+            {
+                // As in viv top NAME | head.
+                break;
+            }
+
             if (once)
             {
                 break;

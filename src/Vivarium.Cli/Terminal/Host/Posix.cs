@@ -18,6 +18,9 @@ internal static unsafe partial class Posix
     /// <summary>EAGAIN.</summary>
     public const int TryAgain = 11;
 
+    /// <summary>EPIPE: whoever read has gone.</summary>
+    public const int BrokenPipe = 32;
+
     /// <summary>struct termios of Linux; only the kernel and libc look inside.</summary>
     [StructLayout(LayoutKind.Sequential)]
     public struct Termios
