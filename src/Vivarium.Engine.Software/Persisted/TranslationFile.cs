@@ -105,7 +105,7 @@ internal sealed unsafe class TranslationFile : IDisposable
     public bool Contains(BlockRecord* wanted)
     {
         uint mask = _header.SlotCount - 1;
-        for (uint slot = wanted->Key & mask, probes = 0; SlotAt(slot) is not 0 and ulong content && probes <= mask; slot = (slot + 1) & mask, probes++)
+        for (uint slot = wanted->Key & mask, probes = 0; probes <= mask && SlotAt(slot) is not 0 and ulong content; slot = (slot + 1) & mask, probes++)
         {
             if ((uint)(content >> 32) == wanted->Key && MappedAt(((long)(uint)content - 1) * EntryAlignment) is var record && record != null
                 && record->Mode == wanted->Mode && record->PageOffset == wanted->PageOffset && record->Flags == wanted->Flags
@@ -229,7 +229,7 @@ internal sealed unsafe class TranslationFile : IDisposable
     {
         int candidates = 0;
         uint mask = _header.SlotCount - 1;
-        for (uint slot = key & mask, probes = 0; SlotAt(slot) is not 0 and ulong content && candidates < Templates.MostCandidates && probes <= mask; slot = (slot + 1) & mask, probes++)
+        for (uint slot = key & mask, probes = 0; candidates < Templates.MostCandidates && probes <= mask && SlotAt(slot) is not 0 and ulong content; slot = (slot + 1) & mask, probes++)
         {
             if ((uint)(content >> 32) != key)
             {
